@@ -1,0 +1,89 @@
+// Package provider is the contract with model providers: one request out, one answer back as the provider's own bytes.
+package provider
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+)
+
+// Provider sends requests to one upstream. Implementations are safe for concurrent use and run providertest.
+type Provider interface {
+	// Name is the provider's name in its project: metrics, headers, the ledger.
+	Name() string
+	// Do sends one attempt. The answer's head has arrived when it returns. Any HTTP status is an answer, not an error; an error is a
+	// *Error. The request is cancelled with ctx at every stage, and Body.Close releases the connection. The caller closes Body.
+	Do(ctx context.Context, r *Request) (*Response, error)
+	// Capabilities is what the gateway may rely on.
+	Capabilities() Capabilities
+}
+
+// Capabilities of a provider.
+type Capabilities struct {
+	StreamUsage bool // understands stream_options.include_usage
+}
+
+// Request is one attempt. Body is not kept or changed after Do returns and the answer's body is closed.
+type Request struct {
+	Endpoint string // below the base URL: "chat/completions"
+	Body     []byte // the final JSON
+	Stream   bool
+	Header   http.Header // further headers that the gateway allows through; may be nil
+	CallID   string
+}
+
+// Response is a provider's answer.
+type Response struct {
+	Status        int
+	Header        http.Header // as received; the gateway picks what callers may see
+	ContentLength int64       // -1 when unknown
+	Body          io.ReadCloser
+}
+
+// Kind of a provider's failure.
+type Kind string
+
+// The kinds of failure that carry no usable answer.
+const (
+	KindConnect   Kind = "connect"   // nothing was sent, or no byte of an answer came; safe to try again
+	KindTimeout   Kind = "timeout"   // no head, or no further byte, in time
+	KindProtocol  Kind = "protocol"  // not HTTP, or a body that lies about itself
+	KindTruncated Kind = "truncated" // the body ended before its end
+	KindCancelled Kind = "cancelled" // our caller went away
+	KindRefused   Kind = "refused"   // our own rule: address not allowed, answer too large, circuit open
+)
+
+// Error is a failure without a usable answer. Its text is for the log: it may name hosts.
+type Error struct {
+	Provider   string
+	Kind       Kind
+	RetryAfter time.Duration // 0: the provider did not say
+	Err        error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	s := "provider " + e.Provider + ": " + string(e.Kind)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Target is one way to serve a model: which provider, under which name there.
+type Target struct {
+	Provider Provider
+	Model    string // the name that the provider knows
+}
+
+// Router finds the targets of a model for a project, best first. A fault with code ModelNotFound when there is none. It touches no
+// network and no SQL for what it has seen before.
+type Router interface {
+	Route(ctx context.Context, project, model string) ([]Target, error)
+	// Models lists the model names that Route knows in a project, sorted.
+	Models(ctx context.Context, project string) ([]string, error)
+}

@@ -1,0 +1,98 @@
+// Package metrics keeps what happened: calls, their attempts, tokens, cost and feedback.
+package metrics
+
+import (
+	"context"
+	"time"
+)
+
+// Outcome of a call or an attempt.
+type Outcome string
+
+// The outcomes; a bounded set, since it is a Prometheus label.
+const (
+	OutcomeOK        Outcome = "ok"
+	OutcomeRefused   Outcome = "refused"  // by us: permission, variables, limits
+	OutcomeProvider  Outcome = "provider" // the provider answered an error
+	OutcomeTimeout   Outcome = "timeout"
+	OutcomeTruncated Outcome = "truncated" // the provider's stream was cut
+	OutcomeCancelled Outcome = "cancelled" // the caller went away
+	OutcomeInternal  Outcome = "internal"  // a fault of ours
+)
+
+// Tokens by kind, as the provider reported them. Input includes CachedInput and AudioInput; Output includes Reasoning and AudioOutput:
+// pricing subtracts, so that nothing is priced twice.
+type Tokens struct {
+	Input, CachedInput, CacheWrite, AudioInput int64
+	Output, Reasoning, AudioOutput             int64
+	Reported                                   bool // false: the provider reported nothing, the figures are absent, not zero
+	Estimated                                  bool
+}
+
+// Attempt is one request to one provider.
+type Attempt struct {
+	Provider   string
+	Model      string // as sent upstream
+	Start      time.Time
+	FirstToken time.Duration // 0: none came
+	Total      time.Duration
+	Status     int // of the provider; 0: no answer
+	Outcome    Outcome
+	Tokens     Tokens
+	CostMicros *int64 // millionths of a US dollar; nil: unpriced, never zero for unknown
+}
+
+// Call is one request as it is recorded.
+type Call struct {
+	ID           string // "call_…", carries a MAC of its project
+	Project      string
+	Principal    string
+	PromptID     string // "" for a call without a prompt
+	PromptName   string
+	Version      int
+	Label        string // as it was resolved; "" when called by version
+	Digest       string
+	Provider     string // of the attempt that answered
+	Model        string
+	Endpoint     string // "chat/completions", …
+	Stream       bool
+	CompletionID string // the provider's own id of the answer
+	EndUser      string // keyed hash of the caller's "user"
+	Start        time.Time
+	FirstToken   time.Duration
+	Total        time.Duration
+	Overhead     time.Duration // Total less the time spent waiting for the provider
+	Status       int
+	ErrorCode    string
+	Outcome      Outcome
+	Tokens       Tokens
+	CostMicros   *int64
+	Attempts     []Attempt
+}
+
+// Feedback is a score on a call.
+type Feedback struct {
+	ID       string // idempotency key; ours when the caller sends none
+	Project  string
+	CallID   string
+	Name     string
+	Bool     *bool
+	Number   *float64
+	Category string
+	Comment  string // sealed at rest
+	User     string
+	Source   string // user, reviewer, evaluator, code
+	At       time.Time
+}
+
+// Recorder takes finished calls and feedback. Both return once the record survives the death of this process (the local spool);
+// an error means that it does not.
+type Recorder interface {
+	RecordCall(ctx context.Context, c *Call) error
+	RecordFeedback(ctx context.Context, f *Feedback) error
+}
+
+// Pricer knows what tokens cost. ok is false when the model has no price on that day: the cost is unknown, not zero.
+type Pricer interface {
+	Cost(provider, model string, at time.Time, t Tokens) (micros int64, ok bool)
+}

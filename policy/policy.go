@@ -1,0 +1,105 @@
+// Package policy says who may do what: principals, permissions, and the one checker that the data plane and the management
+// API both ask.
+package policy
+
+import (
+	"context"
+	"time"
+)
+
+// Action is what somebody wants to do.
+type Action string
+
+// The actions. A role is a set of them over a pattern of prompts and labels.
+const (
+	ActionRead          Action = "read"     // see prompts, versions, text, figures; export, render
+	ActionCall          Action = "call"     // run a prompt by a label; label "@version" for a version by number, "@model" for a call without a prompt
+	ActionFeedback      Action = "feedback" // score a call
+	ActionComment       Action = "comment"
+	ActionRunDraft      Action = "run_draft" // sandbox
+	ActionPropose       Action = "propose"
+	ActionWrite         Action = "write"      // create prompts and versions, tag, archive
+	ActionMoveLabel     Action = "move_label" // per label
+	ActionReview        Action = "review"
+	ActionProtect       Action = "protect"
+	ActionDelete        Action = "delete"
+	ActionManageKeys    Action = "manage_keys"
+	ActionManageUsers   Action = "manage_users"   // users, roles, groups
+	ActionManageProject Action = "manage_project" // providers, budgets, settings, schedules of others
+	ActionAudit         Action = "audit"          // journal, backup
+	ActionCreateProject Action = "create_project" // held by the system's own administrator keys, outside every project
+)
+
+// LabelVersion is the label that a call by version number needs; no label pattern implies it, "**" and "*" neither.
+const LabelVersion = "@version"
+
+// LabelAny in a request's Label means that the action knows no label.
+const LabelAny = ""
+
+// Object kinds that a permission can name beside prompts.
+const (
+	ObjectPrompt = "prompt" // Name is a prompt's current name
+	ObjectModel  = "model"  // Name is a model or alias: calls without a prompt and models that a caller chooses itself
+	ObjectSystem = "system" // Name is "": project-wide things such as keys, providers, the journal
+)
+
+// Permission is one question: may the principal do Action on this object, under this label?
+// The project is the principal's own; there is no way to name another.
+type Permission struct {
+	Action Action
+	Kind   string // ObjectPrompt, ObjectModel, ObjectSystem
+	Name   string
+	Label  string
+}
+
+// Decision is the answer. Denied decisions say whether the principal holds any grant on that object, which is what
+// separates a 403 from a 404.
+type Decision struct {
+	Allowed bool
+	Holds   bool      // the principal holds some grant on this object
+	Missing string    // the permission to ask an admin for, e.g. "call on support/triage@staging"
+	Expires time.Time // the decision is void from then on; zero: until the policy changes
+}
+
+// Principal is who a request comes from.
+type Principal struct {
+	ID       string // "key_…", "usr_…"
+	Kind     string // "key", "user", "system"
+	Name     string
+	Project  string // the only project it can touch
+	Roles    []string
+	Grants   []Grant
+	Networks []string  // CIDRs that it may come from; none means anywhere
+	Expires  time.Time // zero: never
+	Revision int64     // journal revision that it was read at; part of the decision cache's key
+}
+
+// Grant allows or denies actions by patterns. Prompt patterns are exact, "folder/*" (direct children) or "folder/**" (any depth);
+// label patterns are exact or "*" (any label, never @version). Deny beats allow.
+type Grant struct {
+	Effect  string    `json:"effect,omitempty"` // "allow" (default) or "deny"
+	Actions []Action  `json:"actions"`
+	Prompts []string  `json:"prompts,omitempty"` // patterns; none means no prompt
+	Labels  []string  `json:"labels,omitempty"`  // none means every label but @version
+	Models  []string  `json:"models,omitempty"`  // patterns with "*"; none means: models that prompts name, no others
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// The built-in roles.
+const (
+	RoleAdmin  = "admin"
+	RoleEditor = "editor"
+	RoleViewer = "viewer"
+	RoleTester = "tester"
+)
+
+// Checker decides. It never fails open: an error (RegistryUnavailable) is not a permission, and not a refusal either.
+type Checker interface {
+	Check(ctx context.Context, p *Principal, want Permission) (Decision, error)
+}
+
+// Authenticator turns a credential into a principal. Errors are faults: InvalidAPIKey only when the key was really looked up and is
+// malformed, unknown, expired or revoked; RegistryUnavailable when that could not be found out.
+type Authenticator interface {
+	Authenticate(ctx context.Context, credential string) (*Principal, error)
+}
