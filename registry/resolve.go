@@ -1,0 +1,35 @@
+package registry
+
+import (
+	"time"
+
+	"github.com/promptgate/promptgate/registry/template"
+)
+
+// SelectorKind says how a call picks a version.
+type SelectorKind uint8
+
+// The ways to pick a version.
+const (
+	SelectDefault SelectorKind = iota // the project's default label
+	SelectLabel
+	SelectVersion
+)
+
+// Selector picks one version of a prompt. Version 3 and a label "v3" are different selectors by kind, not by spelling.
+type Selector struct {
+	Kind    SelectorKind
+	Label   string
+	Version int
+}
+
+// Resolved is a prompt at one version, ready to render. It is shared between calls: read only.
+type Resolved struct {
+	Prompt   *Prompt
+	Version  int
+	Label    string // "" when picked by number
+	Digest   string
+	Template *template.Compiled
+	// Stale is how long ago the pointer was last confirmed when that is past the freshness bound; 0 when fresh.
+	Stale time.Duration
+}
