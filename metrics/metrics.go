@@ -20,13 +20,14 @@ const (
 	OutcomeInternal  Outcome = "internal"  // a fault of ours
 )
 
-// Tokens by kind, as the provider reported them. Input includes CachedInput and AudioInput; Output includes Reasoning and AudioOutput:
-// pricing subtracts, so that nothing is priced twice.
+// Tokens by kind, as the provider reported them. Input is everything that went in: it includes CachedInput, CacheWrite and AudioInput (a
+// provider that counts its cache apart, as Anthropic does, is added up when its answer is read). Output includes Reasoning and
+// AudioOutput. Pricing subtracts, so that nothing is priced twice.
 type Tokens struct {
 	Input, CachedInput, CacheWrite, AudioInput int64
 	Output, Reasoning, AudioOutput             int64
 	Reported                                   bool // false: the provider reported nothing, the figures are absent, not zero
-	Estimated                                  bool
+	Estimated                                  bool // the figures are ours, not the provider's
 }
 
 // Attempt is one request to one provider.
