@@ -1,0 +1,149 @@
+// Package configs is what an operator can set: the Config, where its values come from (defaults, YAML, environment, flags: the later
+// one wins), and the rules that they must keep. example.yaml beside this file shows every setting with its default.
+package configs
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Config is the whole configuration. Durations are Go durations ("30s"), sizes are bytes. The koanf tags are the YAML names; the
+// environment variable of `redis.addrs` is PROMPTGATE_REDIS_ADDRS.
+type Config struct {
+	Addr      string `koanf:"addr"`       // where the gateway listens; ":0" picks a free port
+	OpsAddr   string `koanf:"ops_addr"`   // a listener of its own for /livez, /readyz and /metrics; "" serves them on Addr
+	Data      string `koanf:"data"`       // folder of the SQLite files, the master key and the spool
+	Demo      bool   `koanf:"demo"`       // seed the demo project once and print a key
+	LogLevel  string `koanf:"log_level"`  // debug, info, warn, error
+	LogFormat string `koanf:"log_format"` // text or json
+	ReadyFile string `koanf:"ready_file"` // written once the gateway listens: JSON with addr, pid and, in demo mode, key
+
+	Server     Server     `koanf:"server"`
+	Database   Database   `koanf:"database"`
+	Redis      Redis      `koanf:"redis"`
+	Encryption Encryption `koanf:"encryption"`
+	Cache      Cache      `koanf:"cache"`
+	Stale      Stale      `koanf:"stale"`
+	Usage      Usage      `koanf:"usage"`
+	Spool      Spool      `koanf:"spool"`
+	Providers  []Provider `koanf:"providers"`
+}
+
+// Server bounds what one process takes on.
+type Server struct {
+	MaxBodyBytes      int64         `koanf:"max_body_bytes"`      // larger requests are answered 413
+	MaxInFlight       int           `koanf:"max_in_flight"`       // calls at once; more are answered 503 overloaded
+	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout"` // a client's time to send its headers
+	ReadTimeout       time.Duration `koanf:"read_timeout"`        // … its whole request
+	WriteTimeout      time.Duration `koanf:"write_timeout"`       // rolling: each write to a client must end within it
+	IdleTimeout       time.Duration `koanf:"idle_timeout"`        // keep-alive connections
+	PingInterval      time.Duration `koanf:"ping_interval"`       // ": ping" comments on a silent stream; 0 sends none
+	DrainGrace        time.Duration `koanf:"drain_grace"`         // after SIGTERM, calls in flight may take this long
+}
+
+// Database is where prompts, keys and the journal live.
+type Database struct {
+	URL          string `koanf:"url"` // "" is SQLite in Data; postgres://… for replicas
+	MaxOpenConns int    `koanf:"max_open_conns"`
+}
+
+// Redis is the cache that replicas share; no address, no Redis.
+type Redis struct {
+	Addrs      []string      `koanf:"addrs"` // one: standalone (or a cluster's seed with Cluster), several: cluster, with MasterName: Sentinels
+	Cluster    bool          `koanf:"cluster"`
+	MasterName string        `koanf:"master_name"`
+	Username   string        `koanf:"username"`
+	Password   string        `koanf:"password"`
+	DB         int           `koanf:"db"`
+	TLS        bool          `koanf:"tls"`
+	CAFile     string        `koanf:"ca_file"`
+	Budget     time.Duration `koanf:"budget"` // the longest that one Redis command may take
+	Prefix     string        `koanf:"prefix"` // of every key and channel
+}
+
+// Encryption says where the master key comes from; one of the two. On SQLite, with neither, <data>/master.key is written at the
+// first start in an empty folder.
+type Encryption struct {
+	MasterKey     string `koanf:"master_key"` // base64 of 32 bytes
+	MasterKeyFile string `koanf:"master_key_file"`
+}
+
+// Cache bounds the in-process caches, in entries.
+type Cache struct {
+	Prompts   int `koanf:"prompts"`
+	Keys      int `koanf:"keys"`
+	Decisions int `koanf:"decisions"`
+}
+
+// Stale bounds how old an answer may be while the database cannot be reached.
+type Stale struct {
+	After   time.Duration `koanf:"after"`   // from then on answers carry x-promptgate-stale
+	Prompts time.Duration `koanf:"prompts"` // from then on prompts are refused with 503
+	Keys    time.Duration `koanf:"keys"`    // … and keys
+}
+
+// Usage says how token figures are had.
+type Usage struct {
+	Inject bool `koanf:"inject"` // ask the provider for usage on streams whose caller did not, and withhold that chunk
+}
+
+// Spool bounds the local record of finished calls.
+type Spool struct {
+	MaxBytes int64 `koanf:"max_bytes"`
+}
+
+// Provider is an upstream that every project may use. Providers of one project are stored, sealed, through the management API.
+type Provider struct {
+	Name         string        `koanf:"name"`
+	Kind         string        `koanf:"kind"` // openai (any compatible one) or echo
+	BaseURL      string        `koanf:"base_url"`
+	APIKey       string        `koanf:"api_key"`
+	Models       []string      `koanf:"models"`        // names or patterns with *; none means every model
+	AllowPrivate bool          `koanf:"allow_private"` // its address may be private or loopback
+	Timeout      time.Duration `koanf:"timeout"`       // to the first byte of an answer; 0 means 2 minutes
+	Latency      time.Duration `koanf:"latency"`       // echo only: waits before it answers
+	ChunkDelay   time.Duration `koanf:"chunk_delay"`   // echo only: waits between the chunks of a stream
+}
+
+// Default is what holds when nothing is set; example.yaml says the same.
+func Default() Config {
+	return Config{
+		Addr: "127.0.0.1:8080", Data: "./data", LogLevel: "info", LogFormat: "text",
+		Server: Server{
+			MaxBodyBytes: 32 << 20, MaxInFlight: 10_000,
+			ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,
+			WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, DrainGrace: 30 * time.Second,
+		},
+		Database: Database{MaxOpenConns: 20},
+		Redis:    Redis{Addrs: []string{}, Budget: 50 * time.Millisecond, Prefix: "promptgate"},
+		Cache:    Cache{Prompts: 200_000, Keys: 200_000, Decisions: 1_000_000},
+		Stale:    Stale{After: 2 * time.Second, Prompts: 24 * time.Hour, Keys: time.Hour},
+		Usage:    Usage{Inject: true},
+		Spool:    Spool{MaxBytes: 1 << 30},
+
+		Providers: []Provider{},
+	}
+}
+
+// DatabaseURL is Database.URL, or the SQLite file in Data.
+func (c Config) DatabaseURL() string {
+	if c.Database.URL != "" {
+		return c.Database.URL
+	}
+	return "sqlite:" + filepath.Join(c.Data, "promptgate.db")
+}
+
+// LedgerURL is where the call ledger lives: a second file on SQLite, so that its batches never hold up a label move; the same
+// database on PostgreSQL.
+func (c Config) LedgerURL() string {
+	if c.Postgres() {
+		return c.Database.URL
+	}
+	return "sqlite:" + filepath.Join(c.Data, "ledger.db")
+}
+
+// Postgres says whether the database is PostgreSQL.
+func (c Config) Postgres() bool {
+	return strings.HasPrefix(c.Database.URL, "postgres://") || strings.HasPrefix(c.Database.URL, "postgresql://")
+}

@@ -1,0 +1,144 @@
+package configs_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+
+	"github.com/promptgate/promptgate/configs"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "promptgate.yaml")
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	return name
+}
+
+func TestExampleIsTheDefaults(t *testing.T) {
+	c, err := configs.Load(configs.Sources{File: "example.yaml"})
+	require.NoError(t, err)
+	require.Equal(t, configs.Default(), c)
+
+	text, err := os.ReadFile("example.yaml")
+	require.NoError(t, err)
+	var tree map[string]any
+	require.NoError(t, yaml.Unmarshal(text, &tree))
+	for _, p := range configs.Paths() {
+		at := any(tree)
+		for _, name := range strings.Split(p, ".") {
+			m, ok := at.(map[string]any)
+			require.True(t, ok, "%s: not in example.yaml", p)
+			require.Contains(t, m, name, "%s: not in example.yaml", p)
+			at = m[name]
+		}
+	}
+}
+
+// Flags, environment and YAML mean the same thing: each setting, set to a value that is not its default through each source,
+// gives the same Config.
+func TestEverySourceMeansTheSame(t *testing.T) {
+	for _, p := range configs.Paths() {
+		value := otherValue(t, p)
+		tree := map[string]any{}
+		at := tree
+		names := strings.Split(p, ".")
+		for _, n := range names[:len(names)-1] {
+			next := map[string]any{}
+			at[n] = next
+			at = next
+		}
+		at[names[len(names)-1]] = value
+		text, err := yaml.Marshal(tree)
+		require.NoError(t, err)
+		fromFile, errFile := configs.Load(configs.Sources{File: write(t, string(text))})
+		fromEnv, errEnv := configs.Load(configs.Sources{Env: []string{configs.EnvName(p) + "=" + value}})
+		fromFlag, errFlag := configs.Load(configs.Sources{Flags: map[string]any{p: value}})
+		require.Equal(t, fromFile, fromEnv, p)
+		require.Equal(t, fromFile, fromFlag, p)
+		require.Equal(t, errFile, errEnv, p)
+		require.Equal(t, errFile, errFlag, p)
+		require.NotEqual(t, configs.Default(), fromEnv, "%s: the value did not arrive", p)
+	}
+}
+
+func otherValue(t *testing.T, path string) string {
+	t.Helper()
+	v := reflect.ValueOf(configs.Default())
+	for _, name := range strings.Split(path, ".") {
+		i := 0
+		for v.Type().Field(i).Tag.Get("koanf") != name {
+			i++
+		}
+		v = v.Field(i)
+	}
+	switch {
+	case v.Type() == reflect.TypeFor[time.Duration]():
+		return "37ms"
+	case v.Kind() == reflect.Bool:
+		if v.Bool() {
+			return "false"
+		}
+		return "true"
+	case v.CanInt():
+		return "1234567"
+	case v.Kind() == reflect.Slice:
+		return "127.0.0.1:7001,127.0.0.1:7002"
+	}
+	return "127.0.0.1:9999"
+}
+
+func TestEnvironmentNamesAreUnique(t *testing.T) {
+	seen := map[string]string{}
+	for _, p := range configs.Paths() {
+		require.Empty(t, seen[configs.EnvName(p)], "%s and another setting share a variable", p)
+		seen[configs.EnvName(p)] = p
+	}
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	name := write(t, `
+adr: 1.2.3.4:80
+log_level: loud
+server: {max_in_flight: 0, drain_grace: soon}
+redis: {addrs: ["nowhere"], cluster: true, master_name: m}
+providers: [{name: "Bad Name", kind: gemini}, {name: o, kind: openai, base_url: "http://10.0.0.1/v1"}]
+`)
+	_, err := configs.Load(configs.Sources{File: name, Env: []string{"PROMPTGATE_LOGLEVEL=debug", "PROMPTGATE_URL=http://x"}})
+	require.Error(t, err)
+	for _, want := range []string{
+		"adr", "log_level: is \"loud\"", "server.max_in_flight: is 0", "drain_grace", "redis.addrs[0]", "redis.cluster: excludes",
+		"providers[0].name", "providers[0].kind", "providers[1].base_url", "providers[1].api_key", "PROMPTGATE_LOGLEVEL is no setting",
+	} {
+		require.ErrorContains(t, err, want)
+	}
+	require.NotContains(t, err.Error(), "PROMPTGATE_URL")
+}
+
+func TestVariablesExpandInSecretsOnly(t *testing.T) {
+	name := write(t, `
+data: ./${HOME}
+providers: [{name: o, kind: openai, base_url: "https://api.example.com/v1", api_key: "${THE_KEY}"}]
+`)
+	c, err := configs.Load(configs.Sources{File: name, Env: []string{"THE_KEY=sk-1", "HOME=/root"}})
+	require.NoError(t, err)
+	require.Equal(t, "sk-1", c.Providers[0].APIKey)
+	require.Equal(t, "./${HOME}", c.Data)
+
+	_, err = configs.Load(configs.Sources{File: name})
+	require.ErrorContains(t, err, "${THE_KEY}, which is not in the environment")
+}
+
+func TestPostgresNeedsAMasterKey(t *testing.T) {
+	_, err := configs.Load(configs.Sources{Env: []string{"PROMPTGATE_DATABASE_URL=postgres://h/db"}})
+	require.ErrorContains(t, err, "no master key")
+	c, err := configs.Load(configs.Sources{Env: []string{"PROMPTGATE_DATABASE_URL=postgres://h/db", "PROMPTGATE_ENCRYPTION_MASTER_KEY_FILE=/k"}})
+	require.NoError(t, err)
+	require.Equal(t, c.Database.URL, c.LedgerURL())
+}

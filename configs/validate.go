@@ -1,0 +1,133 @@
+package configs
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+var providerName = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
+
+// Validate reports every fault at once, one a line.
+func (c Config) Validate() error {
+	v := &validation{}
+	v.hostPort("addr", c.Addr)
+	if c.OpsAddr != "" {
+		v.hostPort("ops_addr", c.OpsAddr)
+	}
+	v.check(c.Data != "", "data", "is empty; name the folder that holds the data, such as ./data")
+	v.oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
+	v.oneOf("log_format", c.LogFormat, "text", "json")
+	v.server(c.Server)
+	v.database(c)
+	v.redis(c.Redis)
+	v.encryption(c)
+	v.atLeast("cache.prompts", int64(c.Cache.Prompts), 1)
+	v.atLeast("cache.keys", int64(c.Cache.Keys), 1)
+	v.atLeast("cache.decisions", int64(c.Cache.Decisions), 1)
+	v.positive("stale.after", c.Stale.After)
+	v.positive("stale.prompts", c.Stale.Prompts)
+	v.positive("stale.keys", c.Stale.Keys)
+	v.atLeast("spool.max_bytes", c.Spool.MaxBytes, 1<<20)
+	v.providers(c.Providers)
+	return errors.Join(v.faults...)
+}
+
+type validation struct{ faults []error }
+
+func (v *validation) check(ok bool, path, format string, args ...any) {
+	if !ok {
+		v.faults = append(v.faults, fmt.Errorf("%s: "+format, append([]any{path}, args...)...))
+	}
+}
+
+func (v *validation) positive(path string, d time.Duration) {
+	v.check(d > 0, path, "is %s; it must be more than 0, such as 30s", d)
+}
+
+func (v *validation) atLeast(path string, n, least int64) {
+	v.check(n >= least, path, "is %d; it must be at least %d", n, least)
+}
+
+func (v *validation) oneOf(path, s string, allowed ...string) {
+	v.check(slices.Contains(allowed, s), path, "is %q; use one of %s", s, strings.Join(allowed, ", "))
+}
+
+func (v *validation) hostPort(path, s string) {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	v.check(err == nil, path, "%q is no address; write host:port, such as 127.0.0.1:8080", s)
+}
+
+func (v *validation) server(s Server) {
+	v.atLeast("server.max_body_bytes", s.MaxBodyBytes, 1024)
+	v.atLeast("server.max_in_flight", int64(s.MaxInFlight), 1)
+	v.positive("server.read_header_timeout", s.ReadHeaderTimeout)
+	v.positive("server.read_timeout", s.ReadTimeout)
+	v.positive("server.write_timeout", s.WriteTimeout)
+	v.positive("server.idle_timeout", s.IdleTimeout)
+	v.positive("server.drain_grace", s.DrainGrace)
+	v.check(s.PingInterval >= 0, "server.ping_interval", "is %s; use 0 for none", s.PingInterval)
+}
+
+func (v *validation) database(c Config) {
+	u := c.Database.URL
+	known := u == "" || c.Postgres() || strings.HasPrefix(u, "sqlite:")
+	v.check(known, "database.url", "has an unknown scheme; write postgres://user:password@host/db or sqlite:<file>, or leave it empty")
+	if c.Postgres() {
+		_, err := url.Parse(u)
+		v.check(err == nil, "database.url", "is no URL; percent-encode special characters in the password")
+	}
+	v.atLeast("database.max_open_conns", int64(c.Database.MaxOpenConns), 2)
+}
+
+func (v *validation) redis(r Redis) {
+	for i, a := range r.Addrs {
+		v.hostPort(fmt.Sprintf("redis.addrs[%d]", i), a)
+	}
+	v.check(r.Budget > 0 && r.Budget <= time.Second, "redis.budget", "is %s; it must be more than 0 and at most 1s", r.Budget)
+	v.check(r.Prefix != "" && !strings.ContainsAny(r.Prefix, "{}: "), "redis.prefix", "is %q; use letters, digits and dashes", r.Prefix)
+	v.check(!(r.Cluster && r.MasterName != ""), "redis.cluster", "excludes redis.master_name; choose a cluster or Sentinel")
+	v.check(!(r.Cluster && r.DB != 0), "redis.db", "is %d; a cluster has database 0 only", r.DB)
+	v.check(r.CAFile == "" || r.TLS, "redis.ca_file", "is set without redis.tls: true")
+}
+
+func (v *validation) encryption(c Config) {
+	e := c.Encryption
+	v.check(e.MasterKey == "" || e.MasterKeyFile == "", "encryption", "sets master_key and master_key_file; set one")
+	if e.MasterKey != "" {
+		b, err := base64.StdEncoding.DecodeString(e.MasterKey)
+		v.check(err == nil && len(b) == 32, "encryption.master_key", "is not the base64 of 32 bytes; make one with `openssl rand -base64 32`")
+	}
+	needs := c.Postgres() && e.MasterKey == "" && e.MasterKeyFile == ""
+	v.check(!needs, "encryption", "has no master key, which PostgreSQL needs so that every replica has the same; set encryption.master_key_file")
+}
+
+func (v *validation) providers(list []Provider) {
+	seen := map[string]bool{}
+	for i, p := range list {
+		at := fmt.Sprintf("providers[%d]", i)
+		v.check(providerName.MatchString(p.Name), at+".name", "is %q; use lowercase letters, digits, '_', '.', '-'", p.Name)
+		v.check(!seen[p.Name], at+".name", "%q is there twice", p.Name)
+		seen[p.Name] = true
+		v.oneOf(at+".kind", p.Kind, "openai", "echo")
+		for d, s := range map[string]time.Duration{"timeout": p.Timeout, "latency": p.Latency, "chunk_delay": p.ChunkDelay} {
+			v.check(s >= 0, at+"."+d, "is negative")
+		}
+		if p.Kind != "openai" {
+			continue
+		}
+		u, err := url.Parse(p.BaseURL)
+		ok := err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && p.AllowPrivate) && u.User == nil
+		v.check(ok, at+".base_url", "%q is no address to send a credential to; write https://host/v1, or set allow_private for http://", p.BaseURL)
+		v.check(p.APIKey != "", at+".api_key", "is empty; write ${OPENAI_API_KEY} to take it from the environment")
+	}
+}
