@@ -6,10 +6,12 @@ import (
 	"github.com/promptgate/promptgate/internal/journal"
 )
 
-// Source is what resolving needs: three point reads, each by a key that is unique in its project. Caches decorate it, and every
-// implementation runs registrytest.Source. Errors are faults: PromptNotFound, VersionNotFound, LabelNotFound,
-// RegistryUnavailable (and only that one for an infrastructure fault).
+// Source is what resolving needs: four point reads, each by a key that is unique in its project. Caches decorate it, and every
+// implementation runs registrytest.Source. Errors are faults: NotFound (a project), PromptNotFound, VersionNotFound,
+// LabelNotFound, RegistryUnavailable (and only that one for an infrastructure fault), ClientClosed.
 type Source interface {
+	// ProjectByID is a project; resolving needs its default label.
+	ProjectByID(ctx context.Context, id string) (Project, error)
 	// PromptByHandle finds a prompt by its name, an alias, its id or a foreign id; archived ones too.
 	PromptByHandle(ctx context.Context, project, handle string) (Prompt, error)
 	// LabelOf is where a label points now. LabelLatest works as well.
@@ -22,7 +24,6 @@ type Source interface {
 type Store interface {
 	Source
 
-	ProjectByID(ctx context.Context, id string) (Project, error)
 	ProjectByName(ctx context.Context, name string) (Project, error)
 	ListProjects(ctx context.Context, page Page) ([]Project, string, error)
 	CreateProject(ctx context.Context, by journal.Origin, p Project) (Project, error)
