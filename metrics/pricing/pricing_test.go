@@ -1,0 +1,182 @@
+package pricing_test
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/metrics/pricing"
+)
+
+func usd(v float64) *float64 { return &v }
+
+func newTable(t testing.TB, o pricing.Options) *pricing.Table {
+	t.Helper()
+	table, err := pricing.New(o)
+	require.NoError(t, err)
+	return table
+}
+
+// checkGolden compares with the reference: [provider, model, time, seven counts, dollars].
+func checkGolden(t *testing.T, data []byte) {
+	t.Helper()
+	table := newTable(t, pricing.Options{})
+	var vectors [][]any
+	require.NoError(t, json.Unmarshal(data, &vectors))
+	require.Greater(t, len(vectors), 1000)
+	for _, v := range vectors {
+		n := func(i int) int64 { return int64(v[i].(float64)) }
+		at, err := time.Parse(time.RFC3339, v[2].(string))
+		require.NoError(t, err)
+		tokens := metrics.Tokens{
+			Reported: true, Input: n(3), CachedInput: n(4), CacheWrite: n(5), AudioInput: n(6),
+			Output: n(7), Reasoning: n(8), AudioOutput: n(9),
+		}
+		micros, ok := table.Cost(v[0].(string), v[1].(string), at, tokens)
+		require.True(t, ok, "%v", v)
+		want := v[10].(float64) * 1e6
+		require.LessOrEqual(t, math.Abs(float64(micros)-want), 0.5+want*1e-12+1e-6, "%v: got %d", v, micros)
+	}
+}
+
+func TestCostEqualsReference(t *testing.T) {
+	data, err := os.ReadFile("testdata/golden.json")
+	require.NoError(t, err)
+	checkGolden(t, data)
+}
+
+// TestCostEqualsInstalledReference runs the reference itself, where the test set-up has installed it.
+func TestCostEqualsInstalledReference(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	pkg := filepath.Join(root, ".cache/genai-prices/node_modules/@pydantic/genai-prices")
+	if _, err := os.Stat(pkg); err != nil {
+		t.Skip("npm package not installed in .cache; the checked-in vectors were compared")
+	}
+	out, err := exec.CommandContext(t.Context(), "node", "gen/golden.mjs", pkg, "prices.json").Output()
+	require.NoError(t, err)
+	checkGolden(t, out)
+}
+
+func TestOverridesWinByDate(t *testing.T) {
+	day := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	table := newTable(t, pricing.Options{
+		Aliases: map[string]string{"our-azure": "azure"},
+		Overrides: []pricing.Price{
+			{Provider: "openai", Model: "gpt-4o", From: day.AddDate(0, 1, 0), Input: usd(30), Output: usd(40)},
+			{Provider: "openai", Model: "gpt-4o", From: day, Input: usd(10), Output: usd(20)},
+			{Model: "local-*", Input: usd(0), Output: usd(0)},
+		},
+	})
+	in := metrics.Tokens{Reported: true, Input: 1000, CachedInput: 400}
+	cost := func(provider, model string, at time.Time) int64 {
+		micros, ok := table.Cost(provider, model, at, in)
+		require.True(t, ok, "%s %s", provider, model)
+		return micros
+	}
+	assert.EqualValues(t, 10_000, cost("openai", "GPT-4o", day), "the cached part has no price of its own: priced as input")
+	assert.EqualValues(t, 30_000, cost("openai", "gpt-4o", day.AddDate(0, 2, 0)))
+	assert.EqualValues(t, 600*2.5+400*1.25, cost("openai", "gpt-4o", day.Add(-time.Second)), "the table's, before")
+	assert.EqualValues(t, 0, cost("vllm", "local-llama", day), "free is a price")
+	assert.Positive(t, cost("our-azure", "gpt-4o", day))
+	_, ok := table.Cost("somewhere", "gpt-4o", day, in)
+	assert.False(t, ok, "an unknown provider's models have no price")
+}
+
+func TestUnknownIsNeverZero(t *testing.T) {
+	table := newTable(t, pricing.Options{Overrides: []pricing.Price{
+		{Provider: "p", Model: "embed", Input: usd(1)},
+		{Provider: "p", Model: "late", From: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), Input: usd(1)},
+	}})
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		provider, model string
+		tokens          metrics.Tokens
+	}{
+		"nothing reported":       {"openai", "gpt-4o", metrics.Tokens{Input: 5}},
+		"unknown model":          {"openai", "gpt-99-ultra", metrics.Tokens{Reported: true, Input: 5}},
+		"known, paid otherwise":  {"openai", "whisper-1", metrics.Tokens{Reported: true, Input: 5}},
+		"a kind without a price": {"p", "embed", metrics.Tokens{Reported: true, Input: 5, Output: 1}},
+		"not yet":                {"p", "late", metrics.Tokens{Reported: true, Input: 5}},
+		"negative":               {"p", "embed", metrics.Tokens{Reported: true, Input: -5}},
+		"beyond the scale":       {"p", "embed", metrics.Tokens{Reported: true, Input: math.MaxInt64}},
+	} {
+		micros, ok := table.Cost(c.provider, c.model, now, c.tokens)
+		assert.False(t, ok, name)
+		assert.Zero(t, micros, name)
+	}
+	micros, ok := table.Cost("p", "embed", now, metrics.Tokens{Estimated: true, Input: 7})
+	assert.True(t, ok, "estimates are priced: budgets need them")
+	assert.EqualValues(t, 7, micros)
+}
+
+func TestRoundsOnceHalfUp(t *testing.T) {
+	table := newTable(t, pricing.Options{Overrides: []pricing.Price{
+		{Model: "m", Input: usd(0.1), CachedInput: usd(0.25), Output: usd(0.15)},
+	}})
+	for want, tokens := range map[int64]metrics.Tokens{
+		0: {Input: 4},                             // 0.4
+		1: {Input: 5},                             // 0.5
+		2: {Input: 14, CachedInput: 4, Output: 0}, // 1.0 + 1.0
+		3: {Input: 19, Output: 4},                 // 1.9 + 0.6: rounded apart it were 3 too, half up of 2.5
+	} {
+		tokens.Reported = true
+		got, ok := table.Cost("", "m", time.Now(), tokens)
+		require.True(t, ok)
+		assert.Equal(t, want, got, "%+v", tokens)
+	}
+}
+
+// TestNoTokenPricedTwice: whatever the parts say, the cost stays between everything at the cheapest and everything at the
+// dearest price.
+func TestNoTokenPricedTwice(t *testing.T) {
+	table := newTable(t, pricing.Options{Overrides: []pricing.Price{{
+		Model: "m", Input: usd(3), CachedInput: usd(1), CacheWrite: usd(4), AudioInput: usd(9),
+		Output: usd(10), Reasoning: usd(8), AudioOutput: usd(20),
+	}}})
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.Int64Range(0, 1<<38)
+		tokens := metrics.Tokens{
+			Reported: true, Input: n.Draw(t, "in"), CachedInput: n.Draw(t, "cached"), CacheWrite: n.Draw(t, "write"),
+			AudioInput: n.Draw(t, "audio"), Output: n.Draw(t, "out"), Reasoning: n.Draw(t, "reasoning"), AudioOutput: n.Draw(t, "audio out"),
+		}
+		got, ok := table.Cost("p", "m", time.Now(), tokens)
+		if !ok {
+			t.Fatal("not priced")
+		}
+		if got < tokens.Input+8*tokens.Output || got > 9*tokens.Input+20*tokens.Output {
+			t.Fatalf("%d for %+v", got, tokens)
+		}
+	})
+}
+
+func TestNewRefusesNonsense(t *testing.T) {
+	for name, o := range map[string]pricing.Options{
+		"negative":      {Overrides: []pricing.Price{{Model: "m", Input: usd(-1)}}},
+		"not a number":  {Overrides: []pricing.Price{{Model: "m", Input: usd(math.NaN())}}},
+		"infinite":      {Overrides: []pricing.Price{{Model: "m", Output: usd(math.Inf(1))}}},
+		"no model":      {Overrides: []pricing.Price{{Input: usd(1)}}},
+		"unknown alias": {Aliases: map[string]string{"x": "no-such"}},
+	} {
+		_, err := pricing.New(o)
+		assert.Error(t, err, name)
+	}
+}
+
+func BenchmarkCost(b *testing.B) {
+	table := newTable(b, pricing.Options{})
+	at := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	b.ReportAllocs()
+	for b.Loop() {
+		table.Cost("openai", "gpt-4o-mini", at, metrics.Tokens{Reported: true, Input: 1000, CachedInput: 500, Output: 100})
+	}
+}
