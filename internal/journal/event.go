@@ -1,6 +1,13 @@
+// Package journal is the one way to change state: it commits each change together with its entry in a hash chain, gives it the
+// next revision, and tells every replica's caches what to forget, in the order of revisions and without gaps.
 package journal
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+)
 
 // Actor is who did it.
 type Actor struct {
@@ -26,6 +33,11 @@ type Event struct {
 	Before  any    // encoded as JSON; nil for none
 	After   any
 	Touches []Touch // what caches must forget
+
+	// Stamp, when set, runs after the change's own statements, once its revision is known and nobody else's can come before it:
+	// for rows that carry their revision. All other changes wait meanwhile, so it should be one statement. It may still add
+	// Touches and set Before and After.
+	Stamp func(ctx context.Context, tx bun.Tx, revision int64) error
 }
 
 // Touch names one cached pointer that a change made stale.

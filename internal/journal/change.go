@@ -1,0 +1,225 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/sqldb"
+)
+
+const (
+	// attempts bounds how often a change is run again after PostgreSQL broke a deadlock or a conflict.
+	attempts = 5
+	// finishTimeout bounds what follows fn. The caller's context no longer counts by then: a caller who leaves during the commit
+	// must not leave the outcome to chance.
+	finishTimeout = 10 * time.Second
+	// afterTimeout bounds what follows the commit: telling subscribers of changes that came between.
+	afterTimeout = 2 * time.Second
+	// publishTimeout bounds the word to other replicas; they poll anyway.
+	publishTimeout = 100 * time.Millisecond
+)
+
+// Change runs fn in a write transaction, appends ev to the chain and commits both, or neither. It is the only way to open a
+// write transaction on domain tables.
+//
+// fn may fill ev in (Object, Before, After, Touches, Stamp); it must use ctx and tx it is given and may run several times, each
+// time with ev as the caller passed it. On PostgreSQL changes run side by side, each statement seeing what is committed
+// (READ COMMITTED): fn must lock the rows that its checks rest on, compare and set, or rely on a unique key.
+//
+// When Change returns, every subscriber here has been told, unless the database failed in that moment. Its errors are fn's own
+// or classified by sqldb.Classify; after any error but one of the commit itself nothing has changed.
+func (j *Journal) Change(ctx context.Context, ev *Event, fn func(ctx context.Context, tx bun.Tx) error) (revision int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, j.timeout)
+	defer cancel()
+	given := *ev
+	given.Touches = slices.Clone(ev.Touches)
+	for attempt := 1; ; attempt++ {
+		change, err := j.attempt(ctx, ev, fn)
+		switch {
+		case err == nil:
+			j.after(ctx, change)
+			return change.Revision, nil
+		case attempt == attempts || !sqldb.IsRetryable(err) || ctx.Err() != nil:
+			return 0, sqldb.Classify(err)
+		}
+		*ev = given
+		ev.Touches = slices.Clone(given.Touches)
+	}
+}
+
+// committed is a change and when the database was asked to commit it.
+type committed struct {
+	Change
+	asked time.Time
+}
+
+func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Context, bun.Tx) error) (committed, error) {
+	unlock, err := j.db.LockWriter(ctx)
+	if err != nil {
+		return committed{}, err
+	}
+	defer unlock()
+
+	// The transaction follows the caller's context until fn is done, then a deadline of its own.
+	txCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	detach := context.AfterFunc(ctx, cancel)
+	tx, err := j.db.BeginTx(txCtx, nil)
+	if err != nil {
+		return committed{}, firstOf(ctx.Err(), err)
+	}
+	done := false
+	defer func() {
+		if !done {
+			_ = tx.Rollback()
+		}
+	}()
+	if err := fn(ctx, tx); err != nil {
+		return committed{}, err
+	}
+	if !detach() {
+		return committed{}, ctx.Err()
+	}
+	defer time.AfterFunc(finishTimeout, cancel).Stop()
+
+	row, err := j.append(txCtx, tx, ev)
+	if err != nil {
+		return committed{}, err
+	}
+	change, err := row.change()
+	if err != nil {
+		return committed{}, err
+	}
+	asked := j.clock()
+	done = true
+	if err := tx.Commit(); err != nil {
+		return committed{}, fmt.Errorf("journal: commit: %w", err)
+	}
+	return committed{change, asked}, nil
+}
+
+// firstOf prefers the reason over the error that it led to.
+func firstOf(reason, err error) error {
+	if reason != nil {
+		return reason
+	}
+	return err
+}
+
+// append locks the head, links ev behind it and moves it. A failure is RegistryUnavailable (or StorageFull): no audit, no action.
+func (j *Journal) append(ctx context.Context, tx bun.Tx, ev *Event) (*eventRow, error) {
+	head, err := j.lockHead(ctx, tx)
+	if err != nil {
+		return nil, noAudit(err)
+	}
+	if ev.Stamp != nil {
+		if err := ev.Stamp(ctx, tx, head.Revision+1); err != nil {
+			return nil, err
+		}
+	}
+	row, err := newEventRow(ev)
+	if err != nil {
+		return nil, err
+	}
+	row.Revision, row.PrevHash, row.At = head.Revision+1, head.Hash, j.clock().UnixMicro()
+	payload, err := j.payload(row, ev)
+	if err != nil {
+		return nil, err
+	}
+	row.Hash = j.chain.hash(row)
+	if err := insert(ctx, tx, row, payload); err != nil {
+		return nil, noAudit(err)
+	}
+	return row, nil
+}
+
+func (j *Journal) lockHead(ctx context.Context, tx bun.Tx) (headRow, error) {
+	var h headRow
+	q := tx.NewSelect().Model(&h).Where("id = 1")
+	if j.db.Dialect == sqldb.Postgres {
+		q = q.For("UPDATE") // SQLite's transaction has the whole file
+	}
+	err := q.Scan(ctx)
+	return h, err
+}
+
+// payload seals both sides for row and sets its commitments; nil when the event has neither side.
+func (j *Journal) payload(row *eventRow, ev *Event) (*payloadRow, error) {
+	if ev.Before == nil && ev.After == nil {
+		return nil, nil
+	}
+	p := &payloadRow{Revision: row.Revision, BeforeSealed: []byte{}, AfterSealed: []byte{}}
+	for _, side := range []struct {
+		name           string
+		value          any
+		sealed, commit *[]byte
+	}{
+		{sideBefore, ev.Before, &p.BeforeSealed, &row.BeforeCommit},
+		{sideAfter, ev.After, &p.AfterSealed, &row.AfterCommit},
+	} {
+		plain, commit, err := salted(side.value, side.name)
+		if err != nil {
+			return nil, err
+		}
+		if len(plain) == 0 {
+			continue
+		}
+		*side.commit = commit
+		if *side.sealed, err = j.sealer.Seal(plain, place(row, side.name)); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func insert(ctx context.Context, tx bun.Tx, row *eventRow, payload *payloadRow) error {
+	if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
+		return fmt.Errorf("event: %w", err)
+	}
+	if payload != nil {
+		if _, err := tx.NewInsert().Model(payload).Exec(ctx); err != nil {
+			return fmt.Errorf("payload: %w", err)
+		}
+	}
+	res, err := tx.NewUpdate().Model((*headRow)(nil)).
+		Set("revision = ?", row.Revision).Set("hash = ?", row.Hash).
+		Where("id = 1 AND revision = ?", row.Revision-1).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("head: %w", err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return fmt.Errorf("head: %d rows moved: %w", n, err)
+	}
+	return nil
+}
+
+// noAudit says that the journal could not be written, unless the reason is one that callers act on differently.
+func noAudit(err error) error {
+	classified := sqldb.Classify(err)
+	if sqldb.IsRetryable(err) || fault.Is(classified, fault.StorageFull) {
+		return err
+	}
+	return fault.Wrap(fmt.Errorf("journal: %w", err), fault.RegistryUnavailable,
+		"The change could not be recorded, so it was not made: try again shortly.")
+}
+
+// after tells the subscribers here and the other replicas. The change is committed: nothing that fails here undoes it, and the
+// next poll makes up for it.
+func (j *Journal) after(ctx context.Context, c committed) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterTimeout)
+	defer cancel()
+	if err := j.applyCommitted(ctx, c); err != nil {
+		j.log.Warn("subscribers will hear of a change at the next poll", "revision", c.Revision, "error", err)
+		j.wake()
+	}
+	if j.notify != nil {
+		ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+		defer cancel()
+		j.notify.Publish(ctx, c.Revision)
+	}
+}

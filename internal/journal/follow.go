@@ -1,0 +1,166 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/promptgate/promptgate/internal/sqldb"
+)
+
+const (
+	// page bounds the events read at a time while catching up.
+	page = 500
+	// pollTimeout bounds one question to a database that hangs.
+	pollTimeout = 2 * time.Second
+	// resubscribeAfter is the pause after a notifier's subscription broke.
+	resubscribeAfter = time.Second
+)
+
+// Run keeps subscribers up to date with other replicas until ctx is done, and returns nil then. It logs one line when the
+// database is lost and one when it is back.
+func (j *Journal) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if j.notify != nil {
+		wg.Go(func() { j.listen(ctx) })
+	}
+	tick := time.NewTicker(j.every)
+	defer tick.Stop()
+	for {
+		j.poll(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-j.nudge:
+		}
+	}
+}
+
+func (j *Journal) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		_ = j.notify.Subscribe(ctx, func(revision int64) { // polling covers for it; the notifier logs its own state
+			if revision > j.applied.Load() {
+				j.wake()
+			}
+		})
+		select {
+		case <-ctx.Done():
+		case <-time.After(resubscribeAfter):
+		}
+	}
+}
+
+// wake makes Run poll now; one pending wake is enough.
+func (j *Journal) wake() {
+	select {
+	case j.nudge <- struct{}{}:
+	default:
+	}
+}
+
+func (j *Journal) poll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	if err := j.lockApplying(ctx); err != nil {
+		return // somebody else is catching up, or we are stopping
+	}
+	defer func() { <-j.applying }()
+	_ = j.catchUpLocked(ctx) // it has logged a change of state
+}
+
+// applyCommitted tells subscribers of a change made here, and first of those that other replicas made before it.
+func (j *Journal) applyCommitted(ctx context.Context, c committed) error {
+	if err := j.lockApplying(ctx); err != nil {
+		return err
+	}
+	defer func() { <-j.applying }()
+	switch applied := j.applied.Load(); {
+	case applied >= c.Revision:
+		return nil
+	case applied == c.Revision-1:
+		j.deliver(c.Change)
+		j.confirm(c.asked)
+		return nil
+	}
+	return j.catchUpLocked(ctx)
+}
+
+// catchUpLocked asks for the head and delivers everything up to it. The caller holds applying.
+func (j *Journal) catchUpLocked(ctx context.Context) error {
+	asked := j.clock()
+	err := j.follow(ctx)
+	if err == nil {
+		j.confirm(asked)
+	} else if ctx.Err() == context.Canceled {
+		return err // we are stopping, or the caller left: that says nothing about the database
+	}
+	j.note(err)
+	return err
+}
+
+func (j *Journal) follow(ctx context.Context) error {
+	head, err := readHead(ctx, j.db.DB)
+	if err != nil {
+		return err
+	}
+	if head.Revision < j.applied.Load() {
+		// Restored from an older backup under us. What is cached here is from a future that is gone: only a restart is safe, and
+		// until then nothing is confirmed.
+		return fmt.Errorf("the database is at revision %d, before %d that was seen here: restart this replica",
+			head.Revision, j.applied.Load())
+	}
+	for j.applied.Load() < head.Revision {
+		var rows []eventRow
+		from := j.applied.Load()
+		err := j.db.NewSelect().Model(&rows).Where("revision > ?", from).Order("revision").Limit(page).Scan(ctx)
+		if err != nil {
+			return fmt.Errorf("journal: read events: %w", sqldb.Classify(err))
+		}
+		if len(rows) == 0 {
+			return fmt.Errorf("journal: events after revision %d are missing", from)
+		}
+		for i := range rows {
+			if want := j.applied.Load() + 1; rows[i].Revision != want {
+				return fmt.Errorf("journal: revision %d is missing", want)
+			}
+			change, err := rows[i].change()
+			if err != nil {
+				return err
+			}
+			j.deliver(change)
+		}
+	}
+	return nil
+}
+
+func (j *Journal) deliver(c Change) {
+	for _, fn := range j.subscribers {
+		fn(c)
+	}
+	j.advance(c.Revision)
+}
+
+// note logs when the database is lost and when it is back, once each.
+func (j *Journal) note(err error) {
+	switch {
+	case err != nil && !j.lost:
+		j.lost, j.lostSince = true, j.clock()
+		j.log.Error("database lost: serving from caches", "revision", j.applied.Load(), "error", err)
+	case err == nil && j.lost:
+		j.lost = false
+		j.log.Info("database back", "revision", j.applied.Load(), "after", j.clock().Sub(j.lostSince))
+	}
+}
+
+func readHead(ctx context.Context, db bun.IDB) (headRow, error) {
+	var h headRow
+	if err := db.NewSelect().Model(&h).Where("id = 1").Scan(ctx); err != nil {
+		return h, fmt.Errorf("journal: read head: %w", sqldb.Classify(err))
+	}
+	return h, nil
+}

@@ -1,0 +1,61 @@
+package sqldb
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+)
+
+const (
+	fileMode = 0o600
+	dirMode  = 0o700
+)
+
+// prepareFile makes path absolute and the file exist, readable by its owner only. SQLite gives the -wal and -shm files beside
+// it the same mode.
+func prepareFile(path string) (string, error) {
+	path = strings.TrimPrefix(path, "//") // sqlite:///abs and sqlite:/abs are the same file
+	if path == "" || strings.HasPrefix(path, ":memory:") {
+		return "", errors.New("database URL must name a file: sqlite:<path>")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("database path: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+		return "", fmt.Errorf("database directory: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
+	if err != nil {
+		return "", fmt.Errorf("database file: %w", err)
+	}
+	defer f.Close()
+	if err := f.Chmod(fileMode); err != nil { // a file from an older or careless hand
+		return "", fmt.Errorf("database file: %w", err)
+	}
+	return path, nil
+}
+
+// sqliteDSN is the driver's name for a file. synchronous(FULL) makes an acknowledged commit survive a power cut in WAL mode;
+// txlock immediate takes the write lock at BEGIN, so that a transaction that read cannot fail for having to upgrade.
+func sqliteDSN(path string) string {
+	q := url.Values{
+		"_pragma": {
+			"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+			"journal_size_limit(67108864)",
+		},
+		"_txlock":      {"immediate"},
+		"_time_format": {"sqlite"},
+	}
+	return "file:" + escapePath(path) + "?" + q.Encode()
+}
+
+// escapePath writes a path as SQLite's URI syntax wants it.
+func escapePath(path string) string {
+	return (&url.URL{Path: path}).EscapedPath()
+}
