@@ -20,7 +20,8 @@ import (
 )
 
 // The migrations of every set. A file is named NNNN_<name>.sql, holds "-- +goose Up" and "-- +goose Down" parts, runs on both
-// dialects and is never edited once released. {{blob}} and {{timestamp}} stand for the types that have no common name.
+// dialects and is never edited once released. {{blob}} and {{timestamp}} stand for the types that have no common name, {{sorted}} for
+// text that sorts by its bytes.
 //
 //go:embed migrations
 var migrationFiles embed.FS
@@ -227,9 +228,9 @@ type typedFS struct {
 
 func types(d Dialect) map[string]string {
 	if d == Postgres {
-		return map[string]string{"blob": "BYTEA", "timestamp": "TIMESTAMPTZ"}
+		return map[string]string{"blob": "BYTEA", "timestamp": "TIMESTAMPTZ", "sorted": `TEXT COLLATE "C"`}
 	}
-	return map[string]string{"blob": "BLOB", "timestamp": "TIMESTAMP"}
+	return map[string]string{"blob": "BLOB", "timestamp": "TIMESTAMP", "sorted": "TEXT"}
 }
 
 var placeholder = regexp.MustCompile(`\{\{(\w+)\}\}`)
