@@ -1,0 +1,141 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/registry"
+)
+
+// Project is the tenant that a key belongs to.
+type Project struct {
+	ID           string    `json:"id" example:"prj_0k3v"`
+	Name         string    `json:"name" example:"shop"`
+	Description  string    `json:"description"`
+	DefaultLabel string    `json:"default_label" doc:"What a call gets that names neither version nor label" example:"production"`
+	CreatedAt    time.Time `json:"created_at"`
+	Revision     int64     `json:"revision"`
+}
+
+func projectOf(p registry.Project) Project {
+	return Project{ID: p.ID, Name: p.Name, Description: p.Description, DefaultLabel: p.DefaultLabel, CreatedAt: p.CreatedAt, Revision: p.Revision}
+}
+
+// ProjectCreate makes a project.
+type ProjectCreate struct {
+	Name         string `json:"name" minLength:"1" maxLength:"100" example:"shop"`
+	Description  string `json:"description,omitempty" maxLength:"2000"`
+	DefaultLabel string `json:"default_label,omitempty" maxLength:"36" default:"production"`
+}
+
+// ProjectPatch changes the key's project; absent fields stay.
+type ProjectPatch struct {
+	Description  *string `json:"description,omitempty" maxLength:"2000"`
+	DefaultLabel *string `json:"default_label,omitempty" maxLength:"36"`
+}
+
+// Me is who the key belongs to.
+type Me struct {
+	ID      string         `json:"id" example:"key_0k3v"`
+	Kind    string         `json:"kind" enum:"key,user,system"`
+	Name    string         `json:"name"`
+	Project string         `json:"project"`
+	Roles   []string       `json:"roles"`
+	Grants  []policy.Grant `json:"grants"`
+}
+
+type meAnswer struct{ Body Me }
+
+type projectAnswer struct {
+	Changed
+	ETag string `header:"ETag"`
+	Body Project
+}
+
+func answerProject(p registry.Project) *projectAnswer {
+	return &projectAnswer{Changed: changed(p.Revision), ETag: etag(p.Revision), Body: projectOf(p)}
+}
+
+type projectList struct {
+	Body struct {
+		Projects []Project `json:"projects"`
+		Next     string    `json:"next,omitempty"`
+	}
+}
+
+type listProjectsInput struct {
+	credentials
+	Paging
+}
+
+type createProjectInput struct {
+	credentials
+	Body ProjectCreate
+}
+
+type patchProjectInput struct {
+	credentials
+	Precondition
+	Body ProjectPatch
+}
+
+func (a *API) projects() {
+	handle(a, op{id: "whoami", method: http.MethodGet, path: "/me", tag: "projects", summary: "Say who this key is"},
+		func(_ context.Context, c *caller, _ *credentials) (*meAnswer, error) {
+			return &meAnswer{Body: Me{ID: c.ID, Kind: c.Kind, Name: c.Name, Project: c.Project, Roles: list(c.Roles), Grants: list(c.Grants)}}, nil
+		})
+	handle(a, op{id: "get-project", method: http.MethodGet, path: "/project", tag: "projects", summary: "Get the key's project"}, a.getProject)
+	handle(a, op{id: "update-project", method: http.MethodPatch, path: "/project", action: policy.ActionManageProject, kind: policy.ObjectSystem,
+		tag: "projects", summary: "Change the key's project"}, a.patchProject)
+	handle(a, op{id: "list-projects", method: http.MethodGet, path: "/projects", action: policy.ActionCreateProject, kind: policy.ObjectSystem,
+		tag: "projects", summary: "List all projects: the system's administrators only"}, a.listProjects)
+	handle(a, op{id: "create-project", method: http.MethodPost, path: "/projects", action: policy.ActionCreateProject, kind: policy.ObjectSystem,
+		tag: "projects", summary: "Create a project: the system's administrators only", status: http.StatusCreated}, a.createProject)
+}
+
+func (a *API) getProject(ctx context.Context, c *caller, _ *credentials) (*projectAnswer, error) {
+	p, err := a.deps.Registry.Project(ctx, c.Project)
+	if err != nil {
+		return nil, err
+	}
+	return answerProject(p), nil
+}
+
+func (a *API) patchProject(ctx context.Context, c *caller, in *patchProjectInput) (*projectAnswer, error) {
+	rev, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.deps.Registry.UpdateProject(ctx, c.Origin, registry.ProjectUpdate{
+		ID: c.Project, Revision: rev, Description: in.Body.Description, DefaultLabel: in.Body.DefaultLabel,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answerProject(p), nil
+}
+
+func (a *API) listProjects(ctx context.Context, _ *caller, in *listProjectsInput) (*projectList, error) {
+	found, next, err := a.deps.Registry.Projects(ctx, in.page())
+	if err != nil {
+		return nil, err
+	}
+	out := &projectList{}
+	out.Body.Projects, out.Body.Next = []Project{}, next
+	for _, p := range found {
+		out.Body.Projects = append(out.Body.Projects, projectOf(p))
+	}
+	return out, nil
+}
+
+func (a *API) createProject(ctx context.Context, c *caller, in *createProjectInput) (*projectAnswer, error) {
+	p, err := a.deps.Registry.CreateProject(ctx, c.Origin, registry.ProjectInput{
+		Name: in.Body.Name, Description: in.Body.Description, DefaultLabel: in.Body.DefaultLabel,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answerProject(p), nil
+}

@@ -1,0 +1,181 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/registry"
+)
+
+// Prompt is a prompt without its text.
+type Prompt struct {
+	ID            string    `json:"id" example:"pmpt_0k3v"`
+	Name          string    `json:"name" example:"support/triage"`
+	Kind          string    `json:"kind" enum:"chat,text"`
+	Description   string    `json:"description"`
+	Category      string    `json:"category"`
+	Tags          []string  `json:"tags"`
+	Owner         string    `json:"owner"`
+	Archived      bool      `json:"archived"`
+	LatestVersion int       `json:"latest_version" doc:"0 before the first version"`
+	Variables     []string  `json:"variables" doc:"Names that any version declares"`
+	Aliases       []string  `json:"aliases"`
+	CreatedAt     time.Time `json:"created_at"`
+	UpdatedAt     time.Time `json:"updated_at"`
+	Revision      int64     `json:"revision" doc:"The journal's revision of the last edit; also the ETag"`
+}
+
+func promptOf(p registry.Prompt) Prompt {
+	return Prompt{
+		ID: p.ID, Name: p.Name, Kind: string(p.Kind), Description: p.Description, Category: p.Category, Tags: list(p.Tags), Owner: p.Owner,
+		Archived: p.Archived, LatestVersion: p.LatestVersion, Variables: list(p.Variables), Aliases: list(p.Aliases),
+		CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt, Revision: p.Revision,
+	}
+}
+
+// PromptCreate makes a prompt, with its first version when content is given.
+type PromptCreate struct {
+	Name        string   `json:"name" minLength:"1" maxLength:"200" doc:"Lowercase segments joined by /" example:"support/triage"`
+	Kind        string   `json:"kind,omitempty" enum:"chat,text" default:"chat"`
+	Description string   `json:"description,omitempty" maxLength:"2000"`
+	Category    string   `json:"category,omitempty" maxLength:"100"`
+	Tags        []string `json:"tags,omitempty" maxItems:"50"`
+	Owner       string   `json:"owner,omitempty" maxLength:"200"`
+	Aliases     []string `json:"aliases,omitempty" maxItems:"20"`
+	Content     *Content `json:"content,omitempty" doc:"Version 1"`
+	Note        string   `json:"note,omitempty" maxLength:"2000" doc:"Why version 1 was made"`
+}
+
+// PromptPatch changes a prompt; absent fields stay.
+type PromptPatch struct {
+	Name        *string   `json:"name,omitempty" minLength:"1" maxLength:"200" doc:"Renames; the id stays, the old name still answers"`
+	Description *string   `json:"description,omitempty" maxLength:"2000"`
+	Category    *string   `json:"category,omitempty" maxLength:"100"`
+	Tags        *[]string `json:"tags,omitempty" maxItems:"50"`
+	Owner       *string   `json:"owner,omitempty" maxLength:"200"`
+	Aliases     *[]string `json:"aliases,omitempty" maxItems:"20"`
+	Archived    *bool     `json:"archived,omitempty" doc:"Archived prompts answer calls with 404"`
+}
+
+type promptAnswer struct {
+	Changed
+	ETag string `header:"ETag"`
+	Body Prompt
+}
+
+func answerPrompt(p registry.Prompt) *promptAnswer {
+	return &promptAnswer{Changed: changed(p.Revision), ETag: etag(p.Revision), Body: promptOf(p)}
+}
+
+type promptList struct {
+	Body struct {
+		Prompts []Prompt `json:"prompts"`
+		Next    string   `json:"next,omitempty" doc:"Pass as after for the next page"`
+	}
+}
+
+type listPromptsInput struct {
+	credentials
+	Paging
+	Folder   string `query:"folder" doc:"Only names below this folder" example:"support"`
+	Tag      string `query:"tag"`
+	Category string `query:"category"`
+	Query    string `query:"q" maxLength:"200" doc:"Part of the name or the description"`
+	Archived bool   `query:"archived" doc:"With archived ones"`
+}
+
+type createPromptInput struct {
+	credentials
+	Body PromptCreate
+}
+
+func (i *createPromptInput) newName() string { return i.Body.Name }
+
+type patchPromptInput struct {
+	onPrompt
+	Precondition
+	Body PromptPatch
+}
+
+func (a *API) prompts() {
+	handle(a, op{id: "list-prompts", method: http.MethodGet, path: "/prompts", tag: "prompts", summary: "List the prompts that this key may read"}, a.listPrompts)
+	handle(a, op{id: "create-prompt", method: http.MethodPost, path: "/prompts", action: policy.ActionWrite, kind: policy.ObjectPrompt,
+		tag: "prompts", summary: "Create a prompt", status: http.StatusCreated}, a.createPrompt)
+	handle(a, op{id: "get-prompt", method: http.MethodGet, path: "/prompts/{prompt}", action: policy.ActionRead, kind: policy.ObjectPrompt,
+		tag: "prompts", summary: "Get a prompt"}, func(_ context.Context, c *caller, _ *onPrompt) (*promptAnswer, error) {
+		return answerPrompt(c.Prompt), nil
+	})
+	handle(a, op{id: "update-prompt", method: http.MethodPatch, path: "/prompts/{prompt}", action: policy.ActionWrite, kind: policy.ObjectPrompt,
+		tag: "prompts", summary: "Change, rename, archive or restore a prompt"}, a.patchPrompt)
+}
+
+// listPrompts reads pages until one holds something that the key may read, so that a page is never empty for what it hides.
+func (a *API) listPrompts(ctx context.Context, c *caller, in *listPromptsInput) (*promptList, error) {
+	out := &promptList{}
+	out.Body.Prompts = []Prompt{}
+	f := registry.PromptFilter{Folder: in.Folder, Tag: in.Tag, Category: in.Category, Query: in.Query, Archived: in.Archived}
+	page := in.page()
+	for {
+		found, next, err := a.deps.Registry.Prompts(ctx, c.Project, f, page)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range found {
+			ok, err := c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name})
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				out.Body.Prompts = append(out.Body.Prompts, promptOf(p))
+			}
+		}
+		out.Body.Next = next
+		if next == "" || len(out.Body.Prompts) > 0 {
+			return out, nil
+		}
+		page.After = next
+	}
+}
+
+func (a *API) createPrompt(ctx context.Context, c *caller, in *createPromptInput) (*promptAnswer, error) {
+	b := in.Body
+	create := registry.PromptInput{
+		Project: c.Project, Name: b.Name, Kind: registry.Kind(b.Kind), Description: b.Description, Category: b.Category,
+		Tags: b.Tags, Owner: b.Owner, Aliases: b.Aliases,
+	}
+	if create.Owner == "" {
+		create.Owner = c.Name
+	}
+	if b.Content != nil {
+		create.First = &registry.FirstVersion{Content: b.Content.template(), Note: b.Note}
+	}
+	p, err := a.deps.Registry.CreatePrompt(ctx, c.Origin, create)
+	if err != nil {
+		return nil, err
+	}
+	return answerPrompt(p), nil
+}
+
+// patchPrompt asks for write on the new name as well: moving between folders needs rights on both.
+func (a *API) patchPrompt(ctx context.Context, c *caller, in *patchPromptInput) (*promptAnswer, error) {
+	rev, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	b := in.Body
+	if b.Name != nil && *b.Name != c.Prompt.Name {
+		if err := c.need(ctx, policy.Permission{Action: policy.ActionWrite, Kind: policy.ObjectPrompt, Name: *b.Name}); err != nil {
+			return nil, err
+		}
+	}
+	p, err := a.deps.Registry.UpdatePrompt(ctx, c.Origin, registry.PromptUpdate{
+		Project: c.Project, ID: c.Prompt.ID, Revision: rev, Name: b.Name, Description: b.Description, Category: b.Category,
+		Tags: b.Tags, Owner: b.Owner, Aliases: b.Aliases, Archived: b.Archived,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answerPrompt(p), nil
+}

@@ -1,0 +1,184 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/registry"
+)
+
+// Version is one immutable state of a prompt.
+type Version struct {
+	PromptID  string    `json:"prompt_id"`
+	Number    int       `json:"version"`
+	Digest    string    `json:"digest" example:"sha256:9f86d0…"`
+	Note      string    `json:"note"`
+	Author    string    `json:"author"`
+	Parent    int       `json:"parent,omitempty" doc:"The version that it was made from"`
+	CreatedAt time.Time `json:"created_at"`
+	Content   *Content  `json:"content,omitempty" doc:"Absent in lists"`
+}
+
+func versionOf(v registry.Version, withContent bool) Version {
+	out := Version{PromptID: v.PromptID, Number: v.Number, Digest: v.Digest, Note: v.Note, Author: v.Author, Parent: v.Parent, CreatedAt: v.Created}
+	if withContent {
+		c := ContentOf(v.Content)
+		out.Content = &c
+	}
+	return out
+}
+
+// VersionCreate saves a version.
+type VersionCreate struct {
+	Content Content `json:"content"`
+	Note    string  `json:"note,omitempty" maxLength:"2000" doc:"Why it was made"`
+	Parent  int     `json:"parent,omitempty" minimum:"1" doc:"The version it was made from; the latest unless said"`
+	Latest  *int    `json:"latest,omitempty" minimum:"0" doc:"The latest version that the author saw; 409 when there is a newer one"`
+	DryRun  bool    `json:"dry_run,omitempty" doc:"Check only: answers 200 with the content as it would be saved"`
+}
+
+type versionAnswer struct {
+	Changed
+	Status int
+	Body   VersionSaved
+}
+
+// VersionSaved is the outcome of saving a version.
+type VersionSaved struct {
+	Version
+	Unchanged bool `json:"unchanged,omitempty" doc:"Nothing was saved: the latest version says the same"`
+}
+
+type versionInput struct {
+	onPrompt
+	Number int `path:"version" minimum:"1"`
+}
+
+type oneVersion struct{ Body Version }
+
+type createVersionInput struct {
+	onPrompt
+	Body VersionCreate
+}
+
+type listVersionsInput struct {
+	onPrompt
+	Paging
+}
+
+type versionList struct {
+	Body struct {
+		Versions []Version `json:"versions" doc:"Newest first"`
+		Next     string    `json:"next,omitempty"`
+	}
+}
+
+type diffInput struct {
+	onPrompt
+	From int `query:"from" minimum:"1" required:"true"`
+	To   int `query:"to" minimum:"1" required:"true"`
+}
+
+// Diff is what differs between two versions.
+type Diff struct {
+	From     int           `json:"from"`
+	To       int           `json:"to"`
+	Changed  []string      `json:"changed" doc:"Names of the fields that differ"`
+	Messages []MessageDiff `json:"messages"`
+	Fields   []FieldDiff   `json:"fields"`
+}
+
+// MessageDiff is one message that differs.
+type MessageDiff struct {
+	From    int    `json:"from" doc:"Position from 0; -1 where there is none"`
+	To      int    `json:"to"`
+	Role    string `json:"role"`
+	Unified string `json:"unified" doc:"Unified diff of the text"`
+}
+
+// FieldDiff is one field that differs.
+type FieldDiff struct {
+	Field string `json:"field"`
+	From  Raw    `json:"from,omitempty"`
+	To    Raw    `json:"to,omitempty"`
+}
+
+type diffAnswer struct{ Body Diff }
+
+func (a *API) versions() {
+	handle(a, op{id: "list-versions", method: http.MethodGet, path: "/prompts/{prompt}/versions", action: policy.ActionRead,
+		kind: policy.ObjectPrompt, tag: "versions", summary: "List a prompt's versions"}, a.listVersions)
+	handle(a, op{id: "create-version", method: http.MethodPost, path: "/prompts/{prompt}/versions", action: policy.ActionWrite,
+		kind: policy.ObjectPrompt, tag: "versions", summary: "Save a version", status: http.StatusCreated}, a.createVersion)
+	handle(a, op{id: "get-version", method: http.MethodGet, path: "/prompts/{prompt}/versions/{version}", action: policy.ActionRead,
+		kind: policy.ObjectPrompt, tag: "versions", summary: "Get a version with its content"}, a.getVersion)
+	handle(a, op{id: "diff-versions", method: http.MethodGet, path: "/prompts/{prompt}/diff", action: policy.ActionRead,
+		kind: policy.ObjectPrompt, tag: "versions", summary: "Compare two versions"}, a.diffVersions)
+}
+
+func (a *API) listVersions(ctx context.Context, c *caller, in *listVersionsInput) (*versionList, error) {
+	found, next, err := a.deps.Registry.Versions(ctx, c.Project, c.Prompt.ID, in.page())
+	if err != nil {
+		return nil, err
+	}
+	out := &versionList{}
+	out.Body.Versions, out.Body.Next = []Version{}, next
+	for _, v := range found {
+		out.Body.Versions = append(out.Body.Versions, versionOf(v, false))
+	}
+	return out, nil
+}
+
+func (a *API) createVersion(ctx context.Context, c *caller, in *createVersionInput) (*versionAnswer, error) {
+	v := registry.VersionInput{
+		Project: c.Project, PromptID: c.Prompt.ID, Content: in.Body.Content.template(), Note: in.Body.Note,
+		Parent: in.Body.Parent, Latest: in.Body.Latest,
+	}
+	if in.Body.DryRun {
+		checked, err := a.deps.Registry.Check(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		content := ContentOf(checked.Content)
+		return &versionAnswer{Status: http.StatusOK, Body: VersionSaved{Version: Version{
+			PromptID: c.Prompt.ID, Digest: checked.Digest, Content: &content,
+		}}}, nil
+	}
+	saved, err := a.deps.Registry.SaveVersion(ctx, c.Origin, v)
+	if err != nil {
+		return nil, err
+	}
+	out := &versionAnswer{
+		Changed: changed(saved.Version.Revision), Status: http.StatusCreated,
+		Body: VersionSaved{Version: versionOf(saved.Version, true), Unchanged: saved.Unchanged},
+	}
+	if saved.Unchanged {
+		out.Status = http.StatusOK
+	}
+	return out, nil
+}
+
+func (a *API) getVersion(ctx context.Context, c *caller, in *versionInput) (*oneVersion, error) {
+	v, err := a.deps.Registry.Version(ctx, c.Project, c.Prompt.ID, in.Number)
+	if err != nil {
+		return nil, err
+	}
+	return &oneVersion{Body: versionOf(v, true)}, nil
+}
+
+func (a *API) diffVersions(ctx context.Context, c *caller, in *diffInput) (*diffAnswer, error) {
+	d, err := a.deps.Registry.Diff(ctx, c.Project, c.Prompt.ID, in.From, in.To)
+	if err != nil {
+		return nil, err
+	}
+	out := Diff{From: d.From, To: d.To, Changed: list(d.Changed), Messages: []MessageDiff{}, Fields: []FieldDiff{}}
+	for _, m := range d.Messages {
+		out.Messages = append(out.Messages, MessageDiff{From: m.From, To: m.To, Role: m.Role, Unified: m.Unified})
+	}
+	for _, f := range d.Fields {
+		out.Fields = append(out.Fields, FieldDiff{Field: f.Field, From: Raw(f.From), To: Raw(f.To)})
+	}
+	return &diffAnswer{Body: out}, nil
+}
