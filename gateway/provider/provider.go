@@ -77,7 +77,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // Target is one way to serve a model: which provider, under which name there.
 type Target struct {
 	Provider Provider
-	Model    string // the name that the provider knows
+	Model    string   // the name that the provider knows
+	Breaker  *Breaker // the provider's, shared by all of its targets; nil: always tried
 }
 
 // Router finds the targets of a model for a project, best first. A fault with code ModelNotFound when there is none. It touches no

@@ -1,0 +1,196 @@
+package provider
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/promptgate/promptgate/gateway/provider/egress"
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/journal"
+)
+
+// Kinds of providers.
+const (
+	ProviderOpenAI = "openai" // any upstream that speaks OpenAI's API
+	ProviderEcho   = "echo"   // in the binary, offline
+)
+
+// TouchProvider is the kind of the journal's touches for providers and aliases. The key is the provider's id or the alias's name;
+// whoever caches routes forgets those of the whole project.
+const TouchProvider = "provider"
+
+// Limits of what can be stored.
+const (
+	maxModels    = 200 // per provider
+	maxTargets   = 16  // per alias
+	maxModelLen  = 200 // bytes
+	maxSecretLen = 8 << 10
+)
+
+// Definition is a stored provider of one project.
+type Definition struct {
+	ID            string // "prov_…"
+	Project       string
+	Name          string   // unique in the project; [a-z0-9][a-z0-9_.-]{0,63}
+	Kind          string   // ProviderOpenAI or ProviderEcho
+	BaseURL       string   // "" for echo
+	Organization  string   // OpenAI-Organization; "" sends none
+	OpenAIProject string   // OpenAI-Project; "" sends none
+	Models        []string // model names, or patterns with one "*"; none means every model
+	Enabled       bool
+
+	// Credential is sealed at rest. Get and List leave it empty and set HasCredential; Load fills it. On an update an empty one keeps
+	// what is stored.
+	Credential    Secret
+	HasCredential bool
+
+	Revision  int64 // the journal's revision of its last change; ETag
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Alias is a model name of our own for an ordered list of targets: the first is used, the next ones when it fails.
+type Alias struct {
+	Project   string
+	Name      string // what callers send as model
+	Targets   []AliasTarget
+	Revision  int64
+	UpdatedAt time.Time
+}
+
+// AliasTarget names a target of an alias.
+type AliasTarget struct {
+	Provider string `json:"provider"` // a provider's name: the project's own, else a configured one
+	Model    string `json:"model"`    // what the provider is asked for
+}
+
+// Source is what routing reads.
+type Source interface {
+	// Load returns the enabled providers of a project, with their credentials, and its aliases. Its only fault is
+	// RegistryUnavailable. A provider whose credential cannot be opened is an error, never left out in silence.
+	Load(ctx context.Context, project string) ([]Definition, []Alias, error)
+}
+
+// Store keeps providers and aliases. Writes go through journal.Change. Every implementation runs providertest.Store. Faults:
+// NotFound, Conflict (name taken), PreconditionFailed (Revision is not the stored one), InvalidRequest, RegistryUnavailable.
+type Store interface {
+	Source
+
+	ListProviders(ctx context.Context, project string) ([]Definition, error)
+	GetProvider(ctx context.Context, project, id string) (Definition, error)
+	CreateProvider(ctx context.Context, by journal.Origin, d Definition) (Definition, error)
+	// UpdateProvider writes everything but id and kind. A changed BaseURL needs its credential entered again.
+	UpdateProvider(ctx context.Context, by journal.Origin, d Definition) (Definition, error)
+	// DeleteProvider removes it; revision 0 does not compare. Conflict while an alias of the project names it.
+	DeleteProvider(ctx context.Context, by journal.Origin, project, id string, revision int64) error
+
+	ListAliases(ctx context.Context, project string) ([]Alias, error)
+	// PutAlias creates (Revision 0) or replaces an alias. The providers it names, other than the project's own, are not checked here:
+	// configured ones are known to the router alone.
+	PutAlias(ctx context.Context, by journal.Origin, a Alias) (Alias, error)
+	DeleteAlias(ctx context.Context, by journal.Origin, project, name string, revision int64) error
+}
+
+var (
+	nameRule  = regexp.MustCompile(`^[a-z0-9][a-z0-9_.-]{0,63}$`)
+	modelRule = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/@+-]*$`)
+)
+
+// Check judges a definition before it is saved; allowPrivate is the operator's rule, not the project's. The fault names the field.
+func (d Definition) Check(allowPrivate bool) error {
+	if !nameRule.MatchString(d.Name) {
+		return invalid("name", "The name must match %s.", nameRule)
+	}
+	switch d.Kind {
+	case ProviderOpenAI:
+		if _, err := egress.ParseURL(d.BaseURL, allowPrivate); err != nil {
+			return invalid("base_url", "The base URL %s.", err)
+		}
+	case ProviderEcho:
+		if d.BaseURL != "" || !d.Credential.IsZero() {
+			return invalid("base_url", "An echo provider calls nobody: leave base_url and credential empty.")
+		}
+	default:
+		return invalid("kind", "The kind must be %q or %q.", ProviderOpenAI, ProviderEcho)
+	}
+	for field, v := range map[string]string{
+		"credential": d.Credential.Reveal(), "organization": d.Organization, "openai_project": d.OpenAIProject,
+	} {
+		if len(v) > maxSecretLen || strings.ContainsFunc(v, notPrintable) {
+			return invalid(field, "It must be printable ASCII without spaces, at most %d bytes.", maxSecretLen)
+		}
+	}
+	if len(d.Models) > maxModels {
+		return invalid("models", "A provider lists at most %d models; use a pattern such as gpt-*.", maxModels)
+	}
+	for _, m := range d.Models {
+		if err := checkModel(m, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckUpdate judges the step from one stored definition to the next. The stored credential was entered for the stored address: if
+// it followed the address to wherever an editor points it, they could read it there.
+func (d Definition) CheckUpdate(next Definition) error {
+	if d.Kind != next.Kind {
+		return invalid("kind", "The kind of a provider cannot change: create another one.")
+	}
+	if d.HasCredential && next.Credential.IsZero() && !sameBase(d.BaseURL, next.BaseURL) {
+		return invalid("credential", "A changed base URL needs the credential entered again.")
+	}
+	return nil
+}
+
+// sameBase compares as the requests will be sent; an address that cannot be read is never the same.
+func sameBase(a, b string) bool {
+	ua, errA := egress.ParseURL(a, true)
+	ub, errB := egress.ParseURL(b, true)
+	return errA == nil && errB == nil && ua.String() == ub.String()
+}
+
+// Check judges an alias before it is saved.
+func (a Alias) Check() error {
+	if err := checkModel(a.Name, false); err != nil {
+		return err
+	}
+	if a.Name == "default" || strings.HasPrefix(a.Name, "prompt/") {
+		return invalid("name", "%q has a meaning of its own as a model: choose another name.", a.Name)
+	}
+	if len(a.Targets) == 0 || len(a.Targets) > maxTargets {
+		return invalid("targets", "An alias has 1 to %d targets.", maxTargets)
+	}
+	for i, t := range a.Targets {
+		if !nameRule.MatchString(t.Provider) {
+			return invalid("targets", "Target %d names no provider: its name must match %s.", i+1, nameRule)
+		}
+		if err := checkModel(t.Model, false); err != nil {
+			return err
+		}
+		if slices.Contains(a.Targets[:i], t) {
+			return invalid("targets", "Target %d is there twice.", i+1)
+		}
+	}
+	return nil
+}
+
+func checkModel(m string, pattern bool) error {
+	plain := m
+	if pattern {
+		plain = strings.Replace(m, "*", "x", 1)
+	}
+	if len(m) > maxModelLen || !modelRule.MatchString(plain) {
+		return invalid("models", "%.40q is no model name: letters, digits and _.:/@+- (a provider's may hold one * as well), at most %d bytes.", m, maxModelLen)
+	}
+	return nil
+}
+
+func notPrintable(r rune) bool { return r <= ' ' || r > '~' }
+
+func invalid(param, format string, args ...any) error {
+	return fault.New(fault.InvalidRequest, format, args...).WithParam(param)
+}
