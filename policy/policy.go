@@ -4,6 +4,7 @@ package policy
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -30,10 +31,11 @@ const (
 	ActionCreateProject Action = "create_project" // held by the system's own administrator keys, outside every project
 )
 
-// LabelVersion is the label that a call by version number needs; no label pattern implies it, "**" and "*" neither.
+// LabelVersion is the label that a call by version number needs; no label pattern implies it, "*" neither.
 const LabelVersion = "@version"
 
-// LabelAny in a request's Label means that the action knows no label.
+// LabelAny in a request's Label means that the action knows no label. Calling a prompt and moving a label do know one: asked without,
+// they are allowed to those who may do it under every label.
 const LabelAny = ""
 
 // Object kinds that a permission can name beside prompts.
@@ -66,21 +68,54 @@ type Principal struct {
 	ID       string // "key_…", "usr_…"
 	Kind     string // "key", "user", "system"
 	Name     string
-	Project  string // the only project it can touch
-	Roles    []string
+	Project  string   // the only project it can touch
+	Roles    []string // "editor", or over a folder "editor:marketing/**"; see ParseRole
 	Grants   []Grant
 	Networks []string  // CIDRs that it may come from; none means anywhere
 	Expires  time.Time // zero: never
 	Revision int64     // journal revision that it was read at; part of the decision cache's key
+
+	networks []netip.Prefix // Networks, parsed by Compile
+}
+
+// Compile parses what is asked of a principal on every request. Whoever builds principals calls it once, before sharing them.
+func (p *Principal) Compile() error {
+	nets := make([]netip.Prefix, 0, len(p.Networks))
+	for _, s := range p.Networks {
+		n, err := ParseNetwork(s)
+		if err != nil {
+			return err
+		}
+		nets = append(nets, n)
+	}
+	p.networks = nets
+	return nil
+}
+
+// AllowsAddr reports whether the principal may come from this address: always without Networks, else from inside one of them.
+// An IPv4 address mapped into IPv6 counts as the IPv4 address. A list that was never compiled or cannot be read allows nobody.
+func (p *Principal) AllowsAddr(addr netip.Addr) bool {
+	if len(p.Networks) == 0 {
+		return true
+	}
+	addr = addr.Unmap().WithZone("")
+	for _, n := range p.networks {
+		if n.Contains(addr) {
+			return true
+		}
+	}
+	return false
 }
 
 // Grant allows or denies actions by patterns. Prompt patterns are exact, "folder/*" (direct children) or "folder/**" (any depth);
-// label patterns are exact or "*" (any label, never @version). Deny beats allow.
+// label patterns are exact or "*" (any label, never @version and never latest: these two only where they are written out).
+// Deny beats allow; a deny without labels, or with "*", covers the reserved labels too. A grant with no prompts and no models, or
+// with the prompt pattern "**", speaks of the project as a whole (ObjectSystem).
 type Grant struct {
 	Effect  string    `json:"effect,omitempty"` // "allow" (default) or "deny"
 	Actions []Action  `json:"actions"`
 	Prompts []string  `json:"prompts,omitempty"` // patterns; none means no prompt
-	Labels  []string  `json:"labels,omitempty"`  // none means every label but @version
+	Labels  []string  `json:"labels,omitempty"`  // none means "*"
 	Models  []string  `json:"models,omitempty"`  // patterns with "*"; none means: models that prompts name, no others
 	Expires time.Time `json:"expires,omitzero"`
 }

@@ -1,0 +1,244 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/promptgate/promptgate/internal/fault"
+)
+
+// Delegate judges whether granter may hand out what a key would hold: nobody grants more than they hold. It is conservative: what it
+// cannot show to be covered by a single rule of the granter, it refuses (PermissionDenied, naming what is missing).
+//
+//   - Every action, on every pattern, under every label that the key would get must be covered by an active rule of the granter's
+//     that does not end earlier.
+//   - Where one of the granter's denials touches what the key would get, the key must carry that denial too.
+//   - A key does not outlive its granter, and a granter bound to networks cannot make a key that works outside them.
+//   - The admin of a whole project holds everything in it for this purpose, calls included: admins are who calls are granted by.
+//     ActionCreateProject lies outside every project and is handed out only by those who hold it.
+//   - The system itself (bootstrap, the command line on the server) is exempt, and nobody else: no request can claim that kind.
+func Delegate(granter *Principal, k KeyRecord, now time.Time) error {
+	if granter == nil {
+		return fault.New(fault.PermissionDenied, "nobody in particular cannot grant a key anything")
+	}
+	if granter.Kind == KindSystem {
+		return nil
+	}
+	if granter.Project != k.Project {
+		return fault.New(fault.NotFound, "there is no such project")
+	}
+	held, err := granter.Rules()
+	if err != nil {
+		return fault.Wrap(err, fault.Internal, "the granter's own permissions cannot be read")
+	}
+	wanted, err := expand(k.Roles, k.Grants)
+	if err != nil {
+		return err
+	}
+	d := delegation{held: active(held, now), wanted: active(wanted, now), until: k.Expires}
+	if governs(granter) {
+		d.held = append(d.held, projectRules()...)
+	}
+	if err := d.lifetime(granter); err != nil {
+		return err
+	}
+	if err := withinNetworks(granter.Networks, k.Networks); err != nil {
+		return err
+	}
+	return d.judge()
+}
+
+// delegation is one judgement: the active rules of who grants, and of what is to be granted.
+type delegation struct {
+	held, wanted []Rule
+	until        time.Time // when the key ends; zero: never
+}
+
+func active(rules []Rule, now time.Time) []Rule {
+	return slices.DeleteFunc(rules, func(r Rule) bool { return !r.Active(now) })
+}
+
+// governs reports whether the principal is admin of its whole project.
+func governs(p *Principal) bool {
+	return slices.ContainsFunc(p.Roles, func(s string) bool {
+		b, err := ParseRole(s)
+		return err == nil && b == RoleBinding{Role: RoleAdmin, Pattern: "**"}
+	})
+}
+
+func projectRules() []Rule {
+	all := Rule{Actions: projectActions(), Labels: []string{anyLabel}}
+	rules := make([]Rule, 0, 3)
+	for _, object := range [][2]string{{ObjectPrompt, "**"}, {ObjectModel, "*"}, {ObjectSystem, ""}} {
+		all.Kind, all.Pattern = object[0], object[1]
+		rules = append(rules, all)
+	}
+	return rules
+}
+
+func (d delegation) lifetime(granter *Principal) error {
+	if granter.Expires.IsZero() || len(d.wanted) == 0 || endsBy(d.until, granter.Expires) {
+		return nil
+	}
+	return fault.New(fault.PermissionDenied, "a key cannot outlive the one that makes it: let it expire by %s",
+		granter.Expires.UTC().Format(time.RFC3339)).WithParam("expires")
+}
+
+// endsBy reports whether something that ends at t (zero: never) is over by limit (zero: no limit).
+func endsBy(t, limit time.Time) bool { return limit.IsZero() || (!t.IsZero() && !t.After(limit)) }
+
+func withinNetworks(outer, inner []string) error {
+	if len(outer) == 0 {
+		return nil
+	}
+	refuse := fault.New(fault.PermissionDenied, "you are bound to %s: name networks inside them", strings.Join(outer, ", ")).WithParam("networks")
+	if len(inner) == 0 {
+		return refuse
+	}
+	for _, s := range inner {
+		n, err := ParseNetwork(s)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(outer, func(s string) bool {
+			o, err := ParseNetwork(s)
+			return err == nil && containsPrefix(o, n)
+		}) {
+			return refuse
+		}
+	}
+	return nil
+}
+
+func containsPrefix(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
+
+func (d delegation) judge() error {
+	for _, want := range d.wanted {
+		if want.Deny {
+			continue
+		}
+		for _, action := range want.Actions {
+			for _, label := range want.Labels {
+				if !d.holds(want, action, label) {
+					return notHeld(want, action, label)
+				}
+			}
+			if deny, ok := d.forgotten(want, action); ok {
+				return fault.New(fault.PermissionDenied, "you are denied %s: give the key the same denial, or leave it out",
+					describe(action, deny.Kind, deny.Pattern, "")).WithParam("grants")
+			}
+		}
+	}
+	return nil
+}
+
+// holds reports whether one rule of the granter's covers an action of a wanted rule under one of its labels.
+func (d delegation) holds(want Rule, action Action, label string) bool {
+	return slices.ContainsFunc(d.held, func(h Rule) bool {
+		return !h.Deny && h.coversObject(want) && slices.Contains(h.Actions, action) && endsBy(d.end(want), h.Expires) && h.CoversLabel(label)
+	})
+}
+
+// forgotten finds a denial of the granter's that touches what is wanted and that the key would not carry.
+func (d delegation) forgotten(want Rule, action Action) (Rule, bool) {
+	for _, h := range d.held {
+		if !h.Deny || !slices.Contains(h.Actions, action) || !h.overlaps(want) {
+			continue
+		}
+		if !slices.ContainsFunc(d.wanted, func(w Rule) bool { return d.carries(w, h, action) }) {
+			return h, true
+		}
+	}
+	return Rule{}, false
+}
+
+// carries reports whether a rule of the key denies at least what the granter's denial does, for as long.
+func (d delegation) carries(w, denial Rule, action Action) bool {
+	if !w.Deny || !slices.Contains(w.Actions, action) || !w.coversObject(denial) {
+		return false
+	}
+	if !endsBy(denial.Expires, w.Expires) && !endsBy(d.until, w.Expires) {
+		return false
+	}
+	for _, label := range denial.Labels {
+		if !w.CoversLabel(label) {
+			return false
+		}
+	}
+	return true
+}
+
+// end is when a wanted rule is over: with itself or with its key, whichever comes first.
+func (d delegation) end(want Rule) time.Time {
+	if endsBy(want.Expires, d.until) {
+		return want.Expires
+	}
+	return d.until
+}
+
+// coversObject reports whether r speaks of every object that o speaks of.
+func (r Rule) coversObject(o Rule) bool {
+	if r.Kind != o.Kind {
+		return false
+	}
+	switch r.Kind {
+	case ObjectPrompt:
+		return coversPrompt(r.Pattern, o.Pattern)
+	case ObjectModel:
+		return coversModel(r.Pattern, o.Pattern)
+	}
+	return r.Kind == ObjectSystem
+}
+
+// overlaps reports whether two rules speak of a common object under a common label.
+func (r Rule) overlaps(o Rule) bool {
+	if r.Kind != o.Kind {
+		return false
+	}
+	switch {
+	case r.Kind == ObjectPrompt && !overlapsPrompt(r.Pattern, o.Pattern):
+		return false
+	case r.Kind == ObjectModel && !overlapsModel(r.Pattern, o.Pattern):
+		return false
+	}
+	for _, a := range r.Labels {
+		for _, b := range o.Labels {
+			if overlapsLabel(a, b) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func notHeld(want Rule, action Action, label string) error {
+	return fault.New(fault.PermissionDenied, "you cannot grant what you do not hold: %s", describe(action, want.Kind, want.Pattern, label)).WithParam("grants")
+}
+
+// Describe names a permission for people: "call on support/triage@staging".
+func (want Permission) Describe() string {
+	return describe(want.Action, want.Kind, want.Name, want.Label)
+}
+
+func describe(action Action, kind, name, label string) string {
+	if label == anyLabel || label == "*" {
+		label = ""
+	}
+	switch {
+	case kind == ObjectSystem:
+		return string(action) + " on the project"
+	case kind == ObjectModel && label == LabelModel:
+		return string(action) + " on model " + name + " without a prompt"
+	case kind == ObjectModel:
+		return string(action) + " on model " + name
+	case label == "":
+		return string(action) + " on " + name
+	case strings.HasPrefix(label, "@"):
+		return string(action) + " on " + name + label
+	}
+	return string(action) + " on " + name + "@" + label
+}

@@ -1,0 +1,141 @@
+// Package rbac decides with Casbin. A principal's effective rules (its roles and grants) are compiled into a small enforcer; what
+// it decided is kept until the principal or the clock makes it void.
+package rbac
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/policy"
+)
+
+// Options tune a Checker; every field may be left zero.
+type Options struct {
+	Clock        func() time.Time // nil means time.Now
+	MaxDecisions int              // decisions kept in memory; 0 means 200,000 (about 0.4 KB each)
+	MaxEnforcers int              // sets of rules kept compiled; 0 means 2,000 (about 20 KB each)
+}
+
+// maxCachedName keeps long names that a caller made up out of the cache, in bytes; prompts' names are shorter.
+const maxCachedName = 256
+
+// Checker implements policy.Checker. It is safe for concurrent use.
+type Checker struct {
+	clock     func() time.Time
+	decisions *otter.Cache[question, policy.Decision]
+	enforcers *otter.Cache[string, *ruleset] // by what they say, so that principals with equal rules share one
+	base      *baseModel
+}
+
+// question is all that a decision depends on, but time.
+type question struct {
+	project, principal, kind string
+	revision                 int64
+	want                     policy.Permission
+}
+
+// New builds a checker. An error means that no checker can be had: refuse to start.
+func New(o Options) (*Checker, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.MaxDecisions <= 0 {
+		o.MaxDecisions = 200_000
+	}
+	if o.MaxEnforcers <= 0 {
+		o.MaxEnforcers = 2_000
+	}
+	base, err := newBaseModel()
+	if err != nil {
+		return nil, err
+	}
+	decisions, err := otter.New(&otter.Options[question, policy.Decision]{MaximumSize: o.MaxDecisions})
+	if err != nil {
+		return nil, fmt.Errorf("rbac: decision cache: %w", err)
+	}
+	enforcers, err := otter.New(&otter.Options[string, *ruleset]{MaximumSize: o.MaxEnforcers})
+	if err != nil {
+		return nil, fmt.Errorf("rbac: enforcer cache: %w", err)
+	}
+	return &Checker{clock: o.Clock, decisions: decisions, enforcers: enforcers, base: base}, nil
+}
+
+// Check implements policy.Checker. A principal past its expiry may do nothing. Errors are Internal: the rules could not be
+// compiled, and nothing is allowed.
+func (c *Checker) Check(_ context.Context, p *policy.Principal, want policy.Permission) (policy.Decision, error) {
+	if p == nil {
+		return policy.Decision{Missing: want.Describe()}, nil
+	}
+	q := question{project: p.Project, principal: p.ID, kind: p.Kind, revision: p.Revision, want: want}
+	if d, ok := c.decisions.GetIfPresent(q); ok && (d.Expires.IsZero() || c.clock().Before(d.Expires)) {
+		return d, nil
+	}
+	d, err := c.decide(p, want)
+	if err != nil {
+		return policy.Decision{Missing: want.Describe()}, fault.Wrap(err, fault.Internal, "The permissions of this key or user cannot be evaluated: ask an admin to save them anew.")
+	}
+	if len(want.Name) <= maxCachedName && len(want.Label) <= maxCachedName {
+		c.decisions.Set(q, d)
+	}
+	return d, nil
+}
+
+func (c *Checker) decide(p *policy.Principal, want policy.Permission) (policy.Decision, error) {
+	now := c.clock()
+	d := policy.Decision{Missing: want.Describe()}
+	if !p.Expires.IsZero() && !now.Before(p.Expires) {
+		return d, nil
+	}
+	rules, err := p.Rules()
+	if err != nil {
+		return d, err
+	}
+	rules, d.Expires = current(rules, p.Expires, now)
+	if len(rules) == 0 {
+		return d, nil // Casbin without policies evaluates its matcher against empty strings; it is not asked
+	}
+	set, err := c.compiled(rules)
+	if err != nil {
+		return d, err
+	}
+	if d.Allowed, err = set.allows(want); err != nil {
+		return policy.Decision{Missing: want.Describe()}, err
+	}
+	d.Holds = d.Allowed || set.holds(want.Kind, want.Name)
+	if d.Allowed {
+		d.Missing = ""
+	}
+	return d, nil
+}
+
+// current drops the rules that are over and finds when the first of the others, or the principal, will be.
+func current(rules []policy.Rule, until, now time.Time) ([]policy.Rule, time.Time) {
+	kept := rules[:0]
+	for _, r := range rules {
+		if !r.Active(now) {
+			continue
+		}
+		kept = append(kept, r)
+		if !r.Expires.IsZero() && (until.IsZero() || r.Expires.Before(until)) {
+			until = r.Expires
+		}
+	}
+	return kept, until
+}
+
+func (c *Checker) compiled(rules []policy.Rule) (*ruleset, error) {
+	key := fingerprint(rules)
+	if set, ok := c.enforcers.GetIfPresent(key); ok {
+		return set, nil
+	}
+	set, err := c.base.compile(rules)
+	if err != nil {
+		return nil, err
+	}
+	c.enforcers.Set(key, set)
+	return set, nil
+}

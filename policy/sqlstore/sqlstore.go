@@ -1,0 +1,349 @@
+// Package sqlstore keeps API keys in SQLite or PostgreSQL, by one implementation.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/uptrace/bun"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/policy"
+)
+
+const (
+	defaultLimit = 50
+	maxLimit     = 200
+	hashBytes    = 32
+)
+
+// Store implements policy.KeyStore. It is safe for concurrent use.
+type Store struct {
+	db      *sqldb.DB
+	journal *journal.Journal
+	clock   func() time.Time
+}
+
+// New makes a store on a migrated database. A nil clock means time.Now.
+func New(db *sqldb.DB, j *journal.Journal, clock func() time.Time) *Store {
+	if clock == nil {
+		clock = time.Now
+	}
+	return &Store{db: db, journal: j, clock: clock}
+}
+
+var _ policy.KeyStore = (*Store)(nil)
+
+type keyRow struct {
+	bun.BaseModel `bun:"table:policy_keys,alias:k"`
+
+	ID        string `bun:"id,pk"`
+	Project   string `bun:"project"`
+	Name      string `bun:"name"`
+	Lookup    string `bun:"lookup"`
+	Hash      []byte `bun:"hash"`
+	LastFour  string `bun:"last_four"`
+	Roles     string `bun:"roles"`
+	Grants    string `bun:"grants"`
+	Networks  string `bun:"networks"`
+	ExpiresAt int64  `bun:"expires_at"`
+	CreatedBy string `bun:"created_by"`
+	CreatedAt int64  `bun:"created_at"`
+	RevokedAt int64  `bun:"revoked_at"`
+	Revision  int64  `bun:"revision"`
+}
+
+// KeyByLookup implements policy.KeySource.
+func (s *Store) KeyByLookup(ctx context.Context, lookup string) (policy.KeyRecord, error) {
+	return s.one(ctx, "lookup = ?", lookup)
+}
+
+// KeyByID implements policy.KeyStore.
+func (s *Store) KeyByID(ctx context.Context, project, id string) (policy.KeyRecord, error) {
+	return s.one(ctx, "project = ? AND id = ?", project, id)
+}
+
+func (s *Store) one(ctx context.Context, where string, args ...string) (policy.KeyRecord, error) {
+	var row keyRow
+	for _, a := range args {
+		if !storable(a) {
+			return policy.KeyRecord{}, notFound(sql.ErrNoRows)
+		}
+	}
+	if err := s.db.NewSelect().Model(&row).Where(where, bunArgs(args)...).Scan(ctx); err != nil {
+		return policy.KeyRecord{}, notFound(err)
+	}
+	return row.record()
+}
+
+func bunArgs(args []string) []any {
+	out := make([]any, len(args))
+	for i, a := range args {
+		out[i] = a
+	}
+	return out
+}
+
+// storable reports whether a text can be in the database at all: PostgreSQL fails on others where SQLite finds nothing.
+func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
+func notFound(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return fault.New(fault.NotFound, "There is no such API key.")
+	}
+	return fmt.Errorf("policy: read key: %w", sqldb.Classify(err))
+}
+
+// ListKeys implements policy.KeyStore.
+func (s *Store) ListKeys(ctx context.Context, project string, page policy.Page) ([]policy.KeyRecord, string, error) {
+	limit := page.Limit
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	if limit < 1 || limit > maxLimit {
+		return nil, "", fault.New(fault.InvalidRequest, "limit must be 1 to %d", maxLimit).WithParam("limit")
+	}
+	var rows []keyRow
+	q := s.db.NewSelect().Model(&rows).Where("project = ?", project).Order("created_at", "id").Limit(int64(limit) + 1)
+	if page.After != "" {
+		at, id, err := parseCursor(page.After)
+		if err != nil {
+			return nil, "", err
+		}
+		q = q.Where("(created_at > ? OR (created_at = ? AND id > ?))", at, at, id)
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, "", fmt.Errorf("policy: list keys: %w", sqldb.Classify(err))
+	}
+	next := ""
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next = cursor(rows[limit-1])
+	}
+	out := make([]policy.KeyRecord, len(rows))
+	for i := range rows {
+		var err error
+		if out[i], err = rows[i].record(); err != nil {
+			return nil, "", err
+		}
+	}
+	return out, next, nil
+}
+
+func cursor(r keyRow) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(r.CreatedAt, 10) + " " + r.ID))
+}
+
+func parseCursor(s string) (at int64, id string, err error) {
+	bad := fault.New(fault.InvalidRequest, "the cursor is not one that a list returned: start without it").WithParam("after")
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return 0, "", bad
+	}
+	left, id, _ := strings.Cut(string(b), " ")
+	if at, err = strconv.ParseInt(left, 10, 64); err != nil || !storable(id) {
+		return 0, "", bad
+	}
+	return at, id, nil
+}
+
+// CreateKey implements policy.KeyStore.
+func (s *Store) CreateKey(ctx context.Context, by journal.Origin, granter *policy.Principal, k policy.KeyRecord) (policy.KeyRecord, error) {
+	now := s.clock()
+	if k.Lookup == "" || len(k.Hash) != hashBytes || k.Project == "" {
+		return policy.KeyRecord{}, fault.New(fault.Internal, "a key record without lookup, hash or project")
+	}
+	if err := s.admit(granter, &k, now); err != nil {
+		return policy.KeyRecord{}, err
+	}
+	k.ID, k.CreatedBy, k.CreatedAt, k.RevokedAt = "key_"+k.Lookup, by.Actor.ID, now, time.Time{}
+	row, err := rowOf(k)
+	if err != nil {
+		return policy.KeyRecord{}, err
+	}
+	ev := event("key.create", by, row)
+	ev.After = k.Public()
+	// The revision is known only at the end, when the head is locked: one more statement sets it.
+	ev.Stamp = stamp(&row)
+	if _, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(&row).Exec(ctx)
+		return err
+	}); err != nil {
+		return policy.KeyRecord{}, fmt.Errorf("policy: create key: %w", err)
+	}
+	return row.record()
+}
+
+// admit validates what people choose and judges whether granter may hand it out.
+func (s *Store) admit(granter *policy.Principal, k *policy.KeyRecord, now time.Time) error {
+	if err := k.Validate(); err != nil {
+		return err
+	}
+	if !k.Expires.IsZero() && !now.Before(k.Expires) {
+		return fault.New(fault.InvalidRequest, "the key would be expired from the start: choose a later time").WithParam("expires")
+	}
+	return policy.Delegate(granter, *k, now)
+}
+
+// UpdateKey implements policy.KeyStore.
+func (s *Store) UpdateKey(ctx context.Context, by journal.Origin, granter *policy.Principal, k policy.KeyRecord) (policy.KeyRecord, error) {
+	if err := s.admit(granter, &k, s.clock()); err != nil {
+		return policy.KeyRecord{}, err
+	}
+	fresh, err := rowOf(k)
+	if err != nil {
+		return policy.KeyRecord{}, err
+	}
+	return s.edit(ctx, by, edit{"key.update", k.Project, k.ID, func(row *keyRow) (bool, error) {
+		switch {
+		case row.RevokedAt != 0:
+			return false, fault.New(fault.Conflict, "The key is revoked, and that is for good: create a new one.")
+		case row.Revision != k.Revision:
+			return false, fault.New(fault.PreconditionFailed, "The key was changed meanwhile: read it again and repeat the change.")
+		}
+		row.Name, row.Roles, row.Grants, row.Networks, row.ExpiresAt = fresh.Name, fresh.Roles, fresh.Grants, fresh.Networks, fresh.ExpiresAt
+		return true, nil
+	}})
+}
+
+// RevokeKey implements policy.KeyStore.
+func (s *Store) RevokeKey(ctx context.Context, by journal.Origin, project, id string) (policy.KeyRecord, error) {
+	now := s.clock().UnixMicro()
+	return s.edit(ctx, by, edit{"key.revoke", project, id, func(row *keyRow) (bool, error) {
+		if row.RevokedAt != 0 {
+			return false, nil
+		}
+		row.RevokedAt = now
+		return true, nil
+	}})
+}
+
+// edit is a change of one key: do edits the row as it is now and reports whether there is anything to write.
+type edit struct {
+	action, project, id string
+	do                  func(row *keyRow) (bool, error)
+}
+
+// errUnchanged ends a transaction that has nothing to write and so nothing to record.
+var errUnchanged = errors.New("policy: unchanged")
+
+func (s *Store) edit(ctx context.Context, by journal.Origin, e edit) (policy.KeyRecord, error) {
+	var row keyRow
+	if !storable(e.project) || !storable(e.id) {
+		return policy.KeyRecord{}, notFound(sql.ErrNoRows)
+	}
+	ev := event(e.action, by, keyRow{Project: e.project, ID: e.id})
+	ev.Stamp = stamp(&row)
+	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
+		row = keyRow{}
+		q := tx.NewSelect().Model(&row).Where("project = ? AND id = ?", e.project, e.id)
+		if s.db.Dialect == sqldb.Postgres {
+			q = q.For("UPDATE") // SQLite's transaction has the whole file
+		}
+		if err := q.Scan(ctx); err != nil {
+			return notFound(err)
+		}
+		before, err := row.record()
+		if err != nil {
+			return err
+		}
+		changed, err := e.do(&row)
+		if err != nil {
+			return err
+		}
+		if !changed {
+			return errUnchanged
+		}
+		after, err := row.record()
+		if err != nil {
+			return err
+		}
+		ev.Before, ev.After, ev.Touches = before.Public(), after.Public(), touches(row)
+		_, err = tx.NewUpdate().Model(&row).WherePK().
+			Column("name", "roles", "grants", "networks", "expires_at", "revoked_at").Exec(ctx)
+		return err
+	})
+	if err != nil && !errors.Is(err, errUnchanged) {
+		return policy.KeyRecord{}, fmt.Errorf("policy: %s: %w", e.action, err)
+	}
+	return row.record()
+}
+
+func event(action string, by journal.Origin, row keyRow) *journal.Event {
+	return &journal.Event{Project: row.Project, Origin: by, Action: action, Object: "key:" + row.ID, Touches: touches(row)}
+}
+
+func touches(row keyRow) []journal.Touch {
+	return []journal.Touch{
+		{Kind: policy.TouchKey, Key: row.Lookup},
+		{Kind: policy.TouchPrincipal, Project: row.Project, Key: row.ID},
+	}
+}
+
+// stamp writes the change's revision into the row.
+func stamp(row *keyRow) func(context.Context, bun.Tx, int64) error {
+	return func(ctx context.Context, tx bun.Tx, revision int64) error {
+		row.Revision = revision
+		_, err := tx.NewUpdate().Model(row).WherePK().Column("revision").Exec(ctx)
+		return err
+	}
+}
+
+func rowOf(k policy.KeyRecord) (keyRow, error) {
+	row := keyRow{
+		ID: k.ID, Project: k.Project, Name: k.Name, Lookup: k.Lookup, Hash: k.Hash, LastFour: k.LastFour,
+		ExpiresAt: micros(k.Expires), CreatedBy: k.CreatedBy, CreatedAt: micros(k.CreatedAt), RevokedAt: micros(k.RevokedAt),
+		Revision: k.Revision,
+	}
+	for _, f := range []struct {
+		to   *string
+		from any
+	}{{&row.Roles, k.Roles}, {&row.Grants, k.Grants}, {&row.Networks, k.Networks}} {
+		b, err := json.Marshal(f.from)
+		if err != nil {
+			return keyRow{}, fault.Wrap(err, fault.InvalidRequest, "a time of the key is out of range")
+		}
+		*f.to = string(b)
+	}
+	return row, nil
+}
+
+func (r keyRow) record() (policy.KeyRecord, error) {
+	k := policy.KeyRecord{
+		ID: r.ID, Project: r.Project, Name: r.Name, Lookup: r.Lookup, Hash: r.Hash, LastFour: r.LastFour,
+		Expires: at(r.ExpiresAt), CreatedBy: r.CreatedBy, CreatedAt: at(r.CreatedAt), RevokedAt: at(r.RevokedAt), Revision: r.Revision,
+	}
+	for _, f := range []struct {
+		from string
+		to   any
+	}{{r.Roles, &k.Roles}, {r.Grants, &k.Grants}, {r.Networks, &k.Networks}} {
+		if err := json.Unmarshal([]byte(f.from), f.to); err != nil {
+			return policy.KeyRecord{}, fault.Wrap(err, fault.Internal, "the stored key %s cannot be read", r.ID)
+		}
+	}
+	return k, nil
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func at(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}

@@ -1,0 +1,166 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/journal"
+)
+
+// KeyRecord is an API key as it is kept: everything but the key itself, which is shown once and stored as a keyed hash.
+type KeyRecord struct {
+	ID        string // "key_…"
+	Project   string
+	Name      string // for people; need not be unique
+	Lookup    string // the public part of the key that finds this record; unique over all projects
+	Hash      []byte // HMAC-SHA256 of the whole key, 32 bytes
+	LastFour  string // the key's last characters, so that people can tell keys apart
+	Roles     []string
+	Grants    []Grant
+	Networks  []string  // CIDRs; none means anywhere
+	Expires   time.Time // zero: never
+	CreatedBy string    // the actor's id
+	CreatedAt time.Time
+	RevokedAt time.Time // zero: in force. Revoked keys stay listed
+	Revision  int64     // journal revision of the last change; the ETag
+}
+
+// Principal is who a request with this key comes from.
+func (r KeyRecord) Principal() (*Principal, error) {
+	p := &Principal{
+		ID: r.ID, Kind: KindKey, Name: r.Name, Project: r.Project, Roles: r.Roles, Grants: r.Grants,
+		Networks: r.Networks, Expires: r.Expires, Revision: r.Revision,
+	}
+	if err := p.Compile(); err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the key's networks cannot be read")
+	}
+	return p, nil
+}
+
+// String keeps the hash out of messages and logs.
+func (r KeyRecord) String() string { return r.ID + " (" + r.Name + ", …" + r.LastFour + ")" }
+
+// The kinds of principals.
+const (
+	KindKey    = "key"
+	KindUser   = "user"
+	KindSystem = "system"
+)
+
+// KeySource is what authentication needs: one point read. NotFound when there is no such key, RegistryUnavailable (and only that)
+// for an infrastructure fault. Revoked and expired keys are returned as they are.
+type KeySource interface {
+	KeyByLookup(ctx context.Context, lookup string) (KeyRecord, error)
+}
+
+// KeyStore keeps API keys. Every write goes through journal.Change and touches the key by its lookup (Touch{Kind: TouchKey}) and the
+// principal by its id (Touch{Kind: TouchPrincipal}). Another project's key is NotFound. Every implementation runs policytest.KeyStore.
+type KeyStore interface {
+	KeySource
+
+	// CreateKey stores k, whose ID, CreatedBy, CreatedAt and Revision it sets. granter must hold all that k grants (PermissionDenied), see Delegate.
+	CreateKey(ctx context.Context, by journal.Origin, granter *Principal, k KeyRecord) (KeyRecord, error)
+	// KeyByID is one key of a project.
+	KeyByID(ctx context.Context, project, id string) (KeyRecord, error)
+	// ListKeys returns keys in the order of their creation, revoked ones too, and the cursor of the next page ("" after the last).
+	ListKeys(ctx context.Context, project string, page Page) ([]KeyRecord, string, error)
+	// UpdateKey writes name, roles, grants, networks and expiry when the stored revision is k.Revision (else PreconditionFailed).
+	// granter must hold all that the key grants afterwards. A revoked key is a Conflict.
+	UpdateKey(ctx context.Context, by journal.Origin, granter *Principal, k KeyRecord) (KeyRecord, error)
+	// RevokeKey ends a key for good. Revoking twice changes nothing and is no error.
+	RevokeKey(ctx context.Context, by journal.Origin, project, id string) (KeyRecord, error)
+}
+
+// What caches of keys and principals listen for.
+const (
+	TouchKey       = "key"       // Key is the lookup; Project is ""
+	TouchPrincipal = "principal" // Key is the principal's id; Project is its project
+)
+
+// Page asks for one page of a list. After is the cursor that the page before returned, "" for the first.
+type Page struct {
+	After string
+	Limit int // 1 to 200; 0 means 50
+}
+
+const (
+	maxKeyName  = 100 // bytes
+	maxGrants   = 100
+	maxRules    = 1000 // deciding is linear in them
+	maxNetworks = 100
+)
+
+// Validate checks what people choose about a key and brings roles and networks into their one spelling (InvalidRequest).
+func (r *KeyRecord) Validate() error {
+	name := strings.TrimSpace(r.Name)
+	if name == "" || len(name) > maxKeyName || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return fault.New(fault.InvalidRequest, "a key needs a name of 1 to %d bytes without control characters", maxKeyName).WithParam("name")
+	}
+	r.Name = name
+	roles := make([]string, 0, len(r.Roles))
+	for _, s := range r.Roles {
+		b, err := ParseRole(s)
+		if err != nil {
+			return param(err, "roles")
+		}
+		roles = append(roles, b.String())
+	}
+	slices.Sort(roles)
+	r.Roles = slices.Compact(roles)
+	rules, err := expand(nil, r.Grants)
+	if err != nil {
+		return param(err, "grants")
+	}
+	if len(r.Grants) > maxGrants || len(rules)+2*len(r.Roles) > maxRules {
+		return fault.New(fault.InvalidRequest, "a key may hold %d grants with %d patterns at the most: use folder patterns", maxGrants, maxRules).WithParam("grants")
+	}
+	return r.validateNetworks()
+}
+
+func (r *KeyRecord) validateNetworks() error {
+	if len(r.Networks) > maxNetworks {
+		return fault.New(fault.InvalidRequest, "a key may name %d networks at the most", maxNetworks).WithParam("networks")
+	}
+	nets := make([]string, 0, len(r.Networks))
+	for _, s := range r.Networks {
+		n, err := ParseNetwork(s)
+		if err != nil {
+			return param(err, "networks")
+		}
+		nets = append(nets, n.String())
+	}
+	slices.Sort(nets)
+	r.Networks = slices.Compact(nets)
+	return nil
+}
+
+// Public is what the journal and the management API may show of a key: no hash.
+func (r KeyRecord) Public() json.RawMessage {
+	b, err := json.Marshal(struct {
+		ID       string    `json:"id"`
+		Name     string    `json:"name"`
+		LastFour string    `json:"last_four"`
+		Roles    []string  `json:"roles"`
+		Grants   []Grant   `json:"grants"`
+		Networks []string  `json:"networks"`
+		Expires  time.Time `json:"expires,omitzero"`
+		Revoked  time.Time `json:"revoked,omitzero"`
+	}{r.ID, r.Name, r.LastFour, r.Roles, r.Grants, r.Networks, r.Expires, r.RevokedAt})
+	if err != nil { // plain fields: cannot fail short of a year past 9999
+		return json.RawMessage(`{"unreadable":true}`)
+	}
+	return b
+}
+
+func param(err error, name string) error {
+	if f, ok := err.(*fault.Error); ok {
+		return f.WithParam(name)
+	}
+	return err
+}
