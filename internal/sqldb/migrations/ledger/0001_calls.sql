@@ -1,0 +1,108 @@
+-- +goose Up
+
+-- One row a call. Times and durations are in microseconds, times since 1970, UTC. Token counts are NULL where the provider reported
+-- none and nothing was estimated; cost_micros (millionths of a US dollar) is NULL where it is unknown. attempts is JSON.
+CREATE TABLE metrics_calls (
+    id            TEXT    NOT NULL PRIMARY KEY,
+    project       TEXT    NOT NULL,
+    principal     TEXT    NOT NULL,
+    prompt_id     TEXT    NOT NULL,
+    prompt_name   TEXT    NOT NULL,
+    version       BIGINT  NOT NULL,
+    label         TEXT    NOT NULL,
+    digest        TEXT    NOT NULL,
+    provider      TEXT    NOT NULL,
+    model         TEXT    NOT NULL,
+    endpoint      TEXT    NOT NULL,
+    stream        BOOLEAN NOT NULL,
+    completion_id TEXT    NOT NULL,
+    end_user      TEXT    NOT NULL,
+    started_at    BIGINT  NOT NULL,
+    first_token   BIGINT  NOT NULL,
+    total         BIGINT  NOT NULL,
+    overhead      BIGINT  NOT NULL,
+    status        BIGINT  NOT NULL,
+    error_code    TEXT    NOT NULL,
+    outcome       TEXT    NOT NULL,
+    reported      BOOLEAN NOT NULL,
+    estimated     BOOLEAN NOT NULL,
+    tokens_input        BIGINT,
+    tokens_cached_input BIGINT,
+    tokens_cache_write  BIGINT,
+    tokens_audio_input  BIGINT,
+    tokens_output       BIGINT,
+    tokens_reasoning    BIGINT,
+    tokens_audio_output BIGINT,
+    cost_micros   BIGINT,
+    attempts      TEXT    NOT NULL
+);
+
+CREATE INDEX metrics_calls_project ON metrics_calls (project, started_at, id);
+CREATE INDEX metrics_calls_prompt ON metrics_calls (project, prompt_id, started_at, id) WHERE prompt_id <> '';
+CREATE INDEX metrics_calls_completion ON metrics_calls (project, completion_id, started_at) WHERE completion_id <> '';
+
+-- Sums by minute. shard is the process start whose spool the calls came from: each row has one writer, readers add the shards up.
+-- The three sketches are mergeable histograms (metrics/ledger.Sketch). Counts of tokens are over the calls that have them (counted).
+CREATE TABLE metrics_rollups (
+    project       TEXT    NOT NULL,
+    minute        BIGINT  NOT NULL,
+    prompt_id     TEXT    NOT NULL,
+    version       BIGINT  NOT NULL,
+    label         TEXT    NOT NULL,
+    provider      TEXT    NOT NULL,
+    model         TEXT    NOT NULL,
+    outcome       TEXT    NOT NULL,
+    shard         TEXT    NOT NULL,
+    prompt_name   TEXT    NOT NULL,
+    calls         BIGINT  NOT NULL,
+    counted       BIGINT  NOT NULL,
+    tokens_input        BIGINT NOT NULL,
+    tokens_cached_input BIGINT NOT NULL,
+    tokens_cache_write  BIGINT NOT NULL,
+    tokens_audio_input  BIGINT NOT NULL,
+    tokens_output       BIGINT NOT NULL,
+    tokens_reasoning    BIGINT NOT NULL,
+    tokens_audio_output BIGINT NOT NULL,
+    cost_micros   BIGINT  NOT NULL,
+    priced        BIGINT  NOT NULL,
+    unpriced      BIGINT  NOT NULL,
+    latency       {{blob}} NOT NULL,
+    first_token   {{blob}} NOT NULL,
+    overhead      {{blob}} NOT NULL,
+    PRIMARY KEY (project, minute, prompt_id, version, label, provider, model, outcome, shard)
+);
+
+CREATE INDEX metrics_rollups_shard ON metrics_rollups (shard, minute);
+
+-- How far each spool has been applied; written in the transaction that applies it.
+CREATE TABLE metrics_spool_cursors (
+    run TEXT   NOT NULL PRIMARY KEY,
+    seq BIGINT NOT NULL,
+    pos BIGINT NOT NULL
+);
+
+-- Scores. They join their calls when they are read, since a call may be committed after its score. value is the number, or 1 and 0
+-- for true and false; NULL for a category. comment is sealed, empty without one.
+CREATE TABLE metrics_feedback (
+    project  TEXT    NOT NULL,
+    id       TEXT    NOT NULL,
+    call_id  TEXT    NOT NULL,
+    name     TEXT    NOT NULL,
+    kind     TEXT    NOT NULL,
+    value    DOUBLE PRECISION,
+    category TEXT    NOT NULL,
+    comment  {{blob}} NOT NULL,
+    end_user TEXT    NOT NULL,
+    source   TEXT    NOT NULL,
+    at       BIGINT  NOT NULL,
+    PRIMARY KEY (project, id)
+);
+
+CREATE INDEX metrics_feedback_call ON metrics_feedback (project, call_id);
+CREATE INDEX metrics_feedback_at ON metrics_feedback (project, at, id);
+
+-- +goose Down
+DROP TABLE metrics_feedback;
+DROP TABLE metrics_spool_cursors;
+DROP TABLE metrics_rollups;
+DROP TABLE metrics_calls;

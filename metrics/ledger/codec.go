@@ -1,0 +1,316 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+	"unicode/utf8"
+
+	"github.com/promptgate/promptgate/metrics"
+)
+
+// The first byte of a record is its kind, the second the version of its layout. A field is added by raising the version; decoding keeps
+// all older ones.
+const (
+	kindCall     = 'c'
+	kindFeedback = 'f'
+
+	callLayout     = 1
+	feedbackLayout = 1
+)
+
+const (
+	maxText     = 1 << 10  // bytes of a name or an id; longer ones are cut
+	maxSealed   = 32 << 10 // bytes of a sealed comment; longer ones are refused
+	maxAttempts = 64
+	maxRecord   = 256 << 10
+)
+
+const (
+	flagStream = 1 << iota
+	flagCost
+)
+
+const (
+	flagReported = 1 << iota
+	flagEstimated
+)
+
+// feedbackRecord is a feedback whose comment is sealed before it touches a disk.
+type feedbackRecord struct {
+	metrics.Feedback        // Comment is empty
+	Sealed           []byte // nil without a comment
+}
+
+func appendText(b []byte, s string) []byte {
+	if len(s) > maxText {
+		s = cutText(s, maxText)
+	}
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+// cutText shortens s to at most n bytes without cutting a character in two.
+func cutText(s string, n int) string {
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+func appendTokens(b []byte, t *metrics.Tokens) []byte {
+	var flags byte
+	if t.Reported {
+		flags |= flagReported
+	}
+	if t.Estimated {
+		flags |= flagEstimated
+	}
+	b = append(b, flags)
+	for _, n := range [...]int64{t.Input, t.CachedInput, t.CacheWrite, t.AudioInput, t.Output, t.Reasoning, t.AudioOutput} {
+		b = binary.AppendVarint(b, n)
+	}
+	return b
+}
+
+// appendCost writes nothing for an unknown cost: a flag tells.
+func appendCost(b []byte, cost *int64) []byte {
+	if cost == nil {
+		return b
+	}
+	return binary.AppendVarint(b, *cost)
+}
+
+func appendTime(b []byte, t time.Time) []byte {
+	b = binary.AppendVarint(b, t.Unix())
+	return binary.AppendUvarint(b, uint64(t.Nanosecond()))
+}
+
+// appendCall encodes c behind b.
+func appendCall(b []byte, c *metrics.Call) []byte {
+	var flags byte
+	if c.Stream {
+		flags |= flagStream
+	}
+	if c.CostMicros != nil {
+		flags |= flagCost
+	}
+	b = append(b, kindCall, callLayout, flags)
+	for _, s := range [...]string{c.ID, c.Project, c.Principal, c.PromptID, c.PromptName, c.Label, c.Digest, c.Provider, c.Model,
+		c.Endpoint, c.CompletionID, c.EndUser, c.ErrorCode, string(c.Outcome)} {
+		b = appendText(b, s)
+	}
+	b = binary.AppendVarint(b, int64(c.Version))
+	b = binary.AppendVarint(b, int64(c.Status))
+	b = appendTime(b, c.Start)
+	b = binary.AppendVarint(b, int64(c.FirstToken))
+	b = binary.AppendVarint(b, int64(c.Total))
+	b = binary.AppendVarint(b, int64(c.Overhead))
+	b = appendTokens(b, &c.Tokens)
+	b = appendCost(b, c.CostMicros)
+	attempts := c.Attempts[:min(len(c.Attempts), maxAttempts)]
+	b = binary.AppendUvarint(b, uint64(len(attempts)))
+	for i := range attempts {
+		b = appendAttempt(b, &attempts[i])
+	}
+	return b
+}
+
+func appendAttempt(b []byte, a *metrics.Attempt) []byte {
+	var flags byte
+	if a.CostMicros != nil {
+		flags |= flagCost
+	}
+	b = append(b, flags)
+	b = appendText(b, a.Provider)
+	b = appendText(b, a.Model)
+	b = appendText(b, string(a.Outcome))
+	b = appendTime(b, a.Start)
+	b = binary.AppendVarint(b, int64(a.FirstToken))
+	b = binary.AppendVarint(b, int64(a.Total))
+	b = binary.AppendVarint(b, int64(a.Status))
+	b = appendTokens(b, &a.Tokens)
+	return appendCost(b, a.CostMicros)
+}
+
+const (
+	valueNone = iota
+	valueFalse
+	valueTrue
+	valueNumber
+)
+
+// appendFeedback encodes f behind b. The comment is taken from Sealed only.
+func appendFeedback(b []byte, f *feedbackRecord) []byte {
+	b = append(b, kindFeedback, feedbackLayout)
+	for _, s := range [...]string{f.ID, f.Project, f.CallID, f.Name, f.Category, f.User, f.Source} {
+		b = appendText(b, s)
+	}
+	switch {
+	case f.Bool != nil && *f.Bool:
+		b = append(b, valueTrue)
+	case f.Bool != nil:
+		b = append(b, valueFalse)
+	case f.Number != nil:
+		b = append(b, valueNumber)
+		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(*f.Number))
+	default:
+		b = append(b, valueNone)
+	}
+	b = appendTime(b, f.At)
+	b = binary.AppendUvarint(b, uint64(len(f.Sealed)))
+	return append(b, f.Sealed...)
+}
+
+var errRecord = errors.New("record cannot be read")
+
+// decoder reads fields; after the first fault it reads zeros.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) fail() { d.bad, d.b = true, nil }
+
+func (d *decoder) byte() byte {
+	if len(d.b) == 0 {
+		d.fail()
+		return 0
+	}
+	v := d.b[0]
+	d.b = d.b[1:]
+	return v
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) uvarint(limit uint64) uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 || v > limit {
+		d.fail()
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) bytes(limit uint64) []byte {
+	n := d.uvarint(limit)
+	if n > uint64(len(d.b)) {
+		d.fail()
+		return nil
+	}
+	v := d.b[:n]
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) text() string { return string(d.bytes(maxText)) }
+
+func (d *decoder) time() time.Time {
+	s := d.varint()
+	return time.Unix(s, int64(d.uvarint(uint64(time.Second-1)))).UTC()
+}
+
+func (d *decoder) tokens() metrics.Tokens {
+	flags := d.byte()
+	return metrics.Tokens{
+		Reported: flags&flagReported != 0, Estimated: flags&flagEstimated != 0,
+		Input: d.varint(), CachedInput: d.varint(), CacheWrite: d.varint(), AudioInput: d.varint(),
+		Output: d.varint(), Reasoning: d.varint(), AudioOutput: d.varint(),
+	}
+}
+
+func (d *decoder) cost(flags byte) *int64 {
+	if flags&flagCost == 0 {
+		return nil
+	}
+	v := d.varint()
+	return &v
+}
+
+// decode reads one record: exactly one of the results is set. It never panics, whatever b holds.
+func decode(b []byte) (*metrics.Call, *feedbackRecord, error) {
+	d := &decoder{b: b}
+	kind, layout := d.byte(), d.byte()
+	var call *metrics.Call
+	var feedback *feedbackRecord
+	switch {
+	case kind == kindCall && layout == callLayout:
+		call = d.call()
+	case kind == kindFeedback && layout == feedbackLayout:
+		feedback = d.feedback()
+	default:
+		return nil, nil, fmt.Errorf("%w: kind %q layout %d is unknown to this release", errRecord, kind, layout)
+	}
+	if d.bad || len(d.b) > 0 {
+		return nil, nil, fmt.Errorf("%w: kind %q has the wrong length", errRecord, kind)
+	}
+	return call, feedback, nil
+}
+
+func (d *decoder) call() *metrics.Call {
+	c := &metrics.Call{}
+	flags := d.byte()
+	c.Stream = flags&flagStream != 0
+	for _, s := range [...]*string{&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Label, &c.Digest, &c.Provider,
+		&c.Model, &c.Endpoint, &c.CompletionID, &c.EndUser, &c.ErrorCode, (*string)(&c.Outcome)} {
+		*s = d.text()
+	}
+	c.Version, c.Status = int(d.varint()), int(d.varint())
+	c.Start = d.time()
+	c.FirstToken, c.Total, c.Overhead = time.Duration(d.varint()), time.Duration(d.varint()), time.Duration(d.varint())
+	c.Tokens = d.tokens()
+	c.CostMicros = d.cost(flags)
+	for range d.uvarint(maxAttempts) {
+		c.Attempts = append(c.Attempts, d.attempt())
+	}
+	return c
+}
+
+func (d *decoder) attempt() metrics.Attempt {
+	flags := d.byte()
+	return metrics.Attempt{
+		Provider: d.text(), Model: d.text(), Outcome: metrics.Outcome(d.text()), Start: d.time(),
+		FirstToken: time.Duration(d.varint()), Total: time.Duration(d.varint()), Status: int(d.varint()),
+		Tokens: d.tokens(), CostMicros: d.cost(flags),
+	}
+}
+
+func (d *decoder) feedback() *feedbackRecord {
+	f := &feedbackRecord{}
+	for _, s := range [...]*string{&f.ID, &f.Project, &f.CallID, &f.Name, &f.Category, &f.User, &f.Source} {
+		*s = d.text()
+	}
+	switch kind := d.byte(); kind {
+	case valueNone:
+	case valueTrue, valueFalse:
+		v := kind == valueTrue
+		f.Bool = &v
+	case valueNumber:
+		if len(d.b) < 8 {
+			d.fail()
+			return f
+		}
+		v := math.Float64frombits(binary.LittleEndian.Uint64(d.b))
+		d.b = d.b[8:]
+		f.Number = &v
+	default:
+		d.fail()
+	}
+	f.At = d.time()
+	if sealed := d.bytes(maxSealed); len(sealed) > 0 {
+		f.Sealed = append([]byte(nil), sealed...)
+	}
+	return f
+}

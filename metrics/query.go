@@ -1,0 +1,125 @@
+package metrics
+
+import (
+	"context"
+	"time"
+)
+
+// CallFilter selects calls; zero fields select all.
+type CallFilter struct {
+	PromptID string
+	Version  int
+	Label    string
+	Outcome  Outcome
+	Since    time.Time // by start, inclusive
+	Until    time.Time // by start, exclusive
+}
+
+// Page asks for a part of a list. After is what the page before answered as next; "" starts.
+type Page struct {
+	Limit int // 1 to 500; 0 means 50
+	After string
+}
+
+// GroupBy says what each Stats stands for.
+type GroupBy string
+
+// The groupings.
+const (
+	ByPrompt  GroupBy = "prompt"
+	ByVersion GroupBy = "version"
+	ByLabel   GroupBy = "label"
+	ByModel   GroupBy = "model"
+)
+
+// StatsQuery asks for figures. They are kept by the minute: Since is rounded down and Until up to one.
+type StatsQuery struct {
+	PromptID string // "" for all of the project, those without a prompt included
+	By       GroupBy
+	Since    time.Time // by a call's start, inclusive; zero for ever
+	Until    time.Time // exclusive; zero for ever
+}
+
+// Stats are the figures of one group. The fields that name it are set as far as the grouping goes.
+type Stats struct {
+	PromptID, PromptName string
+	Version              int
+	Label                string
+	Provider, Model      string
+
+	Calls    int64
+	Errors   int64 // neither ok, nor refused by us, nor cancelled by the caller
+	Outcomes map[Outcome]int64
+
+	Latency, FirstToken, Overhead Quantiles
+
+	Tokens     Tokens // sums; Reported is false when no call reported any
+	CostMicros *int64 // of the priced calls; nil when none was priced
+	Unpriced   int64  // billable calls whose cost is unknown: CostMicros lacks them
+
+	Feedback []FeedbackSummary // by name
+}
+
+// Quantiles of a duration, within 2 %. All are zero when nothing was measured.
+type Quantiles struct {
+	Count         int64
+	P50, P95, P99 time.Duration
+}
+
+// FeedbackSummary sums up the scores of one name and kind.
+type FeedbackSummary struct {
+	Name       string
+	Kind       FeedbackKind
+	Count      int64
+	Mean       *float64         // of numbers; of booleans the share that is true; nil for categories
+	Categories map[string]int64 // nil unless Kind is KindCategory
+}
+
+// FeedbackKind is the type of a score's value.
+type FeedbackKind string
+
+// The kinds.
+const (
+	KindBool     FeedbackKind = "boolean"
+	KindNumber   FeedbackKind = "number"
+	KindCategory FeedbackKind = "category"
+)
+
+// Kind is the type of f's value, "" when it has none.
+func (f *Feedback) Kind() FeedbackKind {
+	switch {
+	case f.Bool != nil:
+		return KindBool
+	case f.Number != nil:
+		return KindNumber
+	case f.Category != "":
+		return KindCategory
+	}
+	return ""
+}
+
+// FeedbackFilter selects feedback; zero fields select all.
+type FeedbackFilter struct {
+	CallID   string
+	PromptID string
+	Version  int
+	Name     string
+	Since    time.Time // inclusive
+	Until    time.Time // exclusive
+}
+
+// Reader answers questions about what was recorded, some moments after it was. Everything is confined to one project: what is
+// another's does not exist. Errors: RegistryUnavailable when the database cannot be reached, InvalidRequest for a bad page.
+type Reader interface {
+	// ListCalls lists calls, newest first. next is "" on the last page.
+	ListCalls(ctx context.Context, project string, f CallFilter, p Page) (calls []Call, next string, err error)
+	// Call finds a call; the fault is CallNotFound.
+	Call(ctx context.Context, project, id string) (*Call, error)
+	// FindByCompletionID finds the newest call that was answered with the provider's id; the fault is CallNotFound. It knows the calls that
+	// this process recorded a moment ago as well.
+	FindByCompletionID(ctx context.Context, project, completionID string) (callID string, err error)
+	// Stats sums up, ordered by the group's name (versions newest first).
+	Stats(ctx context.Context, project string, q StatsQuery) ([]Stats, error)
+	// ListFeedback lists scores, newest first, comments opened.
+	ListFeedback(ctx context.Context, project string, f FeedbackFilter, p Page) (feedback []Feedback, next string, err error)
+}
