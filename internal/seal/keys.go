@@ -11,12 +11,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
 
 	"github.com/promptgate/promptgate/internal/sqldb"
 )
@@ -60,7 +60,7 @@ func OpenKeys(ctx context.Context, db *sqldb.DB, o Options) (*Sealer, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	stored, err := load(ctx, db)
+	stored, err := load(ctx, db.DB, false)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func OpenKeys(ctx context.Context, db *sqldb.DB, o Options) (*Sealer, error) {
 			return nil, err
 		}
 	}
-	return unseal(db, m, stored)
+	return unseal(db, m, stored, o.Clock)
 }
 
 // refuseOrphans keeps new keys from being made beside data that was sealed by lost ones.
@@ -148,9 +148,14 @@ func warnReadable(log *slog.Logger, path string) {
 	}
 }
 
-func load(ctx context.Context, db *sqldb.DB) (*row, error) {
+// load reads the stored keys, nil when there are none; lock keeps other replicas from moving them until the transaction ends.
+func load(ctx context.Context, db bun.IDB, lock bool) (*row, error) {
 	var r row
-	err := db.NewSelect().Model(&r).Where("id = 1").Scan(ctx)
+	q := db.NewSelect().Model(&r).Where("id = 1")
+	if lock && db.Dialect().Name() == dialect.PG {
+		q = q.For("UPDATE")
+	}
+	err := q.Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -184,7 +189,7 @@ func create(ctx context.Context, db *sqldb.DB, m *master, now time.Time) (*row, 
 	if err != nil {
 		return nil, fmt.Errorf("seal: store keys: %w", err)
 	}
-	stored, err := load(ctx, db)
+	stored, err := load(ctx, db.DB, false)
 	if err == nil && stored == nil {
 		err = errors.New("seal: the keys just stored are gone")
 	}
@@ -199,60 +204,28 @@ func sealKeyset(h *keyset.Handle, m *master) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-func unseal(db *sqldb.DB, m *master, r *row) (*Sealer, error) {
-	if r.Master != m.id {
-		return nil, fmt.Errorf("seal: this is not the master key that the data was sealed with (it is key %s, the data wants %s): "+
-			"configure the right one", m.id, r.Master)
+func unseal(db *sqldb.DB, m *master, r *row, clock func() time.Time) (*Sealer, error) {
+	k, err := openKeyset(m, r)
+	if err != nil {
+		return nil, err
 	}
 	root, err := m.aead.Decrypt(r.Root, []byte(adRoot))
 	if err != nil {
 		return nil, errors.New("seal: the stored keys (journal_keyset.root) were altered: restore them from a backup")
 	}
-	k, err := openKeyset(m, r)
-	if err != nil {
-		return nil, err
-	}
-	s := &Sealer{root: root}
+	s := &Sealer{root: root, db: db, master: m, clock: clock}
 	s.keys.Store(k)
-	s.reload = reloader(s, db, m)
 	return s, nil
 }
 
 func openKeyset(m *master, r *row) (*keys, error) {
+	if r.Master != m.id {
+		return nil, fmt.Errorf("seal: this is not the master key that the data was sealed with (it is key %s, the data wants %s): "+
+			"configure the right one", m.id, r.Master)
+	}
 	h, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(r.Keyset)), m.aead, []byte(adKeyset))
 	if err != nil {
 		return nil, errors.New("seal: the stored keys (journal_keyset.keyset) were altered: restore them from a backup")
 	}
-	return newKeys(h)
-}
-
-const (
-	reloadEvery   = time.Second
-	reloadTimeout = 2 * time.Second
-)
-
-// reloader reads the keys again at most once in reloadEvery, so that rubbish that looks sealed costs no query each.
-func reloader(s *Sealer, db *sqldb.DB, m *master) func() error {
-	var mu sync.Mutex
-	var last time.Time
-	return func() error {
-		mu.Lock()
-		defer mu.Unlock()
-		if !last.IsZero() && time.Since(last) < reloadEvery {
-			return nil
-		}
-		last = time.Now()
-		ctx, cancel := context.WithTimeout(context.Background(), reloadTimeout)
-		defer cancel()
-		r, err := load(ctx, db)
-		if err != nil || r == nil {
-			return err
-		}
-		k, err := openKeyset(m, r)
-		if err != nil {
-			return err
-		}
-		s.keys.Store(k)
-		return nil
-	}
+	return newKeys(h, r.Revision)
 }

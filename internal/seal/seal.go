@@ -8,11 +8,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"github.com/promptgate/promptgate/internal/sqldb"
 )
 
 // ErrOpen says that a ciphertext was altered, belongs to another place, or was sealed by keys that are not ours.
@@ -43,7 +47,12 @@ func (b Bind) associated() []byte {
 type Sealer struct {
 	keys   atomic.Pointer[keys]
 	root   []byte
-	reload func() error // reads the keyset again; nil when there is nowhere to read it from
+	db     *sqldb.DB
+	master *master
+	clock  func() time.Time
+
+	reloading  sync.Mutex // guards reloadedAt
+	reloadedAt time.Time
 }
 
 // keys is one state of the keyset.
@@ -51,21 +60,22 @@ type keys struct {
 	handle *keyset.Handle
 	aead   tink.AEAD
 	known  map[uint32]bool
+	newest int64 // revision of the stored keyset
 }
 
-func newKeys(h *keyset.Handle) (*keys, error) {
+func newKeys(h *keyset.Handle, revision int64) (*keys, error) {
 	a, err := aead.New(h)
 	if err != nil {
 		return nil, fmt.Errorf("seal: keyset: %w", err)
 	}
-	k := &keys{handle: h, aead: a, known: map[uint32]bool{}}
+	k := &keys{handle: h, aead: a, known: map[uint32]bool{}, newest: revision}
 	for _, info := range h.KeysetInfo().GetKeyInfo() {
 		k.known[info.GetKeyId()] = true
 	}
 	return k, nil
 }
 
-// Seal encrypts plaintext, which may be empty, for the place b. The result is 61 bytes longer or less. It fails only for
+// Seal encrypts plaintext, which may be empty, for the place b. The result is Overhead bytes longer. It fails only for
 // plaintexts near the limits of memory.
 func (s *Sealer) Seal(plaintext []byte, b Bind) ([]byte, error) {
 	out, err := s.keys.Load().aead.Encrypt(plaintext, b.associated())
@@ -77,24 +87,27 @@ func (s *Sealer) Seal(plaintext []byte, b Bind) ([]byte, error) {
 
 // Open decrypts what Seal made for the same place. The error is, or wraps, ErrOpen, and tells neither key nor content.
 func (s *Sealer) Open(ciphertext []byte, b Bind) ([]byte, error) {
-	k := s.keys.Load()
-	if id, ok := keyID(ciphertext); ok && !k.known[id] && s.reload != nil {
-		// Sealed by a key this process has not seen: another replica may have rotated a moment ago.
-		if err := s.reload(); err != nil {
+	if id, ok := KeyID(ciphertext); ok && !s.keys.Load().known[id] {
+		// Sealed by a key this process has not seen: another replica may have promoted it a moment ago.
+		if err := s.reloadSometimes(); err != nil {
 			return nil, fmt.Errorf("%w (and the keys could not be read again: %w)", ErrOpen, err)
 		}
-		k = s.keys.Load()
 	}
-	out, err := k.aead.Decrypt(ciphertext, b.associated())
+	out, err := s.keys.Load().aead.Decrypt(ciphertext, b.associated())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s, row %q", ErrOpen, b.Table, b.Row)
 	}
 	return out, nil
 }
 
-// keyID reads the key that a ciphertext names: Tink writes 0x01 and four bytes before it.
-func keyID(ciphertext []byte) (uint32, bool) {
-	if len(ciphertext) < 5 || ciphertext[0] != 1 {
+// Overhead is by how many bytes a ciphertext is longer than its plaintext: key, nonce and tag.
+const Overhead = 5 + 24 + 16
+
+// KeyID reads the key that a ciphertext names, which tells whether it is still to be sealed again after a rotation. ok is false
+// for what Seal cannot have made.
+func KeyID(ciphertext []byte) (id uint32, ok bool) {
+	// Tink writes 0x01 and the key's number before the nonce.
+	if len(ciphertext) < Overhead || ciphertext[0] != 1 {
 		return 0, false
 	}
 	return binary.BigEndian.Uint32(ciphertext[1:5]), true
