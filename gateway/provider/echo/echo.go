@@ -1,0 +1,153 @@
+// Package echo is a provider inside the binary: it needs no network, answers the same request with the same content every time,
+// and never pretends to be a model. Its answers have the shape of OpenAI's chat completions, so that everything before and after
+// a provider can be tried without one.
+//
+// What counts as a token: a run of at most 16 bytes that ends behind white space or at the end of the text. Usage counts those of
+// all messages and of the answer.
+package echo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/promptgate/promptgate/gateway/provider"
+)
+
+// Model is what every answer names as its model.
+const Model = "echo"
+
+// Options of an echo. All may be left zero.
+type Options struct {
+	Name       string           // default "echo"
+	Latency    time.Duration    // before the head of an answer
+	ChunkDelay time.Duration    // before each event of a stream
+	Now        func() time.Time // for the field "created"; default time.Now
+}
+
+// Provider echoes.
+type Provider struct{ o Options }
+
+var _ provider.Provider = (*Provider)(nil)
+
+// New makes an echo.
+func New(o Options) *Provider {
+	if o.Name == "" {
+		o.Name = "echo"
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Provider{o}
+}
+
+// Name implements provider.Provider.
+func (p *Provider) Name() string { return p.o.Name }
+
+// Capabilities implements provider.Provider.
+func (p *Provider) Capabilities() provider.Capabilities {
+	return provider.Capabilities{StreamUsage: true}
+}
+
+// Do implements provider.Provider.
+func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Response, error) {
+	if err := p.wait(ctx, p.o.Latency); err != nil {
+		return nil, err
+	}
+	if r.Endpoint != "chat/completions" {
+		return p.refuse(http.StatusNotFound, &refusal{"unknown_url", "", "The echo provider answers chat/completions only."}), nil
+	}
+	req, bad := parse(r.Body)
+	if bad != nil {
+		return p.refuse(http.StatusBadRequest, bad), nil
+	}
+	a := req.answer(p.o.Now().Unix())
+	if !req.Stream {
+		return respond(http.StatusOK, a.json()), nil
+	}
+	h := http.Header{"Content-Type": {"text/event-stream; charset=utf-8"}, "X-Request-Id": {a.id}}
+	return &provider.Response{
+		Status: http.StatusOK, Header: h, ContentLength: -1,
+		Body: &stream{p: p, ctx: ctx, events: a.events(req.Usage)},
+	}, nil
+}
+
+// wait sleeps unless ctx ends first.
+func (p *Provider) wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 && ctx.Err() == nil {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		if ctx.Err() == nil {
+			return nil
+		}
+	case <-ctx.Done():
+	}
+	kind := provider.KindCancelled
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		kind = provider.KindTimeout
+	}
+	return &provider.Error{Provider: p.o.Name, Kind: kind, Err: context.Cause(ctx)}
+}
+
+// refusal is an error as OpenAI's API answers it.
+type refusal struct{ code, param, message string }
+
+func (p *Provider) refuse(status int, r *refusal) *provider.Response {
+	b := append([]byte(`{"error":{"message":`), quote(r.message)...)
+	b = append(b, `,"type":"invalid_request_error","param":`...)
+	if r.param == "" {
+		b = append(b, "null"...)
+	} else {
+		b = append(b, quote(r.param)...)
+	}
+	b = append(append(append(b, `,"code":`...), quote(r.code)...), "}}"...)
+	return respond(status, b)
+}
+
+func respond(status int, body []byte) *provider.Response {
+	return &provider.Response{
+		Status: status, ContentLength: int64(len(body)),
+		Header: http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(body))}},
+		Body:   io.NopCloser(bytes.NewReader(body)),
+	}
+}
+
+// stream is a body that makes each event when it is due. It owns no goroutine: whoever reads waits.
+type stream struct {
+	p      *Provider
+	ctx    context.Context //nolint:containedctx // the request's, which a body lives as long as
+	events func() []byte   // the next event; nil: no more
+	rest   []byte
+	err    error
+}
+
+// Read implements io.Reader.
+func (s *stream) Read(b []byte) (int, error) {
+	for len(s.rest) == 0 {
+		if s.err != nil {
+			return 0, s.err
+		}
+		if s.rest = s.events(); s.rest == nil {
+			s.err = io.EOF
+		} else if s.err = s.p.wait(s.ctx, s.p.o.ChunkDelay); s.err != nil {
+			s.rest = nil
+		}
+	}
+	n := copy(b, s.rest)
+	s.rest = s.rest[n:]
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (s *stream) Close() error {
+	s.rest, s.err = nil, &provider.Error{Provider: s.p.o.Name, Kind: provider.KindCancelled, Err: io.ErrClosedPipe}
+	return nil
+}

@@ -1,0 +1,52 @@
+package openai
+
+import (
+	"io"
+	"sync"
+)
+
+// sent is a request's body while the transport reads it. The transport may go on reading after it has returned an answer, from
+// a goroutine of its own, and the buffer belongs to the caller, who will use it for somebody else's request: so every read copies
+// under the lock, and detach takes the buffer away for good.
+type sent struct {
+	mu   sync.Mutex
+	data []byte
+	gone bool
+}
+
+// detach ends all reading; when it has returned, nothing touches the buffer any more.
+func (s *sent) detach() {
+	s.mu.Lock()
+	s.data, s.gone = nil, true
+	s.mu.Unlock()
+}
+
+func (s *sent) reader() io.ReadCloser { return &sentReader{from: s} }
+
+// again implements http.Request.GetBody: the transport uses it when a kept connection turns out dead before anything was sent.
+func (s *sent) again() (io.ReadCloser, error) { return s.reader(), nil }
+
+// sentReader reads from the start. It has no WriteTo, which would hand the buffer itself to the connection.
+type sentReader struct {
+	from *sent
+	at   int
+}
+
+// Read implements io.Reader.
+func (r *sentReader) Read(p []byte) (int, error) {
+	s := r.from
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return 0, io.ErrClosedPipe
+	}
+	if r.at == len(s.data) {
+		return 0, io.EOF
+	}
+	n := copy(p, s.data[r.at:])
+	r.at += n
+	return n, nil
+}
+
+// Close implements io.Closer.
+func (r *sentReader) Close() error { return nil }
