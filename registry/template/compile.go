@@ -2,43 +2,237 @@ package template
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 
-	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/cbroglie/mustache"
 )
 
 // Compiled is a version's content parsed to trees, ready to render; safe for concurrent use.
 type Compiled struct {
-	content Content
+	content   Content
+	variables []variable     // sorted by name
+	index     map[string]int // of variables
+	units     []unit
+	minBytes  int // of literals, for the first guess of a size
 }
 
-// References lists the spellings of the text prompts that c includes ("name@label" or "name@3"), each once, in order.
-//
-// Saving a version is, in this order: References, look each up and pin it in c.References, Infer, Check, Compile, Digest.
-func References(c Content) ([]string, error) { return nil, nil }
+// variable is one variable ready to be judged and printed.
+type variable struct {
+	name     string
+	required bool // and no default
+	history  bool // fills a placeholder
+	schema   *schema
+	fallback json.RawMessage // the default, nil for none
+	value    value           // of the default
+}
 
-// Infer returns c's variables completed by those that its templates, and the texts that they include, use without declaring.
-// refs holds the included contents by digest, as Compile takes them.
-func Infer(c Content, refs map[string]Content) (map[string]Variable, error) { return c.Variables, nil }
+// unit is a step of rendering: a run of messages that never change, one message with variables, or a placeholder.
+type unit struct {
+	static  []byte // encoded messages, joined by commas
+	head    []byte // of a message, up to and with "content":
+	pieces  []piece
+	single  bool   // content is one string
+	tail    []byte // what follows the content
+	history int    // of a placeholder: its variable; else -1
+}
 
-// Check refuses, with InvalidTemplate and the path at fault as Param, all that can be refused when a version is saved.
-// References must be pinned already.
-func Check(c Content) error { return nil }
+// piece is one part of a message's content: encoded already, or a text.
+type piece struct {
+	static []byte
+	text   *text
+}
 
-// Compile prepares c for rendering. refs holds every included content by its digest (Reference.Digest), those of included
-// contents as well: a digest means the same text wherever it is included, so one flat map serves includes of includes.
-func Compile(c Content, refs map[string]Content) (*Compiled, error) { return &Compiled{content: c}, nil }
+// text is a template ready to render: straight for one without sections, else a tree of the mustache library.
+type text struct {
+	path     string
+	segments []segment
+	tree     *mustache.Template
+	leaves   []int // variables that the tree prints by their own name
+}
+
+// segment is a literal, as it stands in a JSON string, and the variable after it (-1: none).
+type segment struct {
+	literal  []byte
+	variable int
+	members  string // "b.c" of {{a.b.c}}
+}
+
+// Compile prepares c for rendering. refs holds every included content by its digest (Reference.Digest), those that included
+// contents include as well: a digest means the same text wherever it is included, so one flat map serves includes of includes,
+// each by its own pins. Compile completes the variables as Infer does, and fails with InvalidTemplate.
+func Compile(c Content, refs map[string]Content) (*Compiled, error) {
+	in := newIncluder(refs)
+	all := texts(&c)
+	expanded := make([][]token, len(all))
+	for i, t := range all {
+		tokens, err := in.expand(t, &c)
+		if err != nil {
+			return nil, err
+		}
+		expanded[i] = tokens
+	}
+	vars, err := inferFrom(&c, in, expanded)
+	if err != nil {
+		return nil, err
+	}
+	c.Variables = vars
+	if err := Check(c); err != nil {
+		return nil, err
+	}
+	out := &Compiled{content: c}
+	if err := out.addVariables(); err != nil {
+		return nil, err
+	}
+	byPath := make(map[string]*text, len(all))
+	for i, t := range all {
+		if byPath[t.path], err = out.newText(t.path, expanded[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range c.Messages {
+		out.addMessage(i, byPath)
+	}
+	return out, nil
+}
 
 // Content is what was compiled, variables completed. Read only.
 func (c *Compiled) Content() *Content { return &c.content }
 
-// CheckVariables judges a call's variables: MissingVariable, UnknownVariable or InvalidVariable with Param
-// "prompt.variables.<name>". known tells whether any version of the prompt declares a name; nil: none does.
-func (c *Compiled) CheckVariables(vars map[string]json.RawMessage, known func(name string) bool) error {
+func (c *Compiled) addVariables() error {
+	c.index = make(map[string]int, len(c.content.Variables))
+	places := map[string]bool{}
+	for _, m := range c.content.Messages {
+		if m.Type == TypePlaceholder {
+			places[m.Name] = true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.content.Variables)) {
+		declared := c.content.Variables[name]
+		s, err := compileVariable(name, declared)
+		if err != nil {
+			return err
+		}
+		v := variable{name: name, schema: s, history: places[name]}
+		v.required = declared.Required && len(declared.Default) == 0
+		if len(declared.Default) > 0 {
+			v.fallback = declared.Default
+			if v.value, err = classify(declared.Default); err == nil && v.history {
+				err = checkHistory(declared.Default)
+			}
+			if err != nil {
+				return invalid("variables."+name+".default", "the default cannot be used: %s", err)
+			}
+		}
+		if v.history && declared.Inferred {
+			v.schema = nil // checkHistory says the same
+		}
+		c.index[name] = len(c.variables)
+		c.variables = append(c.variables, v)
+	}
 	return nil
 }
 
-// AppendMessages appends the JSON array of messages for the provider to dst. caller is the JSON array of messages that the
-// caller sent, nil for none; it goes verbatim to the placeholder that no variable fills, else to the end.
-func (c *Compiled) AppendMessages(dst []byte, vars map[string]json.RawMessage, caller []byte) ([]byte, error) {
-	return nil, fault.New(fault.NotImplemented, "rendering comes with the next commit")
+// newText prepares an expanded text.
+func (c *Compiled) newText(path string, tokens []token) (*text, error) {
+	t := &text{path: path}
+	for _, tok := range tokens {
+		if tok.kind != tokText && tok.kind != tokValue {
+			return t, c.addTree(t, tokens)
+		}
+	}
+	open := segment{variable: -1}
+	for _, tok := range tokens {
+		if tok.kind == tokText {
+			open.literal = appendEscaped(open.literal, tok.text)
+			continue
+		}
+		name, members := cutName(tok.text)
+		open.variable, open.members = c.index[name], members
+		t.segments = append(t.segments, open)
+		open = segment{variable: -1}
+	}
+	if len(open.literal) > 0 {
+		t.segments = append(t.segments, open)
+	}
+	return t, nil
+}
+
+// isStatic reports whether t has no variables.
+func (t *text) isStatic() bool {
+	return t.tree == nil && (len(t.segments) == 0 || len(t.segments) == 1 && t.segments[0].variable < 0)
+}
+
+// addMessage appends the unit of a message, or its bytes to the static unit before it.
+func (c *Compiled) addMessage(i int, byPath map[string]*text) {
+	m := &c.content.Messages[i]
+	if m.Type == TypePlaceholder {
+		c.units = append(c.units, unit{history: c.index[m.Name]})
+		return
+	}
+	u := unit{history: -1, head: messageHead(m), tail: messageTail(m)}
+	path := fmt.Sprintf("messages[%d]", i)
+	static := true
+	if len(m.Parts) == 0 && m.Text != "" {
+		t := byPath[path+".text"]
+		u.single, u.pieces, static = true, []piece{{text: t}}, t.isStatic()
+	}
+	for j := range m.Parts {
+		p := &m.Parts[j]
+		if p.Type != partText {
+			u.pieces = append(u.pieces, piece{static: encodePart(p)})
+			continue
+		}
+		t := byPath[fmt.Sprintf("%s.parts[%d].text", path, j)]
+		u.pieces = append(u.pieces, piece{text: t})
+		static = static && t.isStatic()
+	}
+	if !static {
+		c.units = append(c.units, u)
+		c.minBytes += len(u.head) + len(u.tail) + 64
+		return
+	}
+	encoded, _ := c.appendMessage(nil, &u, nil) // a static message has nothing that can fail
+	if n := len(c.units); n > 0 && c.units[n-1].static != nil {
+		c.units[n-1].static = append(append(c.units[n-1].static, ','), encoded...)
+	} else {
+		c.units = append(c.units, unit{history: -1, static: encoded})
+	}
+	c.minBytes += len(encoded)
+}
+
+// messageHead encodes a message up to its content.
+func messageHead(m *Message) []byte {
+	role := m.Role
+	if role == "" {
+		role = "user" // the one message of a text prompt
+	}
+	head := appendString([]byte(`{"role":`), role)
+	if m.Name != "" {
+		head = appendString(append(head, `,"name":`...), m.Name)
+	}
+	if m.Text != "" || len(m.Parts) > 0 {
+		head = append(head, `,"content":`...)
+	}
+	return head
+}
+
+// messageTail encodes what follows a message's content.
+func messageTail(m *Message) []byte {
+	var tail []byte
+	if len(m.ToolCalls) > 0 {
+		tail = append(append(tail, `,"tool_calls":`...), compactJSON(m.ToolCalls)...)
+	}
+	if m.ToolCallID != "" {
+		tail = appendString(append(tail, `,"tool_call_id":`...), m.ToolCallID)
+	}
+	return append(tail, '}')
+}
+
+// encodePart encodes a part that is no text.
+func encodePart(p *Part) []byte {
+	out := appendString([]byte(`{"type":`), p.Type)
+	out = append(appendString(append(out, ','), p.Type), ':')
+	return append(append(out, compactJSON(p.Value)...), '}')
 }

@@ -52,4 +52,3 @@ type Reference struct {
 	Version  int    `json:"version"`
 	Digest   string `json:"digest"`
 }
-

@@ -1,0 +1,189 @@
+package template
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+)
+
+// schemaURL is where a variable's schema stands as far as references in it are concerned. Nothing is ever fetched from there.
+const schemaURL = "https://schema.invalid/variable"
+
+// maxExponent bounds the exponents of numbers that a schema judges: the validator computes exactly, so that 1e999999999
+// would fill the memory.
+const maxExponent = 400
+
+// schema judges a value. nil takes any value.
+type schema struct {
+	kind     jsontext.Kind // when the schema asks for nothing but one scalar type: that is compared, nothing is run
+	compiled *jsonschema.Schema
+}
+
+// noLoader refuses to load schemas from anywhere: a schema holds all that it needs.
+type noLoader struct{}
+
+func (noLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("%s is another document; copy what is needed below $defs", url)
+}
+
+// compileSchema prepares a JSON Schema (2020-12 unless it says otherwise). Regular expressions are Go's, linear in time.
+func compileSchema(raw json.RawMessage) (*schema, error) {
+	if len(raw) > MaxSchemaBytes {
+		return nil, fmt.Errorf("it has %d bytes; at most %d are taken", len(raw), MaxSchemaBytes)
+	}
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	if err := checkJSON(raw); err != nil {
+		return nil, err
+	}
+	switch string(compactJSON(raw)) {
+	case `{}`, `true`:
+		return nil, nil
+	case `{"type":"string"}`:
+		return &schema{kind: '"'}, nil
+	case `{"type":"number"}`:
+		return &schema{kind: '0'}, nil
+	}
+	doc, err := decodeForSchema(raw)
+	if err != nil {
+		return nil, err
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	c.UseLoader(noLoader{})
+	if err := c.AddResource(schemaURL, doc); err != nil {
+		return nil, schemaFault(err)
+	}
+	compiled, err := c.Compile(schemaURL)
+	if err != nil {
+		return nil, schemaFault(err)
+	}
+	return &schema{compiled: compiled}, nil
+}
+
+// schemaFault says in one line what is wrong with a schema, without our made-up address.
+func schemaFault(err error) error {
+	var loading *jsonschema.LoadURLError
+	if errors.As(err, &loading) {
+		return loading.Err
+	}
+	lines := strings.Split(err.Error(), "\n")
+	return errors.New(strings.ReplaceAll(strings.TrimLeft(lines[len(lines)-1], " -"), schemaURL, ""))
+}
+
+// check says what value breaks, nil when nothing. The reason holds no part of the value, because errors are logged.
+func (s *schema) check(value json.RawMessage) error {
+	if s == nil {
+		return nil
+	}
+	if s.kind != 0 {
+		if got := kindOf(value); got != s.kind {
+			return fmt.Errorf("it is %s; send %s", kindName(got), kindName(s.kind))
+		}
+		return nil
+	}
+	doc, err := decodeForSchema(value)
+	if err != nil {
+		return err
+	}
+	err = s.compiled.Validate(doc)
+	var broken *jsonschema.ValidationError
+	if errors.As(err, &broken) {
+		return errors.New(explain(broken))
+	}
+	return err
+}
+
+// explain words the first rule that is broken.
+func explain(v *jsonschema.ValidationError) string {
+	for len(v.Causes) > 0 {
+		if _, alternatives := v.ErrorKind.(*kind.AnyOf); alternatives {
+			break
+		}
+		if _, alternatives := v.ErrorKind.(*kind.OneOf); alternatives {
+			break
+		}
+		v = v.Causes[0]
+	}
+	at := "it"
+	if len(v.InstanceLocation) > 0 {
+		at = "/" + strings.Join(v.InstanceLocation, "/")
+	}
+	switch k := v.ErrorKind.(type) {
+	case *kind.Type:
+		return fmt.Sprintf("%s is of type %s; send %s", at, k.Got, strings.Join(k.Want, " or "))
+	case *kind.Required:
+		return fmt.Sprintf("%s has no %s; add it", at, strings.Join(k.Missing, ", "))
+	case *kind.MinLength:
+		return fmt.Sprintf("%s has %d characters; send at least %d", at, k.Got, k.Want)
+	case *kind.MaxLength:
+		return fmt.Sprintf("%s has %d characters; send at most %d", at, k.Got, k.Want)
+	case *kind.MinItems:
+		return fmt.Sprintf("%s has %d items; send at least %d", at, k.Got, k.Want)
+	case *kind.MaxItems:
+		return fmt.Sprintf("%s has %d items; send at most %d", at, k.Got, k.Want)
+	case *kind.Enum:
+		if want, err := json.Marshal(k.Want); err == nil && len(want) <= 300 {
+			return fmt.Sprintf("%s is none of the values that it may have; send one of %s", at, want)
+		}
+	}
+	rule := "false"
+	if path := v.ErrorKind.KeywordPath(); len(path) > 0 {
+		rule = path[0]
+	}
+	return fmt.Sprintf("%s breaks the rule %q of the variable's schema; change it to fit", at, rule)
+}
+
+// decodeForSchema decodes JSON as the validator wants it, numbers exact.
+func decodeForSchema(raw json.RawMessage) (any, error) {
+	if err := boundExponents(raw); err != nil {
+		return nil, err
+	}
+	return jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+}
+
+// boundExponents refuses valid JSON with a number whose exponent is beyond what exact arithmetic should see.
+func boundExponents(raw []byte) error {
+	dec := jsontext.NewDecoder(bytes.NewReader(raw))
+	for {
+		kind := dec.PeekKind()
+		if kind == 0 {
+			return nil // the end; raw was found valid before
+		}
+		if kind != '0' {
+			if _, err := dec.ReadToken(); err != nil {
+				return errMalformed
+			}
+			continue
+		}
+		number, err := dec.ReadValue()
+		if err != nil {
+			return errMalformed
+		}
+		if len(number) > 2*maxExponent || exponentOf(number) > maxExponent {
+			return fmt.Errorf("it holds a number of more than %d digits or beyond e±%d; send it as a string", 2*maxExponent, maxExponent)
+		}
+	}
+}
+
+// exponentOf is the magnitude of a JSON number's exponent, bounded.
+func exponentOf(number []byte) int {
+	i := bytes.IndexAny(number, "eE")
+	if i < 0 {
+		return 0
+	}
+	n := 0
+	for _, c := range number[i+1:] {
+		if c >= '0' && c <= '9' && n <= maxExponent {
+			n = n*10 + int(c-'0')
+		}
+	}
+	return n
+}
