@@ -1,11 +1,27 @@
 package wire
 
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/promptgate/promptgate/internal/fault"
+)
+
+// MaxDepth is how deep a body may nest; the body itself is at depth 1. Deeper ones cost a provider's parser more than a caller gains.
+const MaxDepth = 200
+
 // Member is one top-level member of a body, by offsets into the scanned bytes.
 type Member struct {
 	Name       string // decoded: escapes resolved
 	KeyStart   int    // of the opening quote
 	ValueStart int
 	ValueEnd   int
+
+	known bool // Name is one of the names that knownName returns
 }
 
 // Body is a scanned request body. The zero value is ready; Scan may be called again and again, so a Body can be pooled. It keeps a
@@ -13,15 +29,92 @@ type Member struct {
 type Body struct {
 	raw     []byte
 	members []Member
+	end     int // offset of the closing brace
+	buf     bytes.Buffer
+	dec     jsontext.Decoder
 }
 
 // Scan reads raw once and records its top-level members. It refuses, with fault.InvalidJSON saying where and why: what is not one
 // JSON object, duplicate names at any depth, invalid UTF-8, nesting deeper than MaxDepth, anything after the object, and names that
 // differ only by case from a field that the gateway reads.
-func (b *Body) Scan(raw []byte) error { return nil }
+func (b *Body) Scan(raw []byte) error {
+	return b.scanAs(raw, true)
+}
+
+// scanAs is Scan; fields says that the names are a request's fields, whose case matters.
+func (b *Body) scanAs(raw []byte, fields bool) error {
+	b.raw, b.members, b.end = raw, b.members[:0], 0
+	if err := b.scan(fields); err != nil {
+		b.members = b.members[:0]
+		return err
+	}
+	return nil
+}
+
+func (b *Body) scan(fields bool) error {
+	if off := tooDeep(b.raw); off >= 0 {
+		return invalidAt(b.raw, off, "nested deeper than 200 levels")
+	}
+	// The decoder reads a bytes.Buffer in place, so nothing is copied.
+	b.buf = *bytes.NewBuffer(b.raw)
+	b.dec.Reset(&b.buf)
+	if kind := b.dec.PeekKind(); kind != '{' {
+		if _, err := b.dec.ReadToken(); err != nil {
+			return syntaxFault(b.raw, err)
+		}
+		return invalidAt(b.raw, 0, "the body must be one JSON object")
+	}
+	if _, err := b.dec.ReadToken(); err != nil {
+		return syntaxFault(b.raw, err)
+	}
+	for b.dec.PeekKind() != '}' {
+		if err := b.scanMember(fields); err != nil {
+			return err
+		}
+	}
+	if _, err := b.dec.ReadToken(); err != nil {
+		return syntaxFault(b.raw, err)
+	}
+	b.end = int(b.dec.InputOffset()) - 1
+	if _, err := b.dec.ReadToken(); err == nil {
+		return invalidAt(b.raw, b.end+1, "there is more after the JSON object")
+	} else if !errors.Is(err, io.EOF) {
+		return syntaxFault(b.raw, err)
+	}
+	return nil
+}
+
+// scanMember reads one name and its value.
+func (b *Body) scanMember(fields bool) error {
+	key, err := b.dec.ReadValue()
+	if err != nil {
+		return syntaxFault(b.raw, err)
+	}
+	m := Member{}
+	m.KeyStart = int(b.dec.InputOffset()) - len(key)
+	if m.Name, m.known = decodeName(key); !m.known && fields {
+		if field := foldedField(m.Name); field != "" {
+			return invalidAt(b.raw, m.KeyStart, "the field "+quoteForMessage(m.Name)+" differs only by case from "+
+				quoteForMessage(field)+"; spell it that way").WithParam(field)
+		}
+	}
+	value, err := b.dec.ReadValue()
+	if err != nil {
+		return syntaxFault(b.raw, err)
+	}
+	m.ValueEnd = int(b.dec.InputOffset())
+	m.ValueStart = m.ValueEnd - len(value)
+	b.members = append(b.members, m)
+	return nil
+}
 
 // Reset forgets the scanned bytes, so that a pooled Body does not keep them alive.
-func (b *Body) Reset() {}
+func (b *Body) Reset() {
+	clear(b.members)
+	b.raw, b.members, b.end = nil, b.members[:0], 0
+	b.buf = bytes.Buffer{}
+	b.dec.Reset(&b.buf)
+}
 
 // Raw is what was scanned.
 func (b *Body) Raw() []byte { return b.raw }
@@ -30,13 +123,108 @@ func (b *Body) Raw() []byte { return b.raw }
 func (b *Body) Members() []Member { return b.members }
 
 // Get is the value of a top-level member, as its bytes stand in the body. null is present.
-func (b *Body) Get(name string) (value []byte, ok bool) { return nil, false }
+func (b *Body) Get(name string) (value []byte, ok bool) {
+	for i := range b.members {
+		if m := &b.members[i]; m.Name == name {
+			return b.raw[m.ValueStart:m.ValueEnd:m.ValueEnd], true
+		}
+	}
+	return nil, false
+}
 
 // Model is the decoded model, "" when it is absent or null. A model that is no string is fault.InvalidRequest with Param "model".
-func (b *Body) Model() (string, error) { return "", nil }
+func (b *Body) Model() (string, error) {
+	v, ok := b.Get("model")
+	if !ok || isNull(v) {
+		return "", nil
+	}
+	s, ok := stringOf(v)
+	if !ok {
+		return "", fault.New(fault.InvalidRequest, "model must be a string").WithParam("model")
+	}
+	return s, nil
+}
 
 // Stream says whether the caller asked for a stream. fault.InvalidRequest with Param "stream" when it is neither a boolean nor null.
-func (b *Body) Stream() (bool, error) { return false, nil }
+func (b *Body) Stream() (bool, error) {
+	v, ok := b.Get("stream")
+	switch {
+	case !ok || isNull(v) || string(v) == "false":
+		return false, nil
+	case string(v) == "true":
+		return true, nil
+	}
+	return false, fault.New(fault.InvalidRequest, "stream must be true or false").WithParam("stream")
+}
 
 // Messages is the value of "messages", nil when it is absent or null. fault.InvalidRequest with Param "messages" when it is no array.
-func (b *Body) Messages() ([]byte, error) { return nil, nil }
+func (b *Body) Messages() ([]byte, error) {
+	v, ok := b.Get("messages")
+	if !ok || isNull(v) {
+		return nil, nil
+	}
+	if v[0] != '[' {
+		return nil, fault.New(fault.InvalidRequest, "messages must be an array").WithParam("messages")
+	}
+	return v, nil
+}
+
+// tooDeep is the offset of the bracket that opens level MaxDepth+1, or -1. Brackets inside of strings do not count; a body with few
+// brackets altogether, which is nearly every one, is settled by counting them.
+func tooDeep(raw []byte) int {
+	if bytes.Count(raw, []byte{'{'})+bytes.Count(raw, []byte{'['}) <= MaxDepth {
+		return -1
+	}
+	depth := 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			end := skipString(raw, i)
+			if end < 0 {
+				return -1 // not JSON: the decoder says so
+			}
+			i = end - 1
+		case '{', '[':
+			if depth++; depth > MaxDepth {
+				return i
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	return -1
+}
+
+// invalidAt is the fault for a body that breaks at off.
+func invalidAt(raw []byte, off int, why string) *fault.Error {
+	off = min(max(off, 0), len(raw))
+	line := 1 + bytes.Count(raw[:off], []byte{'\n'})
+	column := off - bytes.LastIndexByte(raw[:off], '\n')
+	return fault.New(fault.InvalidJSON, "The request body is not valid JSON at line %d, column %d (byte %d): %s.", line, column, off, why)
+}
+
+// syntaxFault turns the decoder's error into one for the caller. Its text comes from the caller's own body.
+func syntaxFault(raw []byte, err error) *fault.Error {
+	var syntax *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &syntax):
+		why := "syntax error"
+		if syntax.Err != nil {
+			why = strings.TrimPrefix(syntax.Err.Error(), "jsontext: ")
+		}
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			name := syntax.JSONPointer.LastToken()
+			why = "the name " + quoteForMessage(name) + " stands twice in one object; send it once"
+		}
+		f := invalidAt(raw, int(syntax.ByteOffset), why)
+		f.Err = err
+		return f
+	case len(bytes.TrimSpace(raw)) == 0:
+		return invalidAt(raw, len(raw), "the body is empty; send one JSON object")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return invalidAt(raw, len(raw), "the body ends before its JSON does")
+	}
+	f := invalidAt(raw, 0, "it cannot be read")
+	f.Err = err
+	return f
+}

@@ -1,6 +1,16 @@
 package wire
 
-import "github.com/promptgate/promptgate/registry/template"
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/registry/template"
+)
 
 // Merged is what a version's fields and a caller's come to.
 type Merged struct {
@@ -11,15 +21,177 @@ type Merged struct {
 
 // Merge lets the caller's fields override the version's, whole, unless they are locked by the version or by locked (the label's
 // protection). null counts as present; max_tokens and max_completion_tokens are one field; a model of "default" or of a prompt form
-// counts as absent. A locked field sent with another value is fault.ParameterLocked, Param naming it; the same value is fine.
-// The edits are appended to edits.
+// counts as absent. A locked field sent with another value is fault.ParameterLocked, Param naming it; the same value is fine, and so is
+// null where the version sets nothing. A lock on a field that the version does not set means that callers may not set it either, but
+// for model: then there is nothing to protect, and someone has to choose. The edits are appended to edits; their values point into c.
 func Merge(b *Body, c *template.Content, locked []string, edits []Edit) (Merged, error) {
-	return Merged{}, nil
+	for _, names := range [...][]string{c.Locked, locked} {
+		for _, name := range names {
+			if err := checkLock(b, c, name); err != nil {
+				return Merged{}, err
+			}
+		}
+	}
+	model, err := b.Model()
+	if err != nil {
+		return Merged{}, err
+	}
+	m := Merged{Model: c.Model}
+	if !NamesNoModel(model) {
+		m.Model, m.ModelByCaller = model, model != c.Model
+	}
+	first := len(edits)
+	edits = appendDefault(edits, b, "tools", c.Tools)
+	edits = appendDefault(edits, b, "response_format", c.ResponseFormat)
+	for name, value := range c.Parameters {
+		if !callersOwn(name) {
+			edits = appendDefault(edits, b, name, value)
+		}
+	}
+	slices.SortFunc(edits[first:], func(x, y Edit) int { return strings.Compare(x.Name, y.Name) })
+	m.Edits = edits
+	return m, nil
 }
 
 // NamesNoModel reports whether a model field says nothing about the model: "", "default", or a form that names a prompt.
-func NamesNoModel(model string) bool { return false }
+func NamesNoModel(model string) bool {
+	return model == "" || model == "default" || strings.HasPrefix(model, modelPrefix) || strings.HasPrefix(model, modelPrefixForeign)
+}
+
+// callersOwn are the fields that a version's parameters cannot set: the pipeline, or the caller, decides them.
+func callersOwn(name string) bool {
+	switch name {
+	case "model", "messages", "prompt", "stream", "stream_options", "tools", "response_format":
+		return true
+	}
+	return false
+}
+
+// appendDefault appends the version's field unless the caller sent it.
+func appendDefault(edits []Edit, b *Body, name string, value json.RawMessage) []Edit {
+	if len(value) == 0 {
+		return edits
+	}
+	one := sameField(name)
+	for i := range b.members {
+		if sameField(b.members[i].Name) == one {
+			return edits
+		}
+	}
+	return append(edits, Edit{Name: name, Value: value})
+}
+
+// sameField maps the two names of one field to one of them.
+func sameField(name string) string {
+	if name == "max_completion_tokens" {
+		return "max_tokens"
+	}
+	return name
+}
+
+// lockedBy is the field whose lock covers name: its other or older spellings would get around it.
+func lockedBy(name string) string {
+	switch name {
+	case "max_completion_tokens":
+		return "max_tokens"
+	case "functions":
+		return "tools"
+	case "function_call":
+		return "tool_choice"
+	case "models":
+		return "model"
+	}
+	return name
+}
+
+// checkLock compares what the caller sent for one locked field with what the version says.
+func checkLock(b *Body, c *template.Content, name string) error {
+	lock := lockedBy(name)
+	if lock == "model" && c.Model == "" {
+		return nil
+	}
+	for i := range b.members {
+		m := &b.members[i]
+		if lockedBy(m.Name) != lock {
+			// A provider that ignores case would take it for the locked field.
+			if !m.known && (strings.EqualFold(m.Name, name) || strings.EqualFold(m.Name, lock)) {
+				return lockFault(m.Name)
+			}
+			continue
+		}
+		if !unchanged(c, m.Name, b.raw[m.ValueStart:m.ValueEnd]) {
+			return lockFault(m.Name)
+		}
+	}
+	return nil
+}
+
+func lockFault(name string) error {
+	// The version's own value is not told: the caller may lack the right to read it.
+	return fault.New(fault.ParameterLocked, "The prompt locks %s. Leave the field out of the request to use the prompt's value, "+
+		"or ask an editor of the prompt to unlock it.", quoteForMessage(name)).WithParam(name)
+}
+
+// unchanged reports whether the caller's value of a locked field leaves the version's as it is.
+func unchanged(c *template.Content, name string, value []byte) bool {
+	var own json.RawMessage
+	switch name {
+	case "model":
+		s, ok := stringOf(value)
+		return isNull(value) || ok && (NamesNoModel(s) || s == c.Model)
+	case "messages":
+		w, ok := walkInto(value, '[') // SDKs must send the field: an empty list adds nothing
+		return isNull(value) || ok && w.closed(']')
+	case "tools":
+		own = c.Tools
+	case "response_format":
+		own = c.ResponseFormat
+	case "max_tokens", "max_completion_tokens":
+		if own = c.Parameters[name]; len(own) == 0 {
+			own = c.Parameters["max_tokens"]
+		}
+		if len(own) == 0 {
+			own = c.Parameters["max_completion_tokens"]
+		}
+	default:
+		own = c.Parameters[name]
+	}
+	if len(own) == 0 {
+		return isNull(value)
+	}
+	return jsonEqual(own, value)
+}
+
+// jsonEqual reports whether two valid JSON values mean the same: neither spacing, escapes, the order of members nor the spelling of a
+// fraction matter. Whole numbers are compared exactly.
+func jsonEqual(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	x, y := jsontext.Value(bytes.Clone(a)), jsontext.Value(bytes.Clone(b))
+	exact := jsontext.CanonicalizeRawInts(false)
+	if x.Canonicalize(exact) != nil || y.Canonicalize(exact) != nil {
+		return false
+	}
+	return bytes.Equal(x, y)
+}
 
 // UsageEdit is the edit that asks the provider for usage on a stream, keeping the other members of stream_options. needed is false when
 // the caller asked already, or sent stream_options that are no object: then there is nothing to withhold. Call it for streams only.
-func UsageEdit(b *Body) (e Edit, needed bool) { return Edit{}, false }
+func UsageEdit(b *Body) (e Edit, needed bool) {
+	e.Name = "stream_options"
+	options, ok := b.Get(e.Name)
+	if !ok || isNull(options) {
+		e.Value = []byte(`{"include_usage":true}`)
+		return e, true
+	}
+	var inner Body
+	if inner.scanAs(options, false) != nil {
+		return Edit{}, false
+	}
+	if asked, _ := inner.Get("include_usage"); string(asked) == "true" {
+		return Edit{}, false
+	}
+	e.Value = inner.Splice(nil, []Edit{{Name: "include_usage", Value: []byte("true")}})
+	return e, true
+}

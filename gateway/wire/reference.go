@@ -3,7 +3,9 @@ package wire
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -17,19 +19,174 @@ type Reference struct {
 	Fields    []string                   // top-level members of the body that named it, "model" never among them
 }
 
-// ParseReference reads every form of WIRE "Naming a prompt" from the body and the headers. Forms that agree are one; forms that
-// disagree, a version beside a label, a wrong type, an unknown member of the prompt object, and parts of a reference without a prompt
-// are fault.InvalidPromptReference, Param naming the field (a header's name when it stood there).
-func ParseReference(b *Body, h http.Header) (Reference, error) { return Reference{}, nil }
+// ParseReference reads every form of naming a prompt from the body and the headers (the table in forms.go). Forms that agree are one;
+// forms that disagree, a version beside a label, a wrong type, an unknown member of the prompt object, and parts of a reference without
+// a prompt are fault.InvalidPromptReference, Param naming the field (a header's name when it stood there). Variables of several forms
+// are joined; one variable with two values is a disagreement.
+func ParseReference(b *Body, h http.Header) (Reference, error) {
+	var p referenceParser
+	return p.parse(b, h)
+}
 
 // ParsePathReference is ParseReference for a route that names the prompt: name is the decoded path part, "name", "name@label" or
 // "name@7". The body may then also hold "variables", "version", "label" and "draft" at its top level.
 func ParsePathReference(name string, b *Body, h http.Header) (Reference, error) {
-	return Reference{}, nil
+	p := referenceParser{path: true}
+	if err := p.spelled(name, "name"); err != nil {
+		return Reference{}, err
+	}
+	return p.parse(b, h)
 }
 
 // Strip appends the edits that keep the reference from the provider. It leaves "model" to the caller, who sets it.
-func (r *Reference) Strip(edits []Edit) []Edit { return edits }
+func (r *Reference) Strip(edits []Edit) []Edit {
+	for _, name := range r.Fields {
+		edits = append(edits, Edit{Name: name})
+	}
+	return edits
+}
 
 // PrivateHeader reports whether a request header is between the caller and us, never to be forwarded: x-promptgate-*.
-func PrivateHeader(name string) bool { return false }
+func PrivateHeader(name string) bool {
+	const prefix = "x-promptgate-"
+	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+}
+
+// referenceParser gathers what the forms say and holds them against each other. The …From fields name the field that said it first.
+type referenceParser struct {
+	path bool
+
+	handle, handleFrom string
+	label, labelFrom   string
+	version            int
+	versionFrom        string
+	draft, draftFrom   string
+	variables          map[string]json.RawMessage
+	variablesFrom      string
+	objectFrom         string // a prompt object was there, whatever it held
+}
+
+func (p *referenceParser) parse(b *Body, h http.Header) (Reference, error) {
+	if err := p.readOurs(b, h); err != nil {
+		return Reference{}, err
+	}
+	if p.handleFrom == "" && p.draftFrom == "" {
+		return Reference{}, p.stray()
+	}
+	if err := p.readShared(b); err != nil {
+		return Reference{}, err
+	}
+	if err := p.check(); err != nil {
+		return Reference{}, err
+	}
+	r := Reference{Present: true, Handle: p.handle, Draft: p.draft, Variables: p.variables, Fields: p.fields(b)}
+	switch {
+	case p.versionFrom != "":
+		r.Selector = registry.Selector{Kind: registry.SelectVersion, Version: p.version}
+	case p.labelFrom != "":
+		r.Selector = registry.Selector{Kind: registry.SelectLabel, Label: p.label}
+	}
+	return r, nil
+}
+
+// readOurs reads the forms that cannot mean anything but a prompt.
+func (p *referenceParser) readOurs(b *Body, h http.Header) error {
+	for i := range b.members {
+		m := &b.members[i]
+		f := p.formOf(m)
+		if f.part == partNone || f.shared {
+			continue
+		}
+		if err := p.take(f.part, b.raw[m.ValueStart:m.ValueEnd:m.ValueEnd], f.name); err != nil {
+			return err
+		}
+	}
+	for _, f := range headerForms() {
+		for _, text := range h[f.name] {
+			if err := p.takeHeader(f.part, text, strings.ToLower(f.name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readShared reads the names that are everyday words: ours only because the request names a prompt.
+func (p *referenceParser) readShared(b *Body) error {
+	for i := range b.members {
+		m := &b.members[i]
+		f := p.formOf(m)
+		if f.shared {
+			if err := p.take(f.part, b.raw[m.ValueStart:m.ValueEnd:m.ValueEnd], f.name); err != nil {
+				return err
+			}
+		}
+		if m.known {
+			continue
+		}
+		for _, f := range bodyForms() {
+			if strings.EqualFold(f.name, m.Name) {
+				return refuse(f.name, "The field %s differs only by case from %s; spell it that way.", quoteForMessage(m.Name), f.name)
+			}
+		}
+	}
+	return nil
+}
+
+// stray is the error for parts of a reference that name no prompt, nil when there are none.
+func (p *referenceParser) stray() error {
+	for _, from := range [...]string{p.objectFrom, p.variablesFrom, p.labelFrom, p.versionFrom} {
+		if from != "" {
+			return refuse(from, "%s was sent but no prompt is named: add \"id\" to \"prompt\", or leave %s out.", from, from)
+		}
+	}
+	return nil
+}
+
+// check holds the parts against each other once all are read.
+func (p *referenceParser) check() error {
+	switch {
+	case p.labelFrom != "" && p.versionFrom != "":
+		return refuse(p.versionFrom, "%s names a version and %s a label; send only one of them.", p.versionFrom, p.labelFrom)
+	case p.draftFrom != "" && p.versionFrom != "":
+		return refuse(p.draftFrom, "%s names a draft and %s a version; send only one of them.", p.draftFrom, p.versionFrom)
+	case p.draftFrom != "" && p.labelFrom != "":
+		return refuse(p.draftFrom, "%s names a draft and %s a label; send only one of them.", p.draftFrom, p.labelFrom)
+	}
+	return nil
+}
+
+// fields lists the members of the body that belong to the reference: all that the provider must not see.
+func (p *referenceParser) fields(b *Body) []string {
+	n := 0
+	for i := range b.members {
+		if p.strips(b, &b.members[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	names := make([]string, 0, n)
+	for i := range b.members {
+		if m := &b.members[i]; p.strips(b, m) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+func (p *referenceParser) strips(b *Body, m *Member) bool {
+	switch p.formOf(m).part {
+	case partNone, partModel:
+		return false
+	case partObject: // a legacy string prompt is no reference
+		return b.raw[m.ValueStart] == '{' || b.raw[m.ValueStart] == 'n'
+	}
+	return true
+}
+
+// refuse is the fault of this file.
+func refuse(param, format string, args ...any) error {
+	return fault.New(fault.InvalidPromptReference, format, args...).WithParam(param)
+}

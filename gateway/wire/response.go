@@ -1,14 +1,278 @@
 package wire
 
-import "github.com/promptgate/promptgate/metrics"
+import (
+	"bytes"
+
+	"github.com/promptgate/promptgate/metrics"
+)
 
 // Completion is what an answer's JSON body said.
 type Completion struct {
 	ID     string
 	Model  string
-	Finish string
+	Finish string // finish_reason of the first choice that has one
 	Usage  metrics.Tokens
+	Error  []byte // the value of a top-level "error", at most maxCapture of it; nil when none
 }
 
 // ParseCompletion reads an answer's body, or the beginning of one: what stands before a cut is found.
-func ParseCompletion(body []byte) Completion { return Completion{} }
+func ParseCompletion(body []byte) Completion {
+	var s ResponseScanner
+	s.feed(body)
+	return s.Result()
+}
+
+// maxCapture bounds what is kept of one value, in bytes: a usage object has a few hundred.
+const maxCapture = 2 << 10
+
+// field is a value that is looked for.
+type field uint8
+
+const (
+	fieldNone field = iota
+	fieldID
+	fieldModel
+	fieldUsage
+	fieldError
+	fieldFinish
+)
+
+// ResponseScanner reads an answer's JSON on its way to the caller, in pieces of any size; it keeps at most maxCapture bytes however
+// large the answer is. The zero value is ready. Not safe for concurrent use.
+type ResponseScanner struct {
+	depth    int
+	inString bool
+	escaped  bool
+	inKey    bool // the string is a member's name
+	wantKey  bool // the next string at this depth is a name
+	objects  uint64
+	choices  bool // inside the top-level "choices"
+
+	key     [24]byte
+	keyLen  int
+	next    field // what the value that comes is
+	capture field // what is being kept
+	at      int   // depth at which the capture began
+	buf     []byte
+	result  Completion
+}
+
+// Write never fails: an answer that is no JSON yields nothing.
+func (s *ResponseScanner) Write(p []byte) (int, error) {
+	s.feed(p)
+	return len(p), nil
+}
+
+// Result is what was read so far.
+func (s *ResponseScanner) Result() Completion { return s.result }
+
+// Reset readies the scanner for another answer, keeping its buffer.
+func (s *ResponseScanner) Reset() { *s = ResponseScanner{buf: s.buf[:0]} }
+
+func (s *ResponseScanner) feed(p []byte) {
+	for i := 0; i < len(p); {
+		if s.inString {
+			i = s.stringBytes(p, i)
+			continue
+		}
+		s.structural(p[i])
+		i++
+	}
+}
+
+// stringBytes goes on inside a string, from i; it returns where it stopped.
+func (s *ResponseScanner) stringBytes(p []byte, i int) int {
+	if s.escaped {
+		s.escaped = false
+		s.text(p[i : i+1])
+		return i + 1
+	}
+	n := bytes.IndexByte(p[i:], '"')
+	end := i + n
+	if n < 0 {
+		end = len(p)
+	}
+	if slash := bytes.IndexByte(p[i:end], '\\'); slash >= 0 {
+		s.escaped = true
+		s.text(p[i : i+slash+1])
+		return i + slash + 1
+	}
+	s.text(p[i:end])
+	if n < 0 {
+		return end
+	}
+	s.inString = false
+	if s.capture != fieldNone {
+		s.keep(p[end : end+1])
+	}
+	if s.inKey {
+		s.named()
+	} else if s.capture != fieldNone && s.depth == s.at {
+		s.captured()
+	}
+	return end + 1
+}
+
+// text takes bytes of a string.
+func (s *ResponseScanner) text(p []byte) {
+	if s.inKey && s.keyLen >= 0 {
+		if s.keyLen+len(p) > len(s.key) {
+			s.keyLen = -1
+		} else {
+			s.keyLen += copy(s.key[s.keyLen:], p)
+		}
+	}
+	if s.capture != fieldNone {
+		s.keep(p)
+	}
+}
+
+// named ends a member's name: is its value looked for?
+func (s *ResponseScanner) named() {
+	s.inKey, s.wantKey = false, false
+	if s.capture != fieldNone {
+		return
+	}
+	s.next = fieldNone
+	if s.keyLen < 0 {
+		if s.depth == 1 {
+			s.choices = false
+		}
+		return
+	}
+	name := string(s.key[:s.keyLen]) // does not escape
+	switch {
+	case s.depth == 1:
+		s.choices = name == "choices"
+		s.next = topField(name)
+	case s.depth == 3 && s.choices && name == "finish_reason":
+		s.next = fieldFinish
+	}
+}
+
+func topField(name string) field {
+	switch name {
+	case "id":
+		return fieldID
+	case "model":
+		return fieldModel
+	case "usage":
+		return fieldUsage
+	case "error":
+		return fieldError
+	}
+	return fieldNone
+}
+
+// structural takes a byte outside of strings.
+func (s *ResponseScanner) structural(c byte) {
+	switch c {
+	case ' ', '\n', '\r', '\t', ':':
+		if s.capture != fieldNone {
+			s.keep([]byte{c})
+		}
+		return
+	case ',', '}', ']':
+		if s.capture != fieldNone && s.depth == s.at {
+			s.captured() // a number or a literal ends where the next thing begins
+		}
+		s.next = fieldNone
+	default:
+		if s.next != fieldNone {
+			s.capture, s.at, s.next, s.buf = s.next, s.depth, fieldNone, s.buf[:0]
+		}
+	}
+	if s.capture != fieldNone {
+		s.keep([]byte{c})
+	}
+	switch c {
+	case '"':
+		s.inString = true
+		if s.inKey = s.wantKey; s.inKey {
+			s.keyLen = 0
+		}
+	case '{', '[':
+		s.open(c == '{')
+	case '}', ']':
+		s.close()
+	case ',':
+		s.wantKey = s.inObject()
+	}
+}
+
+func (s *ResponseScanner) open(object bool) {
+	s.depth++
+	if s.depth < 64 {
+		bit := uint64(1) << s.depth
+		s.objects &^= bit
+		if object {
+			s.objects |= bit
+		}
+	}
+	s.wantKey = object && s.depth < 64
+}
+
+func (s *ResponseScanner) close() {
+	if s.depth > 0 {
+		s.depth--
+	}
+	s.wantKey = false
+	if s.capture != fieldNone && s.depth == s.at {
+		s.captured()
+	}
+}
+
+// inObject is exact down to 63 levels; nothing that is looked for stands deeper.
+func (s *ResponseScanner) inObject() bool { return s.depth < 64 && s.objects>>s.depth&1 == 1 }
+
+// keep adds to the captured value, up to its bound.
+func (s *ResponseScanner) keep(p []byte) {
+	if room := maxCapture - len(s.buf); len(p) > room {
+		p = p[:max(room, 0)]
+		if s.capture != fieldError {
+			s.buf = s.buf[:0]
+			s.capture = fieldNone // too long to be what it should be
+			return
+		}
+	}
+	s.buf = append(s.buf, p...)
+}
+
+// captured ends a captured value.
+func (s *ResponseScanner) captured() {
+	v, what := s.buf, s.capture
+	s.capture = fieldNone
+	switch what {
+	case fieldID:
+		setString(&s.result.ID, v)
+	case fieldModel:
+		setString(&s.result.Model, v)
+	case fieldFinish:
+		if s.result.Finish == "" {
+			setString(&s.result.Finish, v)
+		}
+	case fieldUsage:
+		if t, ok := parseUsage(v); ok {
+			s.result.Usage = t
+		}
+	case fieldError:
+		if v = bytes.TrimSpace(v); !isNull(v) {
+			s.result.Error = bytes.Clone(v)
+		}
+	}
+}
+
+// maxIdentifier bounds a provider's id, model or finish reason, in bytes.
+const maxIdentifier = 256
+
+func setString(into *string, v []byte) {
+	if len(v) > maxIdentifier {
+		return
+	}
+	if s, ok := stringOf(bytes.TrimSpace(v)); ok {
+		*into = s
+	}
+}
+
+// whole reports whether what was read is closed: no object, array or string is open.
+func (s *ResponseScanner) whole() bool { return s.depth == 0 && !s.inString }
