@@ -57,14 +57,14 @@ func Migrate(ctx context.Context, db *DB, log *slog.Logger, sets ...Set) error {
 		if err != nil || p == nil {
 			return err
 		}
-		if err := refuseNewer(ctx, p, set); err != nil {
-			return err
-		}
-		done, err := p.Up(ctx)
+		done, err := p.Up(ctx) // under goose's lock, which GetVersions does not take; a newer schema it leaves alone
 		for _, r := range done {
 			log.Info("database migrated", "set", set, "version", r.Source.Version, "file", r.Source.Path, "took", r.Duration)
 		}
-		return explain(err, set)
+		if err != nil {
+			return explain(err, set)
+		}
+		return refuseNewer(ctx, p, set)
 	})
 }
 
