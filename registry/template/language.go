@@ -270,18 +270,18 @@ func (s *scanner) include(spelling string, line int) error {
 }
 
 func (s *scanner) delimiters(text string, line int) error {
-	bad := &syntaxError{line, "new delimiters are written {{=<% %>=}}: two marks with one space between, neither with = or white space in it"}
+	bad := &syntaxError{line, "new delimiters are written {{=<% %>=}}: two marks with a space between, without = in them"}
 	if len(text) < 3 || text[len(text)-1] != '=' {
 		return bad
 	}
-	open, closing, ok := strings.Cut(strings.TrimSpace(text[1:len(text)-1]), " ")
-	if !ok || !validDelimiter(open) || !validDelimiter(closing) {
+	marks := strings.Fields(text[1 : len(text)-1])
+	if len(marks) != 2 || !validDelimiter(marks[0]) || !validDelimiter(marks[1]) {
 		return bad
 	}
-	s.open, s.close = open, closing
+	s.open, s.close = marks[0], marks[1]
 	return nil
 }
 
 func validDelimiter(d string) bool {
-	return d != "" && len(d) <= 16 && !strings.ContainsAny(d, "= \t\r\n\v\f")
+	return d != "" && len(d) <= 16 && !strings.Contains(d, "=")
 }
