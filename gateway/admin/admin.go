@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 
+	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/registry"
 )
@@ -25,9 +26,9 @@ type Deps struct {
 	Checker       policy.Checker
 	Registry      *registry.Service
 	Keys          policy.KeyStore
+	Issuer        Issuer
 	Providers     Providers
-	Calls         Calls
-	Feedback      Feedback
+	Calls         metrics.Reader
 	Journal       Journal
 	Log           *slog.Logger
 }
@@ -76,8 +77,8 @@ func (a *API) OpenAPI() *huma.OpenAPI { return a.huma.OpenAPI() }
 func (a *API) Access() map[string]Access { return a.access }
 
 func (d Deps) check() error {
-	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.Providers == nil ||
-		d.Calls == nil || d.Feedback == nil || d.Journal == nil || d.Log == nil {
+	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.Issuer == nil || d.Providers == nil ||
+		d.Calls == nil || d.Journal == nil || d.Log == nil {
 		return errors.New("admin: a dependency is missing")
 	}
 	return nil

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/promptgate/promptgate/configs"
+	"github.com/promptgate/promptgate/gateway"
+	"github.com/promptgate/promptgate/gateway/admin"
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/policy/keys"
+	"github.com/promptgate/promptgate/policy/rbac"
+	"github.com/promptgate/promptgate/registry"
+)
+
+// App is one gateway: newApp builds it and binds its listeners, start serves, stop ends it. What was opened is closed in the
+// reverse order, also when building fails half-way.
+type App struct {
+	cfg     configs.Config
+	log     *slog.Logger
+	stores  *stores
+	gateway *gateway.Gateway
+	server  *http.Server
+	main    net.Listener
+	ops     net.Listener // nil without a listener of its own
+	opsHTTP *http.Server
+
+	cleanups []func(context.Context) error // run from the last to the first
+	cancel   context.CancelFunc            // ends the background loops
+	loops    sync.WaitGroup
+	failed   chan error // a listener or a loop that ended by itself
+}
+
+// newApp wires everything. Whatever cannot be built is an error: a gateway does not start without a limiter, a policy or a key.
+func newApp(ctx context.Context, cfg configs.Config, log *slog.Logger) (a *App, err error) {
+	a = &App{cfg: cfg, log: log, failed: make(chan error, 8)}
+	defer func() {
+		if err != nil {
+			a.cleanup(ctx)
+		}
+	}()
+	// Bound first: a taken port is told before anything is written.
+	if err := a.listen(ctx); err != nil {
+		return a, err
+	}
+	if a.stores, err = openStores(ctx, cfg, log); err != nil {
+		return a, err
+	}
+	a.onStop(func(context.Context) error { a.stores.close(); return nil })
+	reg := prometheus.NewRegistry()
+	rec, err := openRecording(ctx, cfg, log, a.stores, reg)
+	if err != nil {
+		return a, err
+	}
+	a.onStop(rec.close)
+	engine, err := a.build(ctx, rec, reg)
+	if err != nil {
+		return a, err
+	}
+	// Loaded after every subscriber is registered, so that no change falls between.
+	if err := a.stores.journal.Load(ctx); err != nil {
+		return a, err
+	}
+	a.server = a.httpServer(engine)
+	a.server.BaseContext = a.gateway.BaseContext
+	return a, nil
+}
+
+func (a *App) onStop(f func(context.Context) error) { a.cleanups = append(a.cleanups, f) }
+
+func (a *App) cleanup(ctx context.Context) {
+	for i := len(a.cleanups) - 1; i >= 0; i-- {
+		if err := a.cleanups[i](ctx); err != nil {
+			a.log.Error("shutting down", "error", err)
+		}
+	}
+	a.cleanups = nil
+}
+
+func (a *App) listen(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if a.main, err = lc.Listen(ctx, "tcp", a.cfg.Addr); err != nil {
+		return fmt.Errorf("cannot listen on %s: %w; choose another with --addr", a.cfg.Addr, err)
+	}
+	a.onStop(func(context.Context) error { return ignoreClosed(a.main.Close()) })
+	if a.cfg.OpsAddr == "" {
+		return nil
+	}
+	if a.ops, err = lc.Listen(ctx, "tcp", a.cfg.OpsAddr); err != nil {
+		return fmt.Errorf("cannot listen on %s: %w; choose another ops_addr", a.cfg.OpsAddr, err)
+	}
+	a.onStop(func(context.Context) error { return ignoreClosed(a.ops.Close()) })
+	return nil
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// build makes the data plane and the management API on one engine.
+func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry) (*gin.Engine, error) {
+	s, cfg := a.stores, a.cfg
+	authn, err := keys.NewAuthenticator(s.keys, s.hasher, s.journal, keys.Options{MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys})
+	if err != nil {
+		return nil, err
+	}
+	checker, err := rbac.New(rbac.Options{MaxDecisions: cfg.Cache.Decisions})
+	if err != nil {
+		return nil, err
+	}
+	resolver, err := registry.NewResolver(s.registry, s.journal, registry.ResolverOptions{
+		Handles: cfg.Cache.Prompts, StaleAfter: cfg.Stale.After, MaxStale: cfg.Stale.Prompts,
+	})
+	if err != nil {
+		return nil, err
+	}
+	routes, err := a.routes()
+	if err != nil {
+		return nil, err
+	}
+	s.journal.Subscribe(routes.Changed)
+	ids, err := gateway.NewCallIDs(s.sealer.DeriveKey, rand.Reader, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	events, err := gateway.NewEvents(reg)
+	if err != nil {
+		return nil, err
+	}
+	a.gateway, err = gateway.New(gateway.Deps{
+		Authenticator: authn, Checker: checker, Registry: resolver, Catalog: s.registry, Router: routes,
+		Forwarder: provider.NewForwarder(provider.RetryOptions{}), Recorder: rec, Pricer: rec.pricer, Feed: s.journal, CallIDs: ids,
+		HashUser: userHash(s.sealer.DeriveKey("end-user")), Clock: time.Now, Log: a.log, Meter: rec.collectors, Events: events,
+		Calls: rec.ledger, Metrics: metricsHandler(reg), Checks: a.checks(rec),
+	}, gateway.Options{
+		MaxBodyBytes: cfg.Server.MaxBodyBytes, MaxInFlight: cfg.Server.MaxInFlight, ReadTimeout: cfg.Server.ReadTimeout,
+		WriteTimeout: cfg.Server.WriteTimeout, PingInterval: cfg.Server.PingInterval, InjectUsage: cfg.Usage.Inject,
+	})
+	if err != nil {
+		return nil, err
+	}
+	engine := a.gateway.Engine(a.ops == nil)
+	_, err = admin.Mount(engine, admin.Deps{
+		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers,
+		Calls: rec.ledger, Journal: s.journal, Log: a.log,
+	}, version)
+	return engine, err
+}
+
+// checks are what /readyz asks. Losing the database is no reason to take a replica that still serves out of service.
+func (a *App) checks(rec *recording) []gateway.Check {
+	return []gateway.Check{
+		{Name: "database", Probe: a.stores.db.PingContext},
+		{Name: "spool", Probe: rec.healthy},
+	}
+}
+
+func (a *App) httpServer(h http.Handler) *http.Server {
+	s := a.cfg.Server
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: s.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// start serves until stop; Failed tells of what ended by itself.
+func (a *App) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	a.cancel = cancel
+	a.loop(ctx, "journal", a.stores.journal.Run)
+	serve := func(s *http.Server, l net.Listener) {
+		a.loops.Go(func() {
+			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				a.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
+			}
+		})
+	}
+	serve(a.server, a.main)
+	if a.ops != nil {
+		a.opsHTTP = a.httpServer(a.gateway.OpsEngine())
+		serve(a.opsHTTP, a.ops)
+	}
+}
+
+func (a *App) loop(ctx context.Context, name string, run func(context.Context) error) {
+	a.loops.Go(func() {
+		if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			a.failed <- fmt.Errorf("%s: %w", name, err)
+		}
+	})
+}
+
+// addr is where the data plane listens.
+func (a *App) addr() string { return a.main.Addr().String() }
+
+// stop drains: no new connections, calls in flight have the grace, past it streams end with an explicit error event. Then what was
+// recorded is flushed and everything is closed.
+func (a *App) stop() {
+	grace, cancel := context.WithTimeout(context.Background(), a.cfg.Server.DrainGrace)
+	defer cancel()
+	// Both at once: Shutdown closes the listeners and idle connections and waits for the others, Drain tells /readyz.
+	done := make(chan error, 1)
+	go func() { done <- a.server.Shutdown(grace) }()
+	if err := a.gateway.Drain(grace); err != nil {
+		a.log.Warn("the grace is over; ending what still runs", "in_flight", a.gateway.InFlight())
+	}
+	late, cancelLate := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancelLate()
+	if err := a.gateway.Abort(late); err != nil {
+		a.log.Error("calls did not end", "in_flight", a.gateway.InFlight())
+	}
+	<-done
+	_ = a.server.Close()
+	if a.opsHTTP != nil {
+		_ = a.opsHTTP.Close()
+	}
+	a.cancel()
+	a.loops.Wait()
+	a.cleanup(late)
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/promptgate/promptgate/gateway/admin"
+	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/policy"
+)
+
+type keyCmd struct {
+	Create keyCreateCmd `cmd:"" help:"Create an API key; it is shown this once."`
+	List   keyListCmd   `cmd:"" help:"List API keys."`
+	Revoke keyRevokeCmd `cmd:"" help:"Revoke an API key for good."`
+}
+
+type keyCreateCmd struct {
+	remote
+	settings
+	Name     string        `arg:"" help:"What it is for, e.g. \"checkout service\"."`
+	Role     []string      `help:"admin, editor, viewer or tester; editor:marketing/** for a folder. May be repeated."`
+	Call     []string      `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
+	Models   []string      `help:"May use these models without a prompt, or instead of a prompt's own; patterns with *."`
+	Networks []string      `help:"CIDRs that it may be used from."`
+	Expires  time.Duration `help:"How long it lives, e.g. 720h; for ever without."`
+	Local    bool          `help:"Work on the database itself, on the machine that has it: for the first key of a project."`
+	Project  string        `help:"With --local: the project, created when it is not there." default:"default"`
+}
+
+// grants turns the flags into grants.
+func (c keyCreateCmd) grants() ([]policy.Grant, error) {
+	var out []policy.Grant
+	for _, s := range c.Call {
+		pattern, labels := splitRef(s)
+		if pattern == "" {
+			return nil, fmt.Errorf("--call %s: names no prompt; write a pattern such as support/**@production", s)
+		}
+		g := policy.Grant{Actions: []policy.Action{policy.ActionCall, policy.ActionFeedback}, Prompts: []string{pattern}}
+		for l := range strings.SplitSeq(labels, ",") {
+			switch l {
+			case "":
+			case "version": // written as label, since "@version" would be split at its @
+				g.Labels = append(g.Labels, policy.LabelVersion)
+			default:
+				g.Labels = append(g.Labels, l)
+			}
+		}
+		out = append(out, g)
+	}
+	if len(c.Models) > 0 {
+		out = append(out, policy.Grant{Actions: []policy.Action{policy.ActionCall}, Models: c.Models})
+	}
+	return out, nil
+}
+
+// Run creates the key through the API, or with --local in the database.
+func (c keyCreateCmd) Run(ctx context.Context, io *streams) error {
+	grants, err := c.grants()
+	if err != nil {
+		return errUsage{err}
+	}
+	if len(c.Role) == 0 && len(grants) == 0 {
+		return errUsage{errors.New("the key could do nothing: give it a --role, or prompts that it may --call")}
+	}
+	in := admin.KeyCreate{Name: c.Name, Roles: c.Role, Grants: grants, Networks: c.Networks}
+	if c.Expires > 0 {
+		t := time.Now().Add(c.Expires).UTC()
+		in.ExpiresAt = &t
+	}
+	secret, id := "", ""
+	if c.Local {
+		secret, id, err = c.createLocally(ctx, in, io)
+	} else {
+		var cl *client
+		if cl, err = c.client(); err != nil {
+			return err
+		}
+		var out admin.KeyCreated
+		_, err = cl.call(ctx, http.MethodPost, "/api/v1/keys", in, &out)
+		secret, id = out.Secret, out.ID
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(io.err, "%s: keep the key, it is not shown again\n", id)
+	_, err = fmt.Fprintln(io.out, secret)
+	return err
+}
+
+func (c keyCreateCmd) createLocally(ctx context.Context, in admin.KeyCreate, io *streams) (secret, id string, err error) {
+	cfg, err := c.load(nil)
+	if err != nil {
+		return "", "", err
+	}
+	s, err := openStores(ctx, cfg, logger(cfg, io.err))
+	if err != nil {
+		return "", "", err
+	}
+	defer s.close()
+	by := journal.Origin{Actor: journal.Actor{Kind: policy.KindSystem, ID: "cli", Name: "command line"}, Why: "promptgate key create --local"}
+	project, err := s.ensureProject(ctx, by, c.Project)
+	if err != nil {
+		return "", "", err
+	}
+	return s.createKey(ctx, by, project.ID, in)
+}
+
+type keyListCmd struct{ remote }
+
+// Run prints a line for each key.
+func (c keyListCmd) Run(ctx context.Context, io *streams) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(io.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tNAME\tENDS WITH\tROLES\tGRANTS\tSTATE")
+	for after := ""; ; {
+		var page struct {
+			Keys []admin.Key `json:"keys"`
+			Next string      `json:"next"`
+		}
+		if _, err := cl.call(ctx, http.MethodGet, "/api/v1/keys?limit=200&after="+after, nil, &page); err != nil {
+			return err
+		}
+		for _, k := range page.Keys {
+			state := "in force"
+			switch {
+			case k.RevokedAt != nil:
+				state = "revoked " + stamp(*k.RevokedAt)
+			case k.ExpiresAt != nil && k.ExpiresAt.Before(time.Now()):
+				state = "expired " + stamp(*k.ExpiresAt)
+			case k.ExpiresAt != nil:
+				state = "until " + stamp(*k.ExpiresAt)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", k.ID, k.Name, k.LastFour, strings.Join(k.Roles, ", "), len(k.Grants), state)
+		}
+		if after = page.Next; after == "" {
+			return w.Flush()
+		}
+	}
+}
+
+type keyRevokeCmd struct {
+	remote
+	ID  string `arg:"" help:"The key's id, key_…; promptgate key list shows it."`
+	Why string `help:"Why; kept in the journal."`
+}
+
+// Run revokes the key.
+func (c keyRevokeCmd) Run(ctx context.Context, io *streams) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	var k admin.Key
+	if _, err := cl.call(ctx, http.MethodDelete, "/api/v1/keys/"+c.ID, nil, &k, "X-Promptgate-Why", c.Why); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(io.out, "%s (%s): revoked\n", k.ID, k.Name)
+	return err
+}

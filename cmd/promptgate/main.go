@@ -1,0 +1,100 @@
+// Command promptgate is the gateway, the registry and their command line in one binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the build.
+var version = "dev"
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // a wrong command line or configuration
+)
+
+// errUsage marks an error as the operator's to mend before anything can start.
+type errUsage struct{ error }
+
+func (e errUsage) Unwrap() error { return e.error }
+
+// cli is the command line: every command, its flags and their help.
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Start the gateway."`
+	Prompt  promptCmd  `cmd:"" help:"Manage prompts: push, pull, list, diff, label, history, rollback."`
+	Call    callCmd    `cmd:"" help:"Call a prompt by name and label."`
+	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, revoke."`
+	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`
+	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up or down."`
+	Help    helpCmd    `cmd:"" help:"Read the manual: promptgate help <topic>."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(io *streams) error {
+	_, err := fmt.Fprintln(io.out, "promptgate", version)
+	return err
+}
+
+// streams are a command's input and outputs.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], &streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process: it returns the exit code.
+func run(ctx context.Context, args []string, io *streams) int {
+	var c cli
+	exit := -1 // set when kong answers by itself, as for --help
+	parser, err := kong.New(&c,
+		kong.Name("promptgate"),
+		kong.Description("The LLM gateway where a prompt is managed, versioned, permissioned, and resolved when the call is made."),
+		kong.UsageOnError(),
+		kong.Writers(io.out, io.err),
+		kong.Exit(func(code int) { exit = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+	)
+	if err != nil {
+		fmt.Fprintln(io.err, "promptgate:", err)
+		return exitFailed
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	k, err := parser.Parse(args)
+	if exit >= 0 {
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(io.err, "promptgate: %v\nRun `promptgate --help` to see the commands.\n", err)
+		return exitUsage
+	}
+	k.BindTo(ctx, (*context.Context)(nil))
+	if err := k.Run(io); err != nil {
+		fmt.Fprintln(io.err, "promptgate:", err)
+		var usage errUsage
+		if errors.As(err, &usage) {
+			return exitUsage
+		}
+		return exitFailed
+	}
+	return exitOK
+}

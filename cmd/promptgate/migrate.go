@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/promptgate/promptgate/configs"
+	"github.com/promptgate/promptgate/internal/sqldb"
+)
+
+type migrateCmd struct {
+	Up     migrateUpCmd     `cmd:"" help:"Bring the schema up to this binary's. serve does it too."`
+	Status migrateStatusCmd `cmd:"" help:"List the migrations and when they were applied."`
+	Down   migrateDownCmd   `cmd:"" help:"Undo the last migration: data in what it removes is lost."`
+}
+
+type migrateUpCmd struct{ settings }
+
+// Run migrates.
+func (c migrateUpCmd) Run(ctx context.Context, io *streams) error {
+	return c.each(ctx, io, func(db *sqldb.DB, set sqldb.Set, cfg configs.Config) error {
+		return sqldb.Migrate(ctx, db, logger(cfg, io.err), set)
+	})
+}
+
+type migrateStatusCmd struct{ settings }
+
+// Run prints a line for each migration.
+func (c migrateStatusCmd) Run(ctx context.Context, io *streams) error {
+	w := tabwriter.NewWriter(io.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "SET\tVERSION\tNAME\tAPPLIED")
+	err := c.each(ctx, io, func(db *sqldb.DB, set sqldb.Set, _ configs.Config) error {
+		list, err := sqldb.Status(ctx, db, set)
+		for _, m := range list {
+			at := "pending"
+			if m.Applied {
+				at = stamp(m.At)
+			}
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", m.Set, m.Version, m.Name, at)
+		}
+		return err
+	})
+	return errors.Join(err, w.Flush())
+}
+
+type migrateDownCmd struct {
+	settings
+	Set string `help:"Which schema." enum:"main,ledger" default:"main"`
+	Yes bool   `help:"Really."`
+}
+
+// Run undoes one migration.
+func (c migrateDownCmd) Run(ctx context.Context, io *streams) error {
+	if !c.Yes {
+		return errUsage{errors.New("data in the tables that the last migration made will be lost; stop every gateway, take a backup, then pass --yes")}
+	}
+	return c.each(ctx, io, func(db *sqldb.DB, set sqldb.Set, _ configs.Config) error {
+		if string(set) != c.Set {
+			return nil
+		}
+		return sqldb.Down(ctx, db, set)
+	})
+}
+
+// each opens the database of each set in turn.
+func (s settings) each(ctx context.Context, _ *streams, fn func(*sqldb.DB, sqldb.Set, configs.Config) error) error {
+	cfg, err := s.load(nil)
+	if err != nil {
+		return err
+	}
+	for set, url := range map[sqldb.Set]string{sqldb.Main: cfg.DatabaseURL(), sqldb.Ledger: cfg.LedgerURL()} {
+		db, err := sqldb.Open(ctx, sqldb.Options{URL: url})
+		if err != nil {
+			return err
+		}
+		err = errors.Join(fn(db, set, cfg), db.Close())
+		if err != nil {
+			return fmt.Errorf("%s: %w", set, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/promptgate/promptgate/configs"
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/provider/echo"
+	"github.com/promptgate/promptgate/gateway/provider/openai"
+)
+
+// routes makes the router from the configured providers and those that projects store.
+func (a *App) routes() (*provider.Routes, error) {
+	var static []provider.Static
+	for _, c := range a.cfg.Providers {
+		p, err := configured(c)
+		if err != nil {
+			return nil, fmt.Errorf("provider %s: %w", c.Name, err)
+		}
+		static = append(static, provider.Static{Provider: p, Models: c.Models})
+	}
+	return provider.NewRoutes(provider.RoutesOptions{Static: static, Source: a.stores.providers, Build: stored, Log: a.log})
+}
+
+func configured(c configs.Provider) (provider.Provider, error) {
+	if c.Kind == provider.ProviderEcho {
+		return echo.New(echo.Options{Name: c.Name, Latency: c.Latency, ChunkDelay: c.ChunkDelay}), nil
+	}
+	return openai.New(openai.Options{
+		Name: c.Name, BaseURL: c.BaseURL, Credential: provider.NewSecret(c.APIKey), AllowPrivate: c.AllowPrivate, HeadTimeout: c.Timeout,
+	})
+}
+
+// stored builds a project's own provider. Its address may never be private: a project's admin is not the operator.
+func stored(d provider.Definition) (provider.Provider, error) {
+	if d.Kind == provider.ProviderEcho {
+		return echo.New(echo.Options{Name: d.Name}), nil
+	}
+	return openai.New(openai.Options{
+		Name: d.Name, BaseURL: d.BaseURL, Credential: d.Credential, Organization: d.Organization, Project: d.OpenAIProject,
+	})
+}
+
+// userHash makes the keyed hash of an end user's name that the ledger keeps: figures by user without their names.
+func userHash(key []byte) func(project, user string) string {
+	return func(project, user string) string {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(project))
+		mac.Write([]byte{0})
+		mac.Write([]byte(user))
+		return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+	}
+}
+
+func metricsHandler(reg *prometheus.Registry) http.Handler {
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}

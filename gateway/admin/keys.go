@@ -1,0 +1,212 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/promptgate/promptgate/policy"
+)
+
+// Key is an API key as it is listed: without the key itself, which is shown once.
+type Key struct {
+	ID        string         `json:"id" example:"key_0k3v"`
+	Name      string         `json:"name" example:"checkout service"`
+	LastFour  string         `json:"last_four"`
+	Roles     []string       `json:"roles"`
+	Grants    []policy.Grant `json:"grants"`
+	Networks  []string       `json:"networks"`
+	ExpiresAt *time.Time     `json:"expires_at,omitempty"`
+	CreatedBy string         `json:"created_by"`
+	CreatedAt time.Time      `json:"created_at"`
+	RevokedAt *time.Time     `json:"revoked_at,omitempty"`
+	Revision  int64          `json:"revision"`
+}
+
+func keyOf(k policy.KeyRecord) Key {
+	return Key{
+		ID: k.ID, Name: k.Name, LastFour: k.LastFour, Roles: list(k.Roles), Grants: list(k.Grants), Networks: list(k.Networks),
+		ExpiresAt: moment(k.Expires), CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt, RevokedAt: moment(k.RevokedAt), Revision: k.Revision,
+	}
+}
+
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// KeyCreate makes a key. It can hold no more than the key that makes it.
+type KeyCreate struct {
+	Name      string         `json:"name" minLength:"1" maxLength:"100"`
+	Roles     []string       `json:"roles,omitempty" maxItems:"20" doc:"admin, editor, viewer or tester, for all prompts or, as editor:marketing/**, for a folder" example:"[\"viewer\"]"`
+	Grants    []policy.Grant `json:"grants,omitempty" maxItems:"100" doc:"Single permissions, e.g. to call production of support/**"`
+	Networks  []string       `json:"networks,omitempty" maxItems:"100" doc:"CIDRs that it may be used from; none means anywhere" example:"[\"10.0.0.0/8\"]"`
+	ExpiresAt *time.Time     `json:"expires_at,omitempty"`
+}
+
+// Issued is a new key and what is kept of it.
+type Issued struct {
+	Plaintext string // the key, for its owner and nobody else
+	Lookup    string
+	Hash      []byte
+	LastFour  string
+}
+
+// Issuer makes a new key.
+type Issuer func() (Issued, error)
+
+// KeyPatch changes a key; absent fields stay.
+type KeyPatch struct {
+	Name      *string         `json:"name,omitempty" minLength:"1" maxLength:"100"`
+	Roles     *[]string       `json:"roles,omitempty" maxItems:"20"`
+	Grants    *[]policy.Grant `json:"grants,omitempty" maxItems:"100"`
+	Networks  *[]string       `json:"networks,omitempty" maxItems:"100"`
+	ExpiresAt *time.Time      `json:"expires_at,omitempty"`
+}
+
+// KeyCreated holds the key, this once.
+type KeyCreated struct {
+	Key
+	Secret string `json:"key" doc:"The key. It is not stored and cannot be shown again" example:"pg_…"`
+}
+
+type keyInput struct {
+	credentials
+	ID string `path:"key" example:"key_0k3v"`
+}
+
+type createKeyInput struct {
+	credentials
+	Body KeyCreate
+}
+
+type patchKeyInput struct {
+	keyInput
+	Precondition
+	Body KeyPatch
+}
+
+type listKeysInput struct {
+	credentials
+	Paging
+}
+
+type keyAnswer struct {
+	Changed
+	ETag string `header:"ETag"`
+	Body Key
+}
+
+type keyCreatedAnswer struct {
+	Changed
+	ETag string `header:"ETag"`
+	Body KeyCreated
+}
+
+type keyList struct {
+	Body struct {
+		Keys []Key  `json:"keys"`
+		Next string `json:"next,omitempty"`
+	}
+}
+
+func answerKey(k policy.KeyRecord) *keyAnswer {
+	return &keyAnswer{Changed: changed(k.Revision), ETag: etag(k.Revision), Body: keyOf(k)}
+}
+
+func (a *API) keys() {
+	manage := func(id, method, path, summary string) op {
+		return op{id: id, method: method, path: path, action: policy.ActionManageKeys, kind: policy.ObjectSystem, tag: "keys", summary: summary}
+	}
+	handle(a, manage("list-keys", http.MethodGet, "/keys", "List API keys, revoked ones too"), a.listKeys)
+	create := manage("create-key", http.MethodPost, "/keys", "Create an API key; it is shown this once")
+	create.status = http.StatusCreated
+	handle(a, create, a.createKey)
+	handle(a, manage("get-key", http.MethodGet, "/keys/{key}", "Get an API key's record"), a.getKey)
+	handle(a, manage("update-key", http.MethodPatch, "/keys/{key}", "Change what an API key may do"), a.patchKey)
+	handle(a, manage("revoke-key", http.MethodDelete, "/keys/{key}", "Revoke an API key for good"), a.revokeKey)
+}
+
+func (a *API) listKeys(ctx context.Context, c *caller, in *listKeysInput) (*keyList, error) {
+	found, next, err := a.deps.Keys.ListKeys(ctx, c.Project, policy.Page{After: in.After, Limit: in.Limit})
+	if err != nil {
+		return nil, err
+	}
+	out := &keyList{}
+	out.Body.Keys, out.Body.Next = []Key{}, next
+	for _, k := range found {
+		out.Body.Keys = append(out.Body.Keys, keyOf(k))
+	}
+	return out, nil
+}
+
+func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*keyCreatedAnswer, error) {
+	r := policy.KeyRecord{
+		Project: c.Project, Name: in.Body.Name, Roles: in.Body.Roles, Grants: in.Body.Grants, Networks: in.Body.Networks,
+	}
+	if in.Body.ExpiresAt != nil {
+		r.Expires = *in.Body.ExpiresAt
+	}
+	issued, err := a.deps.Issuer()
+	if err != nil {
+		return nil, err
+	}
+	r.Lookup, r.Hash, r.LastFour = issued.Lookup, issued.Hash, issued.LastFour
+	k, err := a.deps.Keys.CreateKey(ctx, c.Origin, c.Principal, r)
+	if err != nil {
+		return nil, err
+	}
+	return &keyCreatedAnswer{
+		Changed: changed(k.Revision), ETag: etag(k.Revision), Body: KeyCreated{Key: keyOf(k), Secret: issued.Plaintext},
+	}, nil
+}
+
+func (a *API) getKey(ctx context.Context, c *caller, in *keyInput) (*keyAnswer, error) {
+	k, err := a.deps.Keys.KeyByID(ctx, c.Project, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return answerKey(k), nil
+}
+
+func (a *API) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyAnswer, error) {
+	rev, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	k, err := a.deps.Keys.KeyByID(ctx, c.Project, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if rev > 0 {
+		k.Revision = rev
+	}
+	b := in.Body
+	set(&k.Name, b.Name)
+	set(&k.Roles, b.Roles)
+	set(&k.Grants, b.Grants)
+	set(&k.Networks, b.Networks)
+	set(&k.Expires, b.ExpiresAt)
+	k, err = a.deps.Keys.UpdateKey(ctx, c.Origin, c.Principal, k)
+	if err != nil {
+		return nil, err
+	}
+	return answerKey(k), nil
+}
+
+func (a *API) revokeKey(ctx context.Context, c *caller, in *keyInput) (*keyAnswer, error) {
+	k, err := a.deps.Keys.RevokeKey(ctx, c.Origin, c.Project, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return answerKey(k), nil
+}
+
+// set writes a patch's field when it is there.
+func set[T any](at *T, v *T) {
+	if v != nil {
+		*at = *v
+	}
+}

@@ -1,0 +1,246 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/policy"
+)
+
+// Providers is the store of a project's upstreams and model aliases.
+type Providers = provider.Store
+
+// Provider is a project's upstream, without its credential.
+type Provider struct {
+	ID            string    `json:"id" example:"prov_0k3v"`
+	Name          string    `json:"name" example:"openai"`
+	Kind          string    `json:"kind" enum:"openai,echo"`
+	BaseURL       string    `json:"base_url" example:"https://api.openai.com/v1"`
+	Organization  string    `json:"organization"`
+	OpenAIProject string    `json:"openai_project"`
+	Models        []string  `json:"models" doc:"Names, or patterns with one *; none means every model"`
+	Enabled       bool      `json:"enabled"`
+	HasCredential bool      `json:"has_credential"`
+	CreatedAt     time.Time `json:"created_at"`
+	UpdatedAt     time.Time `json:"updated_at"`
+	Revision      int64     `json:"revision"`
+}
+
+func providerOf(d provider.Definition) Provider {
+	return Provider{
+		ID: d.ID, Name: d.Name, Kind: d.Kind, BaseURL: d.BaseURL, Organization: d.Organization, OpenAIProject: d.OpenAIProject,
+		Models: list(d.Models), Enabled: d.Enabled, HasCredential: d.HasCredential, CreatedAt: d.CreatedAt, UpdatedAt: d.UpdatedAt,
+		Revision: d.Revision,
+	}
+}
+
+// ProviderCreate adds an upstream.
+type ProviderCreate struct {
+	Name          string   `json:"name" minLength:"1" maxLength:"64"`
+	Kind          string   `json:"kind" enum:"openai,echo"`
+	BaseURL       string   `json:"base_url,omitempty" maxLength:"2000"`
+	Credential    string   `json:"credential,omitempty" maxLength:"8192" writeOnly:"true" doc:"The provider's API key; sealed, never shown"`
+	Organization  string   `json:"organization,omitempty" maxLength:"200"`
+	OpenAIProject string   `json:"openai_project,omitempty" maxLength:"200"`
+	Models        []string `json:"models,omitempty" maxItems:"200"`
+	Enabled       *bool    `json:"enabled,omitempty" doc:"true unless said"`
+}
+
+// ProviderPatch changes an upstream; absent fields stay.
+type ProviderPatch struct {
+	Name          *string   `json:"name,omitempty" maxLength:"64"`
+	BaseURL       *string   `json:"base_url,omitempty" maxLength:"2000" doc:"A changed address needs the credential entered again"`
+	Credential    *string   `json:"credential,omitempty" maxLength:"8192" writeOnly:"true"`
+	Organization  *string   `json:"organization,omitempty" maxLength:"200"`
+	OpenAIProject *string   `json:"openai_project,omitempty" maxLength:"200"`
+	Models        *[]string `json:"models,omitempty" maxItems:"200"`
+	Enabled       *bool     `json:"enabled,omitempty"`
+}
+
+// Alias is a model name of the project's own for an ordered list of targets.
+type Alias struct {
+	Name     string                 `json:"name" example:"fast"`
+	Targets  []provider.AliasTarget `json:"targets"`
+	Revision int64                  `json:"revision"`
+}
+
+// AliasPut creates or replaces an alias.
+type AliasPut struct {
+	Targets []provider.AliasTarget `json:"targets" minItems:"1" maxItems:"16" doc:"The first is used, the next ones when it fails"`
+}
+
+type providerInput struct {
+	credentials
+	ID string `path:"provider" example:"prov_0k3v"`
+}
+
+type createProviderInput struct {
+	credentials
+	Body ProviderCreate
+}
+
+type patchProviderInput struct {
+	providerInput
+	Precondition
+	Body ProviderPatch
+}
+
+type providerAnswer struct {
+	Changed
+	ETag string `header:"ETag"`
+	Body Provider
+}
+
+type providerList struct {
+	Body struct {
+		Providers []Provider `json:"providers"`
+	}
+}
+
+type aliasInput struct {
+	credentials
+	Name string `path:"alias" example:"fast"`
+}
+
+type putAliasInput struct {
+	aliasInput
+	IfMatch string `header:"If-Match" doc:"The ETag that was read; without it the alias must be new"`
+	Body    AliasPut
+}
+
+type aliasAnswer struct {
+	Changed
+	ETag string `header:"ETag"`
+	Body Alias
+}
+
+type aliasList struct {
+	Body struct {
+		Aliases []Alias `json:"aliases"`
+	}
+}
+
+func answerProvider(d provider.Definition) *providerAnswer {
+	return &providerAnswer{Changed: changed(d.Revision), ETag: etag(d.Revision), Body: providerOf(d)}
+}
+
+func (a *API) providers() {
+	manage := func(id, method, path, summary string, status int) op {
+		return op{id: id, method: method, path: path, action: policy.ActionManageProject, kind: policy.ObjectSystem, tag: "providers", summary: summary, status: status}
+	}
+	handle(a, manage("list-providers", http.MethodGet, "/providers", "List the project's providers", 0), a.listProviders)
+	handle(a, manage("create-provider", http.MethodPost, "/providers", "Add a provider", http.StatusCreated), a.createProvider)
+	handle(a, manage("get-provider", http.MethodGet, "/providers/{provider}", "Get a provider", 0), a.getProvider)
+	handle(a, manage("update-provider", http.MethodPatch, "/providers/{provider}", "Change a provider", 0), a.patchProvider)
+	handle(a, manage("delete-provider", http.MethodDelete, "/providers/{provider}", "Remove a provider", http.StatusNoContent), a.deleteProvider)
+	handle(a, manage("list-aliases", http.MethodGet, "/model-aliases", "List the project's model aliases", 0), a.listAliases)
+	handle(a, manage("put-alias", http.MethodPut, "/model-aliases/{alias}", "Create or replace a model alias", 0), a.putAlias)
+	handle(a, manage("delete-alias", http.MethodDelete, "/model-aliases/{alias}", "Remove a model alias", http.StatusNoContent), a.deleteAlias)
+}
+
+func (a *API) listProviders(ctx context.Context, c *caller, _ *credentials) (*providerList, error) {
+	found, err := a.deps.Providers.ListProviders(ctx, c.Project)
+	if err != nil {
+		return nil, err
+	}
+	out := &providerList{}
+	out.Body.Providers = []Provider{}
+	for _, d := range found {
+		out.Body.Providers = append(out.Body.Providers, providerOf(d))
+	}
+	return out, nil
+}
+
+func (a *API) createProvider(ctx context.Context, c *caller, in *createProviderInput) (*providerAnswer, error) {
+	b := in.Body
+	d, err := a.deps.Providers.CreateProvider(ctx, c.Origin, provider.Definition{
+		Project: c.Project, Name: b.Name, Kind: b.Kind, BaseURL: b.BaseURL, Credential: provider.NewSecret(b.Credential),
+		Organization: b.Organization, OpenAIProject: b.OpenAIProject, Models: b.Models, Enabled: b.Enabled == nil || *b.Enabled,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answerProvider(d), nil
+}
+
+func (a *API) getProvider(ctx context.Context, c *caller, in *providerInput) (*providerAnswer, error) {
+	d, err := a.deps.Providers.GetProvider(ctx, c.Project, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return answerProvider(d), nil
+}
+
+func (a *API) patchProvider(ctx context.Context, c *caller, in *patchProviderInput) (*providerAnswer, error) {
+	rev, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	d, err := a.deps.Providers.GetProvider(ctx, c.Project, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if rev > 0 {
+		d.Revision = rev
+	}
+	b := in.Body
+	set(&d.Name, b.Name)
+	set(&d.BaseURL, b.BaseURL)
+	set(&d.Organization, b.Organization)
+	set(&d.OpenAIProject, b.OpenAIProject)
+	set(&d.Models, b.Models)
+	set(&d.Enabled, b.Enabled)
+	if b.Credential != nil {
+		d.Credential = provider.NewSecret(*b.Credential)
+	}
+	d, err = a.deps.Providers.UpdateProvider(ctx, c.Origin, d)
+	if err != nil {
+		return nil, err
+	}
+	return answerProvider(d), nil
+}
+
+func (a *API) deleteProvider(ctx context.Context, c *caller, in *providerInput) (*struct{}, error) {
+	return nil, a.deps.Providers.DeleteProvider(ctx, c.Origin, c.Project, in.ID, 0)
+}
+
+func (a *API) listAliases(ctx context.Context, c *caller, _ *credentials) (*aliasList, error) {
+	found, err := a.deps.Providers.ListAliases(ctx, c.Project)
+	if err != nil {
+		return nil, err
+	}
+	out := &aliasList{}
+	out.Body.Aliases = []Alias{}
+	for _, al := range found {
+		out.Body.Aliases = append(out.Body.Aliases, Alias{Name: al.Name, Targets: al.Targets, Revision: al.Revision})
+	}
+	return out, nil
+}
+
+func (a *API) putAlias(ctx context.Context, c *caller, in *putAliasInput) (*aliasAnswer, error) {
+	al := provider.Alias{Project: c.Project, Name: in.Name, Targets: in.Body.Targets}
+	if in.IfMatch != "" {
+		rev, err := Precondition{IfMatch: in.IfMatch}.revision()
+		if err != nil {
+			return nil, err
+		}
+		if rev < 0 {
+			return nil, fault.New(fault.PreconditionFailed, "An alias is replaced by its ETag: list the aliases to read it.").WithParam("If-Match")
+		}
+		al.Revision = rev
+	}
+	al, err := a.deps.Providers.PutAlias(ctx, c.Origin, al)
+	if err != nil {
+		return nil, err
+	}
+	return &aliasAnswer{
+		Changed: changed(al.Revision), ETag: etag(al.Revision), Body: Alias{Name: al.Name, Targets: al.Targets, Revision: al.Revision},
+	}, nil
+}
+
+func (a *API) deleteAlias(ctx context.Context, c *caller, in *aliasInput) (*struct{}, error) {
+	return nil, a.deps.Providers.DeleteAlias(ctx, c.Origin, c.Project, in.Name, 0)
+}
