@@ -2,6 +2,8 @@ package journal
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,6 +20,8 @@ const (
 	// finishTimeout bounds what follows fn. The caller's context no longer counts by then: a caller who leaves during the commit
 	// must not leave the outcome to chance.
 	finishTimeout = 10 * time.Second
+	// settleTimeout bounds the question whether a commit took place.
+	settleTimeout = 5 * time.Second
 	// afterTimeout bounds what follows the commit: telling subscribers of changes that came between.
 	afterTimeout = 2 * time.Second
 	// publishTimeout bounds the word to other replicas; they poll anyway.
@@ -32,7 +36,8 @@ const (
 // (READ COMMITTED): fn must lock the rows that its checks rest on, compare and set, or rely on a unique key.
 //
 // When Change returns, every subscriber here has been told, unless the database failed in that moment. Its errors are fn's own
-// or classified by sqldb.Classify; after any error but one of the commit itself nothing has changed.
+// or classified by sqldb.Classify, and mean that nothing has changed, but for one: when the connection breaks during the commit
+// and the database stays away, RegistryUnavailable says that the outcome is not known.
 func (j *Journal) Change(ctx context.Context, ev *Event, fn func(ctx context.Context, tx bun.Tx) error) (revision int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
@@ -73,12 +78,7 @@ func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Contex
 	if err != nil {
 		return committed{}, firstOf(ctx.Err(), err)
 	}
-	done := false
-	defer func() {
-		if !done {
-			_ = tx.Rollback()
-		}
-	}()
+	defer func() { _ = tx.Rollback() }() // after the commit it does nothing
 	if err := fn(ctx, tx); err != nil {
 		return committed{}, err
 	}
@@ -86,21 +86,56 @@ func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Contex
 		return committed{}, ctx.Err()
 	}
 	defer time.AfterFunc(finishTimeout, cancel).Stop()
-
 	row, err := j.append(txCtx, tx, ev)
 	if err != nil {
-		return committed{}, err
+		return committed{}, late(txCtx, err)
 	}
 	change, err := row.change()
 	if err != nil {
 		return committed{}, err
 	}
 	asked := j.clock()
-	done = true
 	if err := tx.Commit(); err != nil {
-		return committed{}, fmt.Errorf("journal: commit: %w", err)
+		return committed{change, asked}, j.settle(txCtx, row, err)
 	}
 	return committed{change, asked}, nil
+}
+
+// late tells a deadline of ours, which ends the transaction by cancelling it, from a caller who left.
+func late(txCtx context.Context, err error) error {
+	if txCtx.Err() == nil {
+		return err
+	}
+	return fault.Wrap(err, fault.RegistryUnavailable, "The database is too slow now: try again shortly.")
+}
+
+// settle finds out whether a commit took place whose answer was lost on the way; nil when it did. PostgreSQL only: SQLite's
+// answer cannot be lost.
+func (j *Journal) settle(txCtx context.Context, row *eventRow, cause error) error {
+	cause = fmt.Errorf("journal: commit: %w", cause)
+	definite := !sqldb.IsUnavailable(cause) && !errors.Is(cause, context.Canceled) && !errors.Is(cause, sql.ErrTxDone)
+	if j.db.Dialect != sqldb.Postgres || definite {
+		return late(txCtx, cause)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(txCtx), settleTimeout)
+	defer cancel()
+	var found int64
+	err := j.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) (err error) {
+		// The transaction in doubt holds the head until it has ended either way, so this waits for it.
+		if _, err = j.lockHead(ctx, tx); err != nil {
+			return err
+		}
+		found, err = tx.NewSelect().Model((*eventRow)(nil)).Where("revision = ? AND hash = ?", row.Revision, row.Hash).Count(ctx)
+		return err
+	})
+	switch {
+	case err != nil:
+		return fault.Wrap(errors.Join(cause, err), fault.RegistryUnavailable,
+			"The database was lost while it saved the change, which may have been made or not: look before trying again.")
+	case found == 0:
+		return late(txCtx, cause)
+	}
+	return nil
 }
 
 // firstOf prefers the reason over the error that it led to.
