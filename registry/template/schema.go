@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -21,7 +22,8 @@ const maxExponent = 400
 
 // schema judges a value. nil takes any value.
 type schema struct {
-	kind     jsontext.Kind // when the schema asks for nothing but one scalar type: that is compared, nothing is run
+	kind     jsontext.Kind // when the schema asks for nothing but one scalar type, and a string's length: no validator is run
+	min, max int           // of a string, in characters; max < 0: no bound
 	compiled *jsonschema.Schema
 }
 
@@ -46,10 +48,6 @@ func compileSchema(raw json.RawMessage) (*schema, error) {
 	switch string(compactJSON(raw)) {
 	case `{}`, `true`:
 		return nil, nil
-	case `{"type":"string"}`:
-		return &schema{kind: '"'}, nil
-	case `{"type":"number"}`:
-		return &schema{kind: '0'}, nil
 	}
 	doc, err := decodeForSchema(raw)
 	if err != nil {
@@ -65,7 +63,65 @@ func compileSchema(raw json.RawMessage) (*schema, error) {
 	if err != nil {
 		return nil, schemaFault(err)
 	}
-	return &schema{compiled: compiled}, nil
+	s := &schema{compiled: compiled, max: -1}
+	s.shorten(doc)
+	return s, nil
+}
+
+// shorten finds what the hot path need not run the validator for: a type, and a string's length. Anything else leaves s alone.
+func (s *schema) shorten(doc any) {
+	members, ok := doc.(map[string]any)
+	if !ok {
+		return
+	}
+	for name := range members {
+		switch name {
+		case "type", "title", "description", "default", "examples", "$comment":
+		case "minLength", "maxLength":
+			if members["type"] != "string" {
+				return
+			}
+		default:
+			return
+		}
+	}
+	switch members["type"] {
+	case "string":
+		s.kind = '"'
+	case "number":
+		s.kind = '0'
+	}
+	if n := s.compiled.MinLength; n != nil {
+		s.min = *n
+	}
+	if n := s.compiled.MaxLength; n != nil {
+		s.max = *n
+	}
+}
+
+// checkScalar is check for what shorten found.
+func (s *schema) checkScalar(value json.RawMessage) error {
+	value = trimSpace(value)
+	got := kindOf(value)
+	if got != s.kind {
+		return fmt.Errorf("it is %s; send %s", kindName(got), kindName(s.kind))
+	}
+	if s.min == 0 && s.max < 0 || got != '"' {
+		return nil
+	}
+	n := 0
+	if bytes.IndexByte(value, '\\') < 0 {
+		n = utf8.RuneCount(value) - len(`""`)
+	} else {
+		n = utf8.RuneCountInString(unquote(value))
+	}
+	switch {
+	case n < s.min:
+		return fmt.Errorf("it has %d characters; send at least %d", n, s.min)
+	case s.max >= 0 && n > s.max:
+		return fmt.Errorf("it has %d characters; send at most %d", n, s.max)
+	}
+	return nil
 }
 
 // schemaFault says in one line what is wrong with a schema, without our made-up address.
@@ -84,10 +140,7 @@ func (s *schema) check(value json.RawMessage) error {
 		return nil
 	}
 	if s.kind != 0 {
-		if got := kindOf(value); got != s.kind {
-			return fmt.Errorf("it is %s; send %s", kindName(got), kindName(s.kind))
-		}
-		return nil
+		return s.checkScalar(value)
 	}
 	doc, err := decodeForSchema(value)
 	if err != nil {

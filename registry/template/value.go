@@ -59,13 +59,13 @@ func classify(raw json.RawMessage) (value, error) {
 }
 
 func classifyObject(raw json.RawMessage) (value, error) {
+	kind := findMember(raw, "type")
+	if kindOf(kind) != '"' {
+		return value{valueJSON, compactJSON(raw)}, nil
+	}
 	members, err := objectMembers(raw)
 	if err != nil {
 		return value{}, err
-	}
-	kind := members["type"]
-	if len(kind) == 0 || kind[0] != '"' {
-		return value{valueJSON, compactJSON(raw)}, nil
 	}
 	switch unquote(kind) {
 	case "input_text":
