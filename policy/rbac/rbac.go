@@ -4,7 +4,9 @@ package rbac
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -26,7 +28,8 @@ const maxCachedName = 256
 // Checker implements policy.Checker. It is safe for concurrent use.
 type Checker struct {
 	clock     func() time.Time
-	decisions *otter.Cache[question, policy.Decision]
+	seed      maphash.Seed
+	decisions *otter.Cache[uint64, *decided] // by the hash of a question; see decided
 	enforcers *otter.Cache[string, *ruleset] // by what they say, so that principals with equal rules share one
 	base      *baseModel
 }
@@ -36,6 +39,26 @@ type question struct {
 	project, principal, kind string
 	revision                 int64
 	want                     policy.Permission
+}
+
+// decided is a decision beside the question that it answers. The cache is keyed by the question's hash, because hashing eight strings as
+// a map key costs more than all the rest of a warm check; questions that collide are told apart by comparing them, and the newer one stays.
+type decided struct {
+	question
+	policy.Decision
+}
+
+func (c *Checker) hash(q *question) uint64 {
+	var h maphash.Hash
+	h.SetSeed(c.seed)
+	var revision [8]byte
+	binary.LittleEndian.PutUint64(revision[:], uint64(q.revision))
+	_, _ = h.Write(revision[:]) // writing to a hash does not fail
+	for _, s := range [...]string{q.project, q.principal, q.kind, string(q.want.Action), q.want.Kind, q.want.Name, q.want.Label} {
+		_, _ = h.WriteString(s)
+		_ = h.WriteByte(0)
+	}
+	return h.Sum64()
 }
 
 // New builds a checker. An error means that no checker can be had: refuse to start.
@@ -53,7 +76,7 @@ func New(o Options) (*Checker, error) {
 	if err != nil {
 		return nil, err
 	}
-	decisions, err := otter.New(&otter.Options[question, policy.Decision]{MaximumSize: o.MaxDecisions})
+	decisions, err := otter.New(&otter.Options[uint64, *decided]{MaximumSize: o.MaxDecisions})
 	if err != nil {
 		return nil, fmt.Errorf("rbac: decision cache: %w", err)
 	}
@@ -61,7 +84,7 @@ func New(o Options) (*Checker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rbac: enforcer cache: %w", err)
 	}
-	return &Checker{clock: o.Clock, decisions: decisions, enforcers: enforcers, base: base}, nil
+	return &Checker{clock: o.Clock, seed: maphash.MakeSeed(), decisions: decisions, enforcers: enforcers, base: base}, nil
 }
 
 // Check implements policy.Checker. A principal past its expiry may do nothing. Errors are Internal: the rules could not be
@@ -71,15 +94,16 @@ func (c *Checker) Check(_ context.Context, p *policy.Principal, want policy.Perm
 		return policy.Decision{Missing: want.Describe()}, nil
 	}
 	q := question{project: p.Project, principal: p.ID, kind: p.Kind, revision: p.Revision, want: want}
-	if d, ok := c.decisions.GetIfPresent(q); ok && (d.Expires.IsZero() || c.clock().Before(d.Expires)) {
-		return d, nil
+	key := c.hash(&q)
+	if hit, ok := c.decisions.GetIfPresent(key); ok && hit.question == q && (hit.Expires.IsZero() || c.clock().Before(hit.Expires)) {
+		return hit.Decision, nil
 	}
 	d, err := c.decide(p, want)
 	if err != nil {
 		return policy.Decision{Missing: want.Describe()}, fault.Wrap(err, fault.Internal, "The permissions of this key or user cannot be evaluated: ask an admin to save them anew.")
 	}
 	if len(want.Name) <= maxCachedName && len(want.Label) <= maxCachedName {
-		c.decisions.Set(q, d)
+		c.decisions.Set(key, &decided{q, d})
 	}
 	return d, nil
 }
