@@ -1,0 +1,66 @@
+package openai
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/provider/egress"
+)
+
+// A name whose owner lets it resolve to loopback passes when it is saved; the dial is what refuses it.
+func TestANameThatResolvesToLoopback(t *testing.T) {
+	reached := false
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+	defer s.Close()
+	p, err := New(Options{Name: "p", BaseURL: "https://innocent.example/v1"})
+	require.NoError(t, err)
+	real := p.transport.DialContext
+	p.transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return real(ctx, network, strings.TrimPrefix(s.URL, "http://")) // what the resolver would say
+	}
+	_, err = p.Do(t.Context(), &provider.Request{Endpoint: "chat/completions"})
+	var e *provider.Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, provider.KindRefused, e.Kind)
+	require.ErrorIs(t, err, egress.ErrBlocked)
+	require.False(t, reached)
+}
+
+// A reader that is slow to ask is not an upstream that is slow to answer.
+func TestASlowReaderIsNoSilence(t *testing.T) {
+	p, err := New(Options{Name: "p", BaseURL: "https://example.com", IdleTimeout: time.Hour})
+	require.NoError(t, err)
+	e := newExchange(t.Context(), p, &provider.Request{})
+	defer e.end()
+	e.headed.Store(true)
+	p.o.IdleTimeout = time.Nanosecond
+	e.tick()
+	require.NoError(t, e.ctx.Err(), "nobody reads")
+	e.reading.Store(1)
+	require.Eventually(t, func() bool { e.tick(); return context.Cause(e.ctx) == errIdleTimeout }, time.Minute, time.Millisecond)
+}
+
+func TestEndings(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{}`: true, ` {"a":[1,{"b":"}"}]} ` + "\n": true, `"x"`: true, `1`: true, `{"a":"\""}`: true,
+		``: false, ` `: false, `{`: false, `{"a":"}`: false, `{"a":"\"}`: false, `[[]`: false, `"x`: false, `{}}`: false,
+	} {
+		for _, step := range []int{1, 3, 1000} {
+			e := newEnding(http.Header{"Content-Type": {"application/json"}})
+			for rest := text; rest != ""; {
+				n := min(step, len(rest))
+				e.saw([]byte(rest[:n]))
+				rest = rest[n:]
+			}
+			require.Equal(t, want, e.complete(), "%q by %d", text, step)
+		}
+	}
+}

@@ -1,0 +1,140 @@
+// Package providertest holds the suites that every provider and every provider.Store runs: Contract for all providers, Upstream for
+// those that talk to a network, Store for stores.
+package providertest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/promptgate/promptgate/gateway/provider"
+)
+
+// Plain and Streaming are requests that every provider answers with 200.
+const (
+	Plain     = `{"model":"m","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hello there"}]}`
+	Streaming = `{"model":"m","stream":true,"messages":[{"role":"user","content":"Hello there, count to five please"}]}`
+)
+
+// patience bounds what a test waits for; nothing that works takes as long.
+const patience = 20 * time.Second
+
+// Chat is a request for a chat completion.
+func Chat(body string) *provider.Request {
+	return &provider.Request{Endpoint: "chat/completions", Body: []byte(body), Stream: strings.Contains(body, `"stream":true`)}
+}
+
+// Contract checks what holds for every provider. newProvider makes one whose upstream, if any, answers Plain and Streaming.
+func Contract(t *testing.T, newProvider func(t *testing.T) provider.Provider) {
+	t.Run("names itself", func(t *testing.T) {
+		require.NotEmpty(t, newProvider(t).Name())
+	})
+	t.Run("JSON", func(t *testing.T) {
+		p := newProvider(t)
+		resp, err := p.Do(ctx(t), Chat(Plain))
+		require.NoError(t, err)
+		require.Equal(t, 200, resp.Status)
+		body := readAll(t, resp)
+		require.Contains(t, string(body), `"chat.completion"`)
+		if resp.ContentLength >= 0 {
+			require.EqualValues(t, resp.ContentLength, len(body))
+		}
+	})
+	t.Run("stream ends with [DONE]", func(t *testing.T) {
+		resp, err := newProvider(t).Do(ctx(t), Chat(Streaming))
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream"))
+		require.True(t, strings.HasSuffix(string(readAll(t, resp)), "data: [DONE]\n\n"))
+	})
+	t.Run("cancelled before", func(t *testing.T) {
+		gone, cancel := context.WithCancel(ctx(t))
+		cancel()
+		_, err := newProvider(t).Do(gone, Chat(Plain))
+		wantKind(t, err, provider.KindCancelled)
+	})
+	t.Run("too late before", func(t *testing.T) {
+		late, cancel := context.WithDeadline(ctx(t), time.Unix(1, 0))
+		defer cancel()
+		_, err := newProvider(t).Do(late, Chat(Plain))
+		wantKind(t, err, provider.KindTimeout)
+	})
+	t.Run("closed unread", func(t *testing.T) {
+		p := newProvider(t)
+		for range 20 {
+			resp, err := p.Do(ctx(t), Chat(Streaming))
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			_, err = resp.Body.Read(make([]byte, 1))
+			require.Error(t, err)
+			require.NotErrorIs(t, err, io.EOF, "a closed body must not look like a finished one")
+		}
+	})
+	t.Run("concurrently", func(t *testing.T) {
+		p := newProvider(t)
+		var wg sync.WaitGroup
+		for i := range 32 {
+			wg.Go(func() {
+				body := Plain
+				if i%2 == 0 {
+					body = Streaming
+				}
+				resp, err := p.Do(ctx(t), Chat(body))
+				if err != nil {
+					t.Errorf("call %d: %v", i, err)
+					return
+				}
+				if _, err := io.ReadAll(resp.Body); err != nil {
+					t.Errorf("body %d: %v", i, err)
+				}
+				_ = resp.Body.Close()
+			})
+		}
+		wg.Wait()
+	})
+}
+
+func ctx(t *testing.T) context.Context {
+	t.Helper()
+	c, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return c
+}
+
+func readAll(t *testing.T, resp *provider.Response) []byte {
+	t.Helper()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	return body
+}
+
+func wantKind(t *testing.T, err error, kind provider.Kind) {
+	t.Helper()
+	require.Error(t, err)
+	var e *provider.Error
+	require.True(t, errors.As(err, &e), "%T is no *provider.Error: %v", err, err)
+	require.Equal(t, kind, e.Kind, "%v", err)
+	require.NotEmpty(t, e.Provider)
+}
+
+// NoLeaks fails the test when, after its other cleanups, it leaves goroutines or descriptors behind. Call it first.
+func NoLeaks(t *testing.T) {
+	t.Helper()
+	before := descriptors()
+	ignore := goleak.IgnoreCurrent()
+	t.Cleanup(func() {
+		if err := goleak.Find(ignore); err != nil {
+			t.Error(err)
+		}
+		if after := descriptors(); after > before {
+			t.Errorf("%d descriptors before, %d after", before, after)
+		}
+	})
+}

@@ -1,0 +1,115 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+
+	"github.com/uptrace/bun"
+
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/journal"
+)
+
+// ListAliases implements provider.Store: by name.
+func (s *Store) ListAliases(ctx context.Context, project string) ([]provider.Alias, error) {
+	out, err := s.aliases(ctx, s.db.DB, project)
+	if err != nil {
+		return nil, readFault(err, aliasGone())
+	}
+	return out, nil
+}
+
+func (s *Store) aliases(ctx context.Context, db bun.IDB, project string) ([]provider.Alias, error) {
+	var rows []modelRow
+	if err := db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
+		return nil, err
+	}
+	out := make([]provider.Alias, 0, len(rows))
+	for i := range rows {
+		a, err := rows[i].alias()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// PutAlias implements provider.Store.
+func (s *Store) PutAlias(ctx context.Context, by journal.Origin, a provider.Alias) (provider.Alias, error) {
+	if err := a.Check(); err != nil {
+		return provider.Alias{}, err
+	}
+	targets, err := json.Marshal(a.Targets)
+	if err != nil {
+		return provider.Alias{}, err
+	}
+	row := modelRow{Project: a.Project, Name: a.Name, Targets: string(targets), UpdatedAt: s.now()}
+	ev := journal.Event{
+		Project: a.Project, Origin: by, Action: "model.create", Object: "model:" + a.Name,
+		After: a.Targets, Touches: touch(a.Project, a.Name),
+	}
+	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
+		row.Revision = revision
+		if a.Revision == 0 {
+			_, err := tx.NewInsert().Model(&row).Exec(ctx)
+			return taken(err, "model alias", a.Name)
+		}
+		_, err := tx.NewUpdate().Model(&row).WherePK().Exec(ctx)
+		return err
+	}
+	_, err = s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
+		if a.Revision == 0 {
+			return nil
+		}
+		before, err := s.lockAlias(ctx, tx, a.Project, a.Name)
+		if err != nil {
+			return err
+		}
+		ev.Action, ev.Before = "model.update", before.Targets
+		return sameRevision("model alias", before.Revision, a.Revision)
+	})
+	if err != nil {
+		return provider.Alias{}, err
+	}
+	return row.alias()
+}
+
+// DeleteAlias implements provider.Store.
+func (s *Store) DeleteAlias(ctx context.Context, by journal.Origin, project, name string, revision int64) error {
+	ev := journal.Event{
+		Project: project, Origin: by, Action: "model.delete", Object: "model:" + name, Touches: touch(project, name),
+	}
+	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
+		before, err := s.lockAlias(ctx, tx, project, name)
+		if err != nil {
+			return err
+		}
+		if revision != 0 {
+			if err := sameRevision("model alias", before.Revision, revision); err != nil {
+				return err
+			}
+		}
+		ev.Before = before.Targets
+		_, err = tx.NewDelete().Model((*modelRow)(nil)).Where("project = ? AND name = ?", project, name).Exec(ctx)
+		return err
+	})
+	return err
+}
+
+func (s *Store) lockAlias(ctx context.Context, tx bun.Tx, project, name string) (provider.Alias, error) {
+	var row modelRow
+	if !storable(name) {
+		return provider.Alias{}, aliasGone()
+	}
+	err := s.lock(tx.NewSelect().Model(&row).Where("project = ? AND name = ?", project, name)).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return provider.Alias{}, aliasGone()
+	}
+	if err != nil {
+		return provider.Alias{}, err
+	}
+	return row.alias()
+}
