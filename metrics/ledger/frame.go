@@ -14,6 +14,9 @@ const (
 	marker1     = 0x9E
 )
 
+// frameStart is the room for a frame's header; the payload is appended behind it.
+type frameStart [frameHeader]byte
+
 // finishFrame fills the header of a frame whose payload stands behind frameHeader bytes.
 func finishFrame(b []byte, table *crc32.Table) {
 	b[0], b[1] = marker0, marker1

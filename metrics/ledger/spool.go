@@ -43,6 +43,10 @@ type segment struct {
 	seq  int64
 	path string
 	size int64 // acknowledged bytes; what stands behind them is no record. Under spool.mu while the segment is current
+
+	// The flusher's own:
+	done    int64 // bytes taken off spool.waiting
+	damaged bool
 }
 
 // spool is a directory of segments, appended to by many goroutines and read by the one flusher.
@@ -114,7 +118,7 @@ func (s *spool) findSegments() error {
 		if err != nil {
 			return fmt.Errorf("spool: %w", err)
 		}
-		s.segments = append(s.segments, &segment{run, seq, filepath.Join(s.dir, e.Name()), info.Size()})
+		s.segments = append(s.segments, &segment{run: run, seq: seq, path: filepath.Join(s.dir, e.Name()), size: info.Size()})
 		s.waiting += info.Size()
 		if s.since.IsZero() || info.ModTime().Before(s.since) {
 			s.since = info.ModTime()
@@ -245,23 +249,24 @@ func (s *spool) first() (seg *segment, size int64, sealed bool) {
 	return seg, seg.size, len(s.segments) > 1 || s.file == nil
 }
 
-// consumed takes n bytes of the oldest segments off the count of what waits.
-func (s *spool) consumed(n int64) {
+// consumed takes what stands before pos in the oldest segment off the count of what waits.
+func (s *spool) consumed(seg *segment, pos int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting = max(0, s.waiting-n)
+	s.waiting = max(0, s.waiting-max(0, pos-seg.done))
+	seg.done = max(seg.done, pos)
 	s.since = s.now()
 }
 
 // drop forgets the oldest segment and deletes its file, or keeps a damaged one aside. A file that cannot be removed is no loss: its
 // cursor says that it is done.
-func (s *spool) drop(seg *segment, damaged bool) error {
+func (s *spool) drop(seg *segment) error {
 	s.mu.Lock()
 	if len(s.segments) > 0 && s.segments[0] == seg {
 		s.segments = slices.Delete(s.segments, 0, 1)
 	}
 	s.mu.Unlock()
-	if !damaged {
+	if !seg.damaged {
 		return os.Remove(seg.path)
 	}
 	if err := os.Rename(seg.path, seg.path+damagedSuffix); err != nil {

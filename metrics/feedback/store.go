@@ -1,0 +1,220 @@
+package feedback
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"time"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/seal"
+	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/metrics"
+)
+
+// Sealer is what comments are kept by: *seal.Sealer.
+type Sealer interface {
+	Seal(plaintext []byte, b seal.Bind) ([]byte, error)
+	Open(ciphertext []byte, b seal.Bind) ([]byte, error)
+}
+
+// CommentBind is the place of a comment.
+func CommentBind(project, id string) seal.Bind {
+	return seal.Bind{Table: "metrics_feedback", Row: id, Column: "comment", Project: project}
+}
+
+// Store reads scores from the ledger's database.
+type Store struct {
+	DB     *sqldb.DB
+	Sealer Sealer
+}
+
+const (
+	maxCategories = 100 // of one name in a summary; the rest counts as otherCategory
+	otherCategory = "…"
+)
+
+// List lists scores, newest first, with their comments opened. limit must be positive; before is the position of the last one seen.
+func (s *Store) List(ctx context.Context, project string, f metrics.FeedbackFilter, limit int, before *Position) ([]metrics.Feedback, error) {
+	q := s.DB.NewSelect().TableExpr("metrics_feedback AS f").
+		ColumnExpr("f.id, f.call_id, f.name, f.kind, f.value, f.category, f.comment, f.end_user, f.source, f.at").
+		Where("f.project = ?", project).OrderExpr("f.at DESC, f.id DESC").Limit(int64(limit))
+	if f.PromptID != "" || f.Version != 0 {
+		q = q.Join("JOIN metrics_calls AS c ON c.id = f.call_id AND c.project = f.project")
+	}
+	if f.PromptID != "" {
+		q = q.Where("c.prompt_id = ?", f.PromptID)
+	}
+	if f.Version != 0 {
+		q = q.Where("c.version = ?", f.Version)
+	}
+	if f.CallID != "" {
+		q = q.Where("f.call_id = ?", f.CallID)
+	}
+	if f.Name != "" {
+		q = q.Where("f.name = ?", f.Name)
+	}
+	if !f.Since.IsZero() {
+		q = q.Where("f.at >= ?", f.Since.UnixMicro())
+	}
+	if !f.Until.IsZero() {
+		q = q.Where("f.at < ?", f.Until.UnixMicro())
+	}
+	if before != nil {
+		q = q.Where("(f.at, f.id) < (?, ?)", before.Micros, before.ID)
+	}
+	rows, err := q.Rows(ctx)
+	if err != nil {
+		return nil, sqldb.Classify(err)
+	}
+	defer rows.Close()
+	var out []metrics.Feedback
+	for rows.Next() {
+		one, err := s.scan(rows, project)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, one)
+	}
+	return out, sqldb.Classify(rows.Err())
+}
+
+// Position is a place in a list that is ordered by time and id.
+type Position struct {
+	Micros int64 // since 1970
+	ID     string
+}
+
+func (s *Store) scan(rows *sql.Rows, project string) (metrics.Feedback, error) {
+	f := metrics.Feedback{Project: project}
+	var kind metrics.FeedbackKind
+	var value sql.NullFloat64
+	var sealed []byte
+	var at int64
+	if err := rows.Scan(&f.ID, &f.CallID, &f.Name, &kind, &value, &f.Category, &sealed, &f.User, &f.Source, &at); err != nil {
+		return f, sqldb.Classify(err)
+	}
+	f.At = time.UnixMicro(at).UTC()
+	switch kind {
+	case metrics.KindBool:
+		v := value.Float64 != 0
+		f.Bool = &v
+	case metrics.KindNumber:
+		f.Number = &value.Float64
+	}
+	if len(sealed) > 0 {
+		if s.Sealer == nil {
+			return f, fault.New(fault.Internal, "Comments cannot be opened.")
+		}
+		plain, err := s.Sealer.Open(sealed, CommentBind(project, f.ID))
+		if err != nil {
+			return f, fault.Wrap(err, fault.Internal, "A comment cannot be opened.")
+		}
+		f.Comment = string(plain)
+	}
+	return f, nil
+}
+
+// Group is what scores are summed up by: fields beyond the query's grouping are zero.
+type Group struct {
+	PromptID        string
+	Version         int
+	Label           string
+	Provider, Model string
+}
+
+// Columns are the columns of metrics_calls and metrics_rollups that make up a Group of each kind; nil for a kind that does not exist.
+func Columns(by metrics.GroupBy) []string {
+	switch by {
+	case metrics.ByPrompt:
+		return []string{"prompt_id"}
+	case metrics.ByVersion:
+		return []string{"prompt_id", "version"}
+	case metrics.ByLabel:
+		return []string{"prompt_id", "label"}
+	case metrics.ByModel:
+		return []string{"provider", "model"}
+	}
+	return nil
+}
+
+// Targets are where a row of Columns(by) is scanned to.
+func (g *Group) Targets(by metrics.GroupBy) []any {
+	switch by {
+	case metrics.ByPrompt:
+		return []any{&g.PromptID}
+	case metrics.ByVersion:
+		return []any{&g.PromptID, &g.Version}
+	case metrics.ByLabel:
+		return []any{&g.PromptID, &g.Label}
+	}
+	return []any{&g.Provider, &g.Model}
+}
+
+// Summary sums up the scores of the calls that q selects, by group and then by name and kind. Scores whose call is not known (yet) are not
+// part of it.
+func (s *Store) Summary(ctx context.Context, project string, q metrics.StatsQuery) (map[Group][]metrics.FeedbackSummary, error) {
+	cols := Columns(q.By)
+	group := "c." + strings.Join(cols, ", c.")
+	sel := s.DB.NewSelect().TableExpr("metrics_feedback AS f").
+		Join("JOIN metrics_calls AS c ON c.id = f.call_id AND c.project = f.project").
+		ColumnExpr(group+", f.name, f.kind, f.category, COUNT(*), SUM(f.value)").
+		Where("f.project = ?", project).
+		GroupExpr(group + ", f.name, f.kind, f.category").
+		OrderExpr(group + ", f.name, f.kind, COUNT(*) DESC, f.category")
+	if q.PromptID != "" {
+		sel = sel.Where("c.prompt_id = ?", q.PromptID)
+	}
+	if !q.Since.IsZero() {
+		sel = sel.Where("c.started_at >= ?", q.Since.Truncate(time.Minute).UnixMicro())
+	}
+	if !q.Until.IsZero() {
+		sel = sel.Where("c.started_at < ?", CeilMinute(q.Until).UnixMicro())
+	}
+	rows, err := sel.Rows(ctx)
+	if err != nil {
+		return nil, sqldb.Classify(err)
+	}
+	defer rows.Close()
+	out := map[Group][]metrics.FeedbackSummary{}
+	for rows.Next() {
+		var g Group
+		var one metrics.FeedbackSummary
+		var category string
+		var sum sql.NullFloat64
+		if err := rows.Scan(append(g.Targets(q.By), &one.Name, &one.Kind, &category, &one.Count, &sum)...); err != nil {
+			return nil, sqldb.Classify(err)
+		}
+		out[g] = add(out[g], one, category, sum)
+	}
+	return out, sqldb.Classify(rows.Err())
+}
+
+// add puts one row of the summary to its name, the last of the list or a new one.
+func add(list []metrics.FeedbackSummary, one metrics.FeedbackSummary, category string, sum sql.NullFloat64) []metrics.FeedbackSummary {
+	if one.Kind != metrics.KindCategory {
+		if sum.Valid && one.Count > 0 {
+			mean := sum.Float64 / float64(one.Count)
+			one.Mean = &mean
+		}
+		return append(list, one)
+	}
+	if n := len(list); n == 0 || list[n-1].Name != one.Name || list[n-1].Kind != one.Kind {
+		list = append(list, metrics.FeedbackSummary{Name: one.Name, Kind: one.Kind, Categories: map[string]int64{}})
+	}
+	last := &list[len(list)-1]
+	if len(last.Categories) >= maxCategories {
+		category = otherCategory
+	}
+	last.Count += one.Count
+	last.Categories[category] += one.Count
+	return list
+}
+
+// CeilMinute rounds up to a full minute.
+func CeilMinute(t time.Time) time.Time {
+	if floor := t.Truncate(time.Minute); !floor.Equal(t) {
+		return floor.Add(time.Minute)
+	}
+	return t
+}

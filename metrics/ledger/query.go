@@ -1,0 +1,303 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/metrics/feedback"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 500
+)
+
+// pageOf checks a page and reads its position.
+func pageOf(p metrics.Page) (limit int, after *feedback.Position, err error) {
+	limit = p.Limit
+	if limit == 0 {
+		limit = defaultPage
+	}
+	if limit < 1 || limit > maxPage {
+		return 0, nil, fault.New(fault.InvalidRequest, "limit must be 1 to %d.", maxPage).WithParam("limit")
+	}
+	if p.After == "" {
+		return limit, nil, nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(p.After)
+	at, id, ok := strings.Cut(string(raw), ".")
+	us, numErr := strconv.ParseInt(at, 10, 64)
+	if err != nil || !ok || numErr != nil || id != cleanText(id) {
+		return 0, nil, fault.New(fault.InvalidRequest, "The cursor is none that was given out: start the list again.").WithParam("after")
+	}
+	return limit, &feedback.Position{Micros: us, ID: id}, nil
+}
+
+func cursorOf(at time.Time, id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(at.UnixMicro(), 10) + "." + id))
+}
+
+// ListCalls implements metrics.Reader.
+func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFilter, p metrics.Page) ([]metrics.Call, string, error) {
+	limit, after, err := pageOf(p)
+	if err != nil {
+		return nil, "", err
+	}
+	q := l.db.NewSelect().TableExpr("metrics_calls").ColumnExpr(strings.Join(callColumns, ",")).
+		Where("project = ?", project).OrderExpr("started_at DESC, id DESC").Limit(int64(limit) + 1)
+	if f.PromptID != "" {
+		// The second condition lets the partial index be used whatever the value is.
+		q = q.Where("prompt_id = ? AND prompt_id <> ''", f.PromptID)
+	}
+	if f.Version != 0 {
+		q = q.Where("version = ?", f.Version)
+	}
+	if f.Label != "" {
+		q = q.Where("label = ?", f.Label)
+	}
+	if f.Outcome != "" {
+		q = q.Where("outcome = ?", string(f.Outcome))
+	}
+	if !f.Since.IsZero() {
+		q = q.Where("started_at >= ?", f.Since.UnixMicro())
+	}
+	if !f.Until.IsZero() {
+		q = q.Where("started_at < ?", f.Until.UnixMicro())
+	}
+	if after != nil {
+		q = q.Where("(started_at, id) < (?, ?)", after.Micros, after.ID)
+	}
+	rows, err := q.Rows(ctx)
+	if err != nil {
+		return nil, "", sqldb.Classify(err)
+	}
+	defer rows.Close()
+	var out []metrics.Call
+	for rows.Next() {
+		c, err := scanCall(rows)
+		if err != nil {
+			return nil, "", err
+		}
+		out = append(out, *c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, "", sqldb.Classify(err)
+	}
+	next := ""
+	if len(out) > limit {
+		out = out[:limit]
+		next = cursorOf(out[limit-1].Start, out[limit-1].ID)
+	}
+	return out, next, nil
+}
+
+// Call implements metrics.Reader.
+func (l *Ledger) Call(ctx context.Context, project, id string) (*metrics.Call, error) {
+	return findCall(ctx, l.db, project, id)
+}
+
+func callNotFound() error {
+	return fault.New(fault.CallNotFound, "There is no such call. One that has just ended shows after a moment.")
+}
+
+func findCall(ctx context.Context, db *sqldb.DB, project, id string) (*metrics.Call, error) {
+	row := db.QueryRowContext(ctx, "SELECT "+strings.Join(callColumns, ",")+" FROM metrics_calls WHERE id = ? AND project = ?", id, project)
+	c, err := scanCall(row)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, callNotFound()
+	}
+	return c, err
+}
+
+func scanCall(row interface{ Scan(...any) error }) (*metrics.Call, error) {
+	c := &metrics.Call{}
+	var started, first, total, overhead int64
+	var n [7]sql.NullInt64
+	var cost sql.NullInt64
+	var attempts string
+	err := row.Scan(&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Version, &c.Label, &c.Digest, &c.Provider, &c.Model,
+		&c.Endpoint, &c.Stream, &c.CompletionID, &c.EndUser, &started, &first, &total, &overhead, &c.Status, &c.ErrorCode, &c.Outcome,
+		&c.Tokens.Reported, &c.Tokens.Estimated, &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &cost, &attempts)
+	if err != nil {
+		return nil, sqldb.Classify(err)
+	}
+	c.Start = time.UnixMicro(started).UTC()
+	c.FirstToken, c.Total, c.Overhead = micros(first), micros(total), micros(overhead)
+	var counts [7]int64
+	for i := range n {
+		counts[i] = n[i].Int64
+	}
+	setCounts(&c.Tokens, counts)
+	if cost.Valid {
+		c.CostMicros = &cost.Int64
+	}
+	if c.Attempts, err = decodeAttempts(attempts); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// FindByCompletionID implements metrics.Reader.
+func (l *Ledger) FindByCompletionID(ctx context.Context, project, completionID string) (string, error) {
+	if completionID == "" || completionID != cleanText(completionID) {
+		return "", callNotFound()
+	}
+	if id, ok := l.recent.find(project, completionID); ok {
+		return id, nil
+	}
+	var id string
+	err := l.db.QueryRowContext(ctx, "SELECT id FROM metrics_calls WHERE project = ? AND completion_id = ? AND completion_id <> '' "+
+		"ORDER BY started_at DESC LIMIT 1", project, completionID).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", callNotFound()
+	}
+	return id, sqldb.Classify(err)
+}
+
+// ListFeedback implements metrics.Reader.
+func (l *Ledger) ListFeedback(ctx context.Context, project string, f metrics.FeedbackFilter, p metrics.Page) ([]metrics.Feedback, string, error) {
+	limit, after, err := pageOf(p)
+	if err != nil {
+		return nil, "", err
+	}
+	out, err := l.scores.List(ctx, project, f, limit+1, after)
+	if err != nil || len(out) <= limit {
+		return out, "", err
+	}
+	out = out[:limit]
+	return out, cursorOf(out[limit-1].At, out[limit-1].ID), nil
+}
+
+// group gathers the rollups of one Stats.
+type group struct {
+	stats                         metrics.Stats
+	priced, counted, newest, cost int64
+	tokens                        [7]int64
+	latency, firstToken, overhead Sketch
+}
+
+// Stats implements metrics.Reader.
+func (l *Ledger) Stats(ctx context.Context, project string, q metrics.StatsQuery) ([]metrics.Stats, error) {
+	cols := feedback.Columns(q.By)
+	if cols == nil {
+		return nil, fault.New(fault.InvalidRequest, "by must be prompt, version, label or model.").WithParam("by")
+	}
+	groups, err := l.readGroups(ctx, project, q, cols)
+	if err != nil {
+		return nil, err
+	}
+	scores, err := l.scores.Summary(ctx, project, q)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]metrics.Stats, 0, len(groups))
+	for key, g := range groups {
+		g.stats.Feedback = scores[key]
+		out = append(out, g.finish())
+	}
+	slices.SortFunc(out, func(a, b metrics.Stats) int {
+		return cmp.Or(cmp.Compare(a.PromptName, b.PromptName), cmp.Compare(a.PromptID, b.PromptID), cmp.Compare(b.Version, a.Version),
+			cmp.Compare(a.Label, b.Label), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Model, b.Model))
+	})
+	return out, nil
+}
+
+func (l *Ledger) readGroups(ctx context.Context, project string, q metrics.StatsQuery, cols []string) (map[feedback.Group]*group, error) {
+	sel := l.db.NewSelect().TableExpr("metrics_rollups").Where("project = ?", project).
+		ColumnExpr(strings.Join(cols, ",") + ", minute, outcome, " + strings.Join(rollupSums, ","))
+	if q.PromptID != "" {
+		sel = sel.Where("prompt_id = ?", q.PromptID)
+	}
+	if !q.Since.IsZero() {
+		sel = sel.Where("minute >= ?", floorDiv(q.Since.Unix(), 60))
+	}
+	if !q.Until.IsZero() {
+		sel = sel.Where("minute < ?", feedback.CeilMinute(q.Until).Unix()/60)
+	}
+	rows, err := sel.Rows(ctx)
+	if err != nil {
+		return nil, sqldb.Classify(err)
+	}
+	defer rows.Close()
+	groups := map[feedback.Group]*group{}
+	for rows.Next() {
+		if err := readRollup(rows, q.By, groups); err != nil {
+			return nil, sqldb.Classify(err)
+		}
+	}
+	return groups, sqldb.Classify(rows.Err())
+}
+
+func readRollup(rows *sql.Rows, by metrics.GroupBy, groups map[feedback.Group]*group) error {
+	var key feedback.Group
+	var minute int64
+	var outcome metrics.Outcome
+	var r rollup
+	var b [3][]byte
+	t := &r.tokens
+	err := rows.Scan(append(key.Targets(by), &minute, &outcome, &r.promptName, &r.calls, &r.counted,
+		&t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &r.cost, &r.priced, &r.unpriced, &b[0], &b[1], &b[2])...)
+	if err != nil {
+		return err
+	}
+	g := groups[key]
+	if g == nil {
+		g = &group{newest: minute}
+		g.stats = metrics.Stats{PromptID: key.PromptID, Version: key.Version, Label: key.Label, Provider: key.Provider,
+			Model: key.Model, Outcomes: map[metrics.Outcome]int64{}}
+		groups[key] = g
+	}
+	return g.add(minute, outcome, &r, b, by)
+}
+
+func (g *group) add(minute int64, outcome metrics.Outcome, r *rollup, blobs [3][]byte, by metrics.GroupBy) error {
+	if by != metrics.ByModel && minute >= g.newest {
+		g.newest, g.stats.PromptName = minute, r.promptName
+	}
+	g.stats.Calls += r.calls
+	g.stats.Outcomes[outcome] += r.calls
+	switch outcome {
+	case metrics.OutcomeOK, metrics.OutcomeRefused, metrics.OutcomeCancelled:
+	default:
+		g.stats.Errors += r.calls
+	}
+	for i := range r.tokens {
+		g.tokens[i] += r.tokens[i]
+	}
+	g.counted += r.counted
+	g.priced += r.priced
+	g.cost += r.cost
+	g.stats.Unpriced += r.unpriced
+	for i, into := range [...]*Sketch{&g.latency, &g.firstToken, &g.overhead} {
+		var s Sketch
+		if err := s.UnmarshalBinary(blobs[i]); err != nil {
+			return err
+		}
+		into.Merge(&s)
+	}
+	return nil
+}
+
+func (g *group) finish() metrics.Stats {
+	setCounts(&g.stats.Tokens, g.tokens)
+	g.stats.Tokens.Reported = g.counted > 0
+	if g.priced > 0 {
+		g.stats.CostMicros = &g.cost
+	}
+	g.stats.Latency, g.stats.FirstToken, g.stats.Overhead = g.latency.quantiles(), g.firstToken.quantiles(), g.overhead.quantiles()
+	return g.stats
+}
+
+func (s *Sketch) quantiles() metrics.Quantiles {
+	return metrics.Quantiles{Count: s.Count(), P50: s.Quantile(.5), P95: s.Quantile(.95), P99: s.Quantile(.99)}
+}

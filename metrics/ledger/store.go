@@ -1,0 +1,437 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/metrics"
+)
+
+const (
+	rowsPerInsert = 64
+	maxCount      = int64(1) << 50 // of tokens and micro-dollars in one call: a provider's nonsense must not overflow the sums
+)
+
+var (
+	callColumns = []string{"id", "project", "principal", "prompt_id", "prompt_name", "version", "label", "digest", "provider", "model",
+		"endpoint", "stream", "completion_id", "end_user", "started_at", "first_token", "total", "overhead", "status", "error_code", "outcome",
+		"reported", "estimated", "tokens_input", "tokens_cached_input", "tokens_cache_write", "tokens_audio_input", "tokens_output",
+		"tokens_reasoning", "tokens_audio_output", "cost_micros", "attempts"}
+	rollupKeyColumns = []string{"project", "minute", "prompt_id", "version", "label", "provider", "model", "outcome", "shard"}
+	rollupSums       = []string{"prompt_name", "calls", "counted", "tokens_input", "tokens_cached_input", "tokens_cache_write",
+		"tokens_audio_input", "tokens_output", "tokens_reasoning", "tokens_audio_output", "cost_micros", "priced", "unpriced", "latency",
+		"first_token", "overhead"}
+	feedbackColumns = []string{"project", "id", "call_id", "name", "kind", "value", "category", "comment", "end_user", "source", "at"}
+)
+
+// errCursor says that the cursor is not where this process left it: the transaction before was committed although it looked
+// failed, or the database was restored. It is read again.
+var errCursor = errors.New("the spool's cursor has moved")
+
+// cursor is how far a run's segments have been applied.
+type cursor struct {
+	seq, pos int64
+	exists   bool
+}
+
+// writer holds one transaction's statements. The driver gets the arguments apart from the text: nothing is quoted here.
+type writer struct {
+	tx      *sql.Tx
+	dialect sqldb.Dialect
+}
+
+// placeholders writes "(?,?),(?,?)" or "($1,$2),($3,$4)".
+func (w *writer) placeholders(b *strings.Builder, rows, cols int) {
+	n := 0
+	for r := range rows {
+		if r > 0 {
+			b.WriteByte(',')
+		}
+		for c := range cols {
+			if c == 0 {
+				b.WriteByte('(')
+			} else {
+				b.WriteByte(',')
+			}
+			n++
+			if w.dialect == sqldb.Postgres {
+				b.WriteByte('$')
+				b.WriteString(strconv.Itoa(n))
+			} else {
+				b.WriteByte('?')
+			}
+		}
+		b.WriteByte(')')
+	}
+}
+
+func (w *writer) insert(table string, cols []string, rows int, suffix string) string {
+	var b strings.Builder
+	b.WriteString("INSERT INTO " + table + " (" + strings.Join(cols, ",") + ") VALUES ")
+	w.placeholders(&b, rows, len(cols))
+	b.WriteString(suffix)
+	return b.String()
+}
+
+// insertNew inserts rows unless their key is taken and returns which were new, by the value of column key. args hold row after row.
+func (w *writer) insertNew(ctx context.Context, table string, cols []string, args []any, conflict, key string) (map[string]bool, error) {
+	fresh := map[string]bool{}
+	for len(args) > 0 {
+		n := min(len(args)/len(cols), rowsPerInsert)
+		query := w.insert(table, cols, n, " ON CONFLICT ("+conflict+") DO NOTHING RETURNING "+key)
+		rows, err := w.tx.QueryContext(ctx, query, args[:n*len(cols)]...)
+		if err != nil {
+			return nil, fmt.Errorf("insert into %s: %w", table, err)
+		}
+		if err := scanStrings(rows, fresh); err != nil {
+			return nil, fmt.Errorf("insert into %s: %w", table, err)
+		}
+		args = args[n*len(cols):]
+	}
+	return fresh, nil
+}
+
+func scanStrings(rows *sql.Rows, into map[string]bool) error {
+	defer rows.Close()
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return err
+		}
+		into[s] = true
+	}
+	return rows.Err()
+}
+
+// advance moves a run's cursor from where we believe it is. It comes first: a transaction of ours that is still undecided after a lost
+// connection holds the row, so this one waits for it and then fails instead of applying anything twice.
+func (w *writer) advance(ctx context.Context, run string, from, to cursor) error {
+	if !from.exists {
+		_, err := w.tx.ExecContext(ctx, w.insert("metrics_spool_cursors", []string{"run", "seq", "pos"}, 1, ""), run, to.seq, to.pos)
+		if sqldb.IsUnique(err) {
+			return errors.Join(errCursor, err)
+		}
+		return err
+	}
+	query := "UPDATE metrics_spool_cursors SET seq = ?, pos = ? WHERE run = ? AND seq = ? AND pos = ?"
+	if w.dialect == sqldb.Postgres {
+		query = "UPDATE metrics_spool_cursors SET seq = $1, pos = $2 WHERE run = $3 AND seq = $4 AND pos = $5"
+	}
+	res, err := w.tx.ExecContext(ctx, query, to.seq, to.pos, run, from.seq, from.pos)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(errCursor, err)
+	}
+	return nil
+}
+
+func readCursor(ctx context.Context, db *sqldb.DB, run string) (cursor, error) {
+	var c cursor
+	err := db.QueryRowContext(ctx, "SELECT seq, pos FROM metrics_spool_cursors WHERE run = ?", run).Scan(&c.seq, &c.pos)
+	if errors.Is(err, sql.ErrNoRows) {
+		return cursor{}, nil
+	}
+	c.exists = true
+	return c, sqldb.Classify(err)
+}
+
+// apply writes one batch: calls, figures, feedback and the cursor, all or nothing. It returns the feedback that was new and the changed
+// rollups, for the cache once the transaction is committed.
+func (f *flusher) apply(ctx context.Context, b *batch) (fresh []*feedbackRecord, rolled map[rollupKey]*rollup, err error) {
+	err = f.db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		w := &writer{tx.Tx, f.db.Dialect}
+		if err := w.advance(ctx, b.run, b.from, b.to); err != nil {
+			return err
+		}
+		calls, err := w.calls(ctx, b.calls)
+		if err != nil {
+			return err
+		}
+		if rolled, err = f.roll(ctx, w, b.run, calls); err != nil {
+			return err
+		}
+		fresh, err = w.feedback(ctx, b.feedback)
+		return err
+	})
+	return fresh, rolled, err
+}
+
+// calls inserts and returns the calls that were new.
+func (w *writer) calls(ctx context.Context, calls []*metrics.Call) ([]*metrics.Call, error) {
+	args := make([]any, 0, len(calls)*len(callColumns))
+	for _, c := range calls {
+		attempts, err := encodeAttempts(c.Attempts)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, c.ID, c.Project, c.Principal, c.PromptID, c.PromptName, int64(c.Version), c.Label, c.Digest, c.Provider, c.Model,
+			c.Endpoint, c.Stream, c.CompletionID, c.EndUser, c.Start.UnixMicro(), c.FirstToken.Microseconds(), c.Total.Microseconds(),
+			c.Overhead.Microseconds(), int64(c.Status), c.ErrorCode, string(c.Outcome), c.Tokens.Reported, c.Tokens.Estimated)
+		for _, n := range tokenCounts(&c.Tokens) {
+			if c.Tokens.Reported || c.Tokens.Estimated {
+				args = append(args, n)
+			} else {
+				args = append(args, nil)
+			}
+		}
+		if c.CostMicros != nil {
+			args = append(args, *c.CostMicros)
+		} else {
+			args = append(args, nil)
+		}
+		args = append(args, attempts)
+	}
+	fresh, err := w.insertNew(ctx, "metrics_calls", callColumns, args, "id", "id")
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*metrics.Call, 0, len(calls))
+	for _, c := range calls {
+		if fresh[c.ID] {
+			delete(fresh, c.ID) // a second one of the same id in this batch is none
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// roll adds calls to the figures of their minutes.
+func (f *flusher) roll(ctx context.Context, w *writer, shard string, calls []*metrics.Call) (map[rollupKey]*rollup, error) {
+	touched := map[rollupKey]*rollup{}
+	for _, c := range calls {
+		key := keyOf(shard, c)
+		r := touched[key]
+		if r == nil {
+			if err := f.loadMinute(ctx, w, shardMinute{shard, key.minute}); err != nil {
+				return nil, err
+			}
+			r = &rollup{}
+			if have := f.cache.rows[key]; have != nil {
+				r = have.clone()
+			}
+			touched[key] = r
+		}
+		r.add(c)
+	}
+	args := make([]any, 0, len(touched)*(len(rollupKeyColumns)+len(rollupSums)))
+	for k, r := range touched {
+		args = append(args, k.project, k.minute, k.promptID, k.version, k.label, k.provider, k.model, k.outcome, k.shard, r.promptName, r.calls, r.counted)
+		for _, n := range r.tokens {
+			args = append(args, n)
+		}
+		args = append(args, r.cost, r.priced, r.unpriced)
+		for _, s := range [...]*Sketch{&r.latency, &r.firstToken, &r.overhead} {
+			blob, err := s.AppendBinary(nil)
+			if err != nil {
+				return nil, err
+			}
+			args = append(args, blob)
+		}
+	}
+	return touched, w.upsertRollups(ctx, args)
+}
+
+func (w *writer) upsertRollups(ctx context.Context, args []any) error {
+	cols := append(append([]string{}, rollupKeyColumns...), rollupSums...)
+	sets := make([]string, len(rollupSums))
+	for i, c := range rollupSums {
+		sets[i] = c + " = excluded." + c
+	}
+	suffix := " ON CONFLICT (" + strings.Join(rollupKeyColumns, ",") + ") DO UPDATE SET " + strings.Join(sets, ",")
+	for len(args) > 0 {
+		n := min(len(args)/len(cols), rowsPerInsert)
+		if _, err := w.tx.ExecContext(ctx, w.insert("metrics_rollups", cols, n, suffix), args[:n*len(cols)]...); err != nil {
+			return fmt.Errorf("insert into metrics_rollups: %w", err)
+		}
+		args = args[n*len(cols):]
+	}
+	return nil
+}
+
+// loadMinute makes sure that the cache holds what is committed of a minute.
+func (f *flusher) loadMinute(ctx context.Context, w *writer, m shardMinute) error {
+	if f.cache.loaded[m] {
+		return nil
+	}
+	mark := "?,?"
+	if w.dialect == sqldb.Postgres {
+		mark = "$1,$2"
+	}
+	rows, err := w.tx.QueryContext(ctx, "SELECT "+strings.Join(rollupKeyColumns, ",")+","+strings.Join(rollupSums, ",")+
+		" FROM metrics_rollups WHERE (shard, minute) = ("+mark+")", m.shard, m.minute)
+	if err != nil {
+		return fmt.Errorf("read metrics_rollups: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		k, r, err := scanRollup(rows)
+		if err != nil {
+			return err
+		}
+		f.cache.rows[k] = r
+	}
+	f.cache.loaded[m] = true
+	return rows.Err()
+}
+
+func scanRollup(rows *sql.Rows) (rollupKey, *rollup, error) {
+	var k rollupKey
+	r := &rollup{}
+	t := &r.tokens
+	var sketches [3][]byte
+	err := rows.Scan(&k.project, &k.minute, &k.promptID, &k.version, &k.label, &k.provider, &k.model, &k.outcome, &k.shard,
+		&r.promptName, &r.calls, &r.counted, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &r.cost, &r.priced, &r.unpriced,
+		&sketches[0], &sketches[1], &sketches[2])
+	for i, s := range [...]*Sketch{&r.latency, &r.firstToken, &r.overhead} {
+		if err == nil {
+			err = s.UnmarshalBinary(sketches[i])
+		}
+	}
+	return k, r, err
+}
+
+// feedback inserts and returns the feedback that was new.
+func (w *writer) feedback(ctx context.Context, list []*feedbackRecord) ([]*feedbackRecord, error) {
+	args := make([]any, 0, len(list)*len(feedbackColumns))
+	for _, f := range list {
+		var value any
+		switch {
+		case f.Bool != nil && *f.Bool:
+			value = 1.0
+		case f.Bool != nil:
+			value = 0.0
+		case f.Number != nil:
+			value = *f.Number
+		}
+		sealed := f.Sealed
+		if sealed == nil {
+			sealed = []byte{}
+		}
+		args = append(args, f.Project, f.ID, f.CallID, f.Name, string(f.Kind()), value, f.Category, sealed, f.User, f.Source, f.At.UnixMicro())
+	}
+	fresh, err := w.insertNew(ctx, "metrics_feedback", feedbackColumns, args, "project, id", "project || ' ' || id")
+	if err != nil {
+		return nil, err
+	}
+	var out []*feedbackRecord
+	for _, f := range list {
+		if key := f.Project + " " + f.ID; fresh[key] {
+			delete(fresh, key)
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
+// attemptJSON is an attempt in metrics_calls.attempts. Durations and times are in microseconds.
+type attemptJSON struct {
+	Provider   string          `json:"provider"`
+	Model      string          `json:"model"`
+	Start      int64           `json:"start"`
+	FirstToken int64           `json:"first_token,omitempty"`
+	Total      int64           `json:"total"`
+	Status     int             `json:"status,omitempty"`
+	Outcome    metrics.Outcome `json:"outcome"`
+	Tokens     []int64         `json:"tokens,omitempty"` // in the order of the columns; absent when unknown
+	Estimated  bool            `json:"estimated,omitempty"`
+	Reported   bool            `json:"reported,omitempty"`
+	CostMicros *int64          `json:"cost_micros,omitempty"`
+}
+
+func encodeAttempts(list []metrics.Attempt) (string, error) {
+	out := make([]attemptJSON, len(list))
+	for i, a := range list {
+		out[i] = attemptJSON{
+			Provider: a.Provider, Model: a.Model, Start: a.Start.UnixMicro(), FirstToken: a.FirstToken.Microseconds(),
+			Total: a.Total.Microseconds(), Status: a.Status, Outcome: a.Outcome, Estimated: a.Tokens.Estimated,
+			Reported: a.Tokens.Reported, CostMicros: a.CostMicros,
+		}
+		if a.Tokens.Reported || a.Tokens.Estimated {
+			t := tokenCounts(&a.Tokens)
+			out[i].Tokens = t[:]
+		}
+	}
+	b, err := json.Marshal(out)
+	return string(b), err
+}
+
+func decodeAttempts(text string) ([]metrics.Attempt, error) {
+	var list []attemptJSON
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return nil, fmt.Errorf("attempts: %w", err)
+	}
+	var out []metrics.Attempt
+	for _, a := range list {
+		m := metrics.Attempt{
+			Provider: a.Provider, Model: a.Model, Start: time.UnixMicro(a.Start).UTC(), FirstToken: micros(a.FirstToken),
+			Total: micros(a.Total), Status: a.Status, Outcome: a.Outcome, CostMicros: a.CostMicros,
+			Tokens: metrics.Tokens{Reported: a.Reported, Estimated: a.Estimated},
+		}
+		if len(a.Tokens) == 7 {
+			setCounts(&m.Tokens, [7]int64(a.Tokens))
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+
+func setCounts(t *metrics.Tokens, n [7]int64) {
+	t.Input, t.CachedInput, t.CacheWrite, t.AudioInput, t.Output, t.Reasoning, t.AudioOutput = n[0], n[1], n[2], n[3], n[4], n[5], n[6]
+}
+
+// clean makes a record fit for every database: text without NUL and broken UTF-8, counts in a sane range. What it changes was
+// nonsense of a provider or a caller, and must not keep the rest from being recorded.
+func clean(c *metrics.Call) {
+	for _, s := range [...]*string{&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Label, &c.Digest, &c.Provider,
+		&c.Model, &c.Endpoint, &c.CompletionID, &c.EndUser, &c.ErrorCode, (*string)(&c.Outcome)} {
+		*s = cleanText(*s)
+	}
+	cleanTokens(&c.Tokens)
+	cleanCost(c.CostMicros)
+	for i := range c.Attempts {
+		a := &c.Attempts[i]
+		a.Provider, a.Model, a.Outcome = cleanText(a.Provider), cleanText(a.Model), metrics.Outcome(cleanText(string(a.Outcome)))
+		cleanTokens(&a.Tokens)
+		cleanCost(a.CostMicros)
+	}
+}
+
+func cleanText(s string) string {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+func cleanTokens(t *metrics.Tokens) {
+	n := tokenCounts(t)
+	for i := range n {
+		n[i] = min(max(n[i], 0), maxCount)
+	}
+	setCounts(t, n)
+}
+
+func cleanCost(cost *int64) {
+	if cost != nil {
+		*cost = min(max(*cost, 0), maxCount)
+	}
+}
+
+func cleanFeedback(f *feedbackRecord) {
+	for _, s := range [...]*string{&f.ID, &f.Project, &f.CallID, &f.Name, &f.Category, &f.User, &f.Source} {
+		*s = cleanText(*s)
+	}
+}

@@ -1,0 +1,301 @@
+// Package metricstest is the conformance suite of ledgers: whatever records calls and answers questions about them passes it.
+package metricstest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/metrics"
+)
+
+// Ledger is what the suite needs. After Flush the readers see what was recorded before.
+type Ledger interface {
+	metrics.Recorder
+	metrics.Reader
+	Flush(ctx context.Context) error
+}
+
+// Start is the time of Sample's calls: the beginning of a minute.
+var Start = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// Sample is a complete call; n makes its id and its time, n seconds after Start.
+func Sample(project string, n int) *metrics.Call {
+	cost, attempt := int64(1000+n), int64(7)
+	start := Start.Add(time.Duration(n) * time.Second)
+	tokens := metrics.Tokens{Reported: true, Input: 100, CachedInput: 40, CacheWrite: 3, AudioInput: 2, Output: 20, Reasoning: 5, AudioOutput: 1}
+	return &metrics.Call{
+		ID: fmt.Sprintf("call_%s_%06d", project, n), Project: project, Principal: "key_1", PromptID: "pmpt_1", PromptName: "support/triage",
+		Version: 3, Label: "production", Digest: "sha256:abc", Provider: "openai", Model: "gpt-4o", Endpoint: "chat/completions",
+		Stream: true, CompletionID: fmt.Sprintf("chatcmpl-%d", n), EndUser: "hash", Start: start, FirstToken: 100 * time.Millisecond,
+		Total: 900 * time.Millisecond, Overhead: 250 * time.Microsecond, Status: 200, ErrorCode: "", Outcome: metrics.OutcomeOK,
+		Tokens: tokens, CostMicros: &cost,
+		Attempts: []metrics.Attempt{
+			{Provider: "azure", Model: "gpt-4o-eu", Start: start, Total: 50 * time.Millisecond, Status: 500, Outcome: metrics.OutcomeProvider},
+			{Provider: "openai", Model: "gpt-4o", Start: start.Add(50 * time.Millisecond), FirstToken: 50 * time.Millisecond,
+				Total: 850 * time.Millisecond, Status: 200, Outcome: metrics.OutcomeOK, Tokens: tokens, CostMicros: &attempt},
+		},
+	}
+}
+
+// Run runs the suite; open makes an empty ledger each time.
+func Run(t *testing.T, open func(t *testing.T) Ledger) {
+	t.Helper()
+	for name, test := range map[string]func(*testing.T, Ledger){
+		"call round trip":      testRoundTrip,
+		"unknown stays absent": testAbsent,
+		"listing":              testListing,
+		"projects are apart":   testIsolation,
+		"same id once":         testOnce,
+		"stats":                testStats,
+		"feedback":             testFeedback,
+		"hostile text":         testHostile,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+func record(t *testing.T, l Ledger, calls ...*metrics.Call) {
+	t.Helper()
+	for _, c := range calls {
+		require.NoError(t, l.RecordCall(t.Context(), c))
+	}
+	require.NoError(t, l.Flush(t.Context()))
+}
+
+func testRoundTrip(t *testing.T, l Ledger) {
+	want := Sample("a", 1)
+	record(t, l, want)
+	got, err := l.Call(t.Context(), "a", want.ID)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	id, err := l.FindByCompletionID(t.Context(), "a", want.CompletionID)
+	require.NoError(t, err)
+	assert.Equal(t, want.ID, id)
+	_, err = l.Call(t.Context(), "a", "call_none")
+	assert.True(t, fault.Is(err, fault.CallNotFound), "%v", err)
+}
+
+func testAbsent(t *testing.T, l Ledger) {
+	want := &metrics.Call{ID: "call_x", Project: "a", Start: Start, Outcome: metrics.OutcomeRefused, ErrorCode: "permission_denied", Status: 403}
+	record(t, l, want)
+	got, err := l.Call(t.Context(), "a", "call_x")
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	assert.Nil(t, got.CostMicros)
+	_, err = l.FindByCompletionID(t.Context(), "a", "")
+	assert.True(t, fault.Is(err, fault.CallNotFound), "an empty completion id finds nothing")
+}
+
+func testListing(t *testing.T, l Ledger) {
+	var calls []*metrics.Call
+	for n := range 25 {
+		c := Sample("a", n/2) // pairs at the same moment
+		c.ID = fmt.Sprintf("call_%02d", n)
+		c.Version = 1 + n%2
+		if n%5 == 0 {
+			c.Outcome, c.Label = metrics.OutcomeTimeout, ""
+		}
+		calls = append(calls, c)
+	}
+	record(t, l, calls...)
+
+	var seen []string
+	page := metrics.Page{Limit: 4}
+	for {
+		got, next, err := l.ListCalls(t.Context(), "a", metrics.CallFilter{}, page)
+		require.NoError(t, err)
+		for _, c := range got {
+			seen = append(seen, c.ID)
+		}
+		if page.After = next; next == "" {
+			break
+		}
+	}
+	require.Len(t, seen, 25)
+	for i, id := range seen {
+		assert.Equal(t, fmt.Sprintf("call_%02d", 24-i), id)
+	}
+	count := func(f metrics.CallFilter) int {
+		got, _, err := l.ListCalls(t.Context(), "a", f, metrics.Page{Limit: 100})
+		require.NoError(t, err)
+		return len(got)
+	}
+	assert.Equal(t, 5, count(metrics.CallFilter{Outcome: metrics.OutcomeTimeout}))
+	assert.Equal(t, 20, count(metrics.CallFilter{Label: "production"}))
+	assert.Equal(t, 12, count(metrics.CallFilter{Version: 2, PromptID: "pmpt_1"}))
+	assert.Equal(t, 0, count(metrics.CallFilter{PromptID: "pmpt_2"}))
+	assert.Equal(t, 4, count(metrics.CallFilter{Since: Start.Add(2 * time.Second), Until: Start.Add(4 * time.Second)}))
+	for _, bad := range []metrics.Page{{Limit: 501}, {Limit: -1}, {After: "%%%"}, {After: "bm9uZQ"}} {
+		_, _, err := l.ListCalls(t.Context(), "a", metrics.CallFilter{}, bad)
+		assert.True(t, fault.Is(err, fault.InvalidRequest), "%+v: %v", bad, err)
+	}
+}
+
+func testIsolation(t *testing.T, l Ledger) {
+	a, b := Sample("a", 1), Sample("b", 1) // the same prompt id, name and completion id in both
+	record(t, l, a, b)
+	yes := true
+	for _, p := range []string{"a", "b"} {
+		require.NoError(t, l.RecordFeedback(t.Context(), &metrics.Feedback{ID: "same", Project: p, CallID: "call_" + p + "_000001",
+			Name: "helpful", Bool: &yes, Comment: "secret of " + p, At: Start}))
+	}
+	// A score that names another project's call joins nothing.
+	require.NoError(t, l.RecordFeedback(t.Context(), &metrics.Feedback{ID: "foreign", Project: "b", CallID: a.ID, Name: "helpful", Bool: &yes, At: Start}))
+	require.NoError(t, l.Flush(t.Context()))
+
+	_, err := l.Call(t.Context(), "a", b.ID)
+	assert.True(t, fault.Is(err, fault.CallNotFound))
+	id, err := l.FindByCompletionID(t.Context(), "b", a.CompletionID)
+	require.NoError(t, err)
+	assert.Equal(t, b.ID, id)
+	calls, _, err := l.ListCalls(t.Context(), "a", metrics.CallFilter{}, metrics.Page{})
+	require.NoError(t, err)
+	assert.Len(t, calls, 1)
+	scores, _, err := l.ListFeedback(t.Context(), "a", metrics.FeedbackFilter{}, metrics.Page{})
+	require.NoError(t, err)
+	require.Len(t, scores, 1)
+	assert.Equal(t, "secret of a", scores[0].Comment)
+	for _, p := range []string{"a", "b"} {
+		stats, err := l.Stats(t.Context(), p, metrics.StatsQuery{By: metrics.ByPrompt})
+		require.NoError(t, err)
+		require.Len(t, stats, 1)
+		assert.EqualValues(t, 1, stats[0].Calls)
+		require.Len(t, stats[0].Feedback, 1)
+		assert.EqualValues(t, 1, stats[0].Feedback[0].Count)
+	}
+}
+
+func testOnce(t *testing.T, l Ledger) {
+	c := Sample("a", 1)
+	record(t, l, c, c)
+	record(t, l, c)
+	calls, _, err := l.ListCalls(t.Context(), "a", metrics.CallFilter{}, metrics.Page{})
+	require.NoError(t, err)
+	assert.Len(t, calls, 1)
+	stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{By: metrics.ByPrompt})
+	require.NoError(t, err)
+	require.Len(t, stats, 1)
+	assert.EqualValues(t, 1, stats[0].Calls, "the figures count rows, not records")
+}
+
+func testStats(t *testing.T, l Ledger) {
+	var want int64
+	for n := range 200 { // over four minutes, in several flushes
+		c := Sample("a", n)
+		c.Version = 1 + n%2
+		c.Total = time.Duration(n+1) * 10 * time.Millisecond
+		switch {
+		case n%10 == 0:
+			c.Outcome, c.CostMicros, c.FirstToken = metrics.OutcomeTimeout, nil, 0
+			c.Tokens = metrics.Tokens{}
+		case n%10 == 2:
+			c.Outcome, c.Provider, c.Model, c.CostMicros = metrics.OutcomeRefused, "", "the caller's text", nil
+			c.Tokens = metrics.Tokens{}
+		}
+		if c.Version == 1 && c.CostMicros != nil {
+			want += *c.CostMicros
+		}
+		require.NoError(t, l.RecordCall(t.Context(), c))
+		if n%30 == 29 {
+			require.NoError(t, l.Flush(t.Context()))
+		}
+	}
+	require.NoError(t, l.Flush(t.Context()))
+
+	stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{PromptID: "pmpt_1", By: metrics.ByVersion})
+	require.NoError(t, err)
+	require.Len(t, stats, 2)
+	assert.Equal(t, []int{2, 1}, []int{stats[0].Version, stats[1].Version}, "newest first")
+	one := stats[1]
+	assert.Equal(t, "support/triage", one.PromptName)
+	assert.EqualValues(t, 100, one.Calls)
+	assert.EqualValues(t, 20, one.Errors)
+	assert.Equal(t, map[metrics.Outcome]int64{metrics.OutcomeOK: 60, metrics.OutcomeTimeout: 20, metrics.OutcomeRefused: 20}, one.Outcomes)
+	assert.EqualValues(t, 20, one.Unpriced)
+	require.NotNil(t, one.CostMicros)
+	assert.Equal(t, want, *one.CostMicros)
+	assert.Equal(t, metrics.Tokens{Reported: true, Input: 6000, CachedInput: 2400, CacheWrite: 180, AudioInput: 120, Output: 1200,
+		Reasoning: 300, AudioOutput: 60}, one.Tokens)
+	assert.InEpsilon(t, float64(990*time.Millisecond), float64(one.Latency.P50), 0.03)
+	assert.InEpsilon(t, float64(1890*time.Millisecond), float64(one.Latency.P95), 0.03)
+	assert.EqualValues(t, 80, one.FirstToken.Count)
+
+	models, err := l.Stats(t.Context(), "a", metrics.StatsQuery{By: metrics.ByModel})
+	require.NoError(t, err)
+	require.Len(t, models, 2)
+	assert.Equal(t, "", models[0].Model, "a refused call's model is the caller's text")
+	assert.Nil(t, models[0].CostMicros, "nothing priced is no zero")
+
+	window, err := l.Stats(t.Context(), "a", metrics.StatsQuery{By: metrics.ByLabel, Since: Start.Add(61 * time.Second), Until: Start.Add(119 * time.Second)})
+	require.NoError(t, err)
+	require.Len(t, window, 1)
+	assert.EqualValues(t, 60, window[0].Calls, "whole minutes")
+	_, err = l.Stats(t.Context(), "a", metrics.StatsQuery{By: "id; DROP TABLE"})
+	assert.True(t, fault.Is(err, fault.InvalidRequest))
+}
+
+func testFeedback(t *testing.T, l Ledger) {
+	yes, no, high := true, false, 0.8
+	call := Sample("a", 1)
+	scores := []*metrics.Feedback{
+		{ID: "1", Name: "helpful", Bool: &yes}, {ID: "2", Name: "helpful", Bool: &no}, {ID: "3", Name: "helpful", Bool: &yes},
+		{ID: "1", Name: "helpful", Bool: &no}, // the same id again: the first one stays
+		{ID: "4", Name: "rating", Number: &high, Comment: "größer\nals", User: "u1", Source: "reviewer"},
+		{ID: "5", Name: "tone", Category: "wrong tone"}, {ID: "6", Name: "tone", Category: "fine"}, {ID: "7", Name: "tone", Category: "fine"},
+	}
+	for i, f := range scores { // before their call: they join it later
+		f.Project, f.CallID, f.At = "a", call.ID, Start.Add(time.Duration(i)*time.Second)
+		require.NoError(t, l.RecordFeedback(t.Context(), f))
+	}
+	require.NoError(t, l.Flush(t.Context()))
+	record(t, l, call)
+
+	stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{PromptID: "pmpt_1", By: metrics.ByVersion})
+	require.NoError(t, err)
+	require.Len(t, stats, 1)
+	two := 2.0 / 3
+	assert.Equal(t, []metrics.FeedbackSummary{
+		{Name: "helpful", Kind: metrics.KindBool, Count: 3, Mean: &two},
+		{Name: "rating", Kind: metrics.KindNumber, Count: 1, Mean: &high},
+		{Name: "tone", Kind: metrics.KindCategory, Count: 3, Categories: map[string]int64{"wrong tone": 1, "fine": 2}},
+	}, stats[0].Feedback)
+
+	list, next, err := l.ListFeedback(t.Context(), "a", metrics.FeedbackFilter{PromptID: "pmpt_1", Version: 3}, metrics.Page{Limit: 4})
+	require.NoError(t, err)
+	require.Len(t, list, 4)
+	assert.Equal(t, *scores[4], list[3])
+	list, next, err = l.ListFeedback(t.Context(), "a", metrics.FeedbackFilter{CallID: call.ID}, metrics.Page{Limit: 4, After: next})
+	require.NoError(t, err)
+	assert.Len(t, list, 3)
+	assert.Empty(t, next)
+	list, _, err = l.ListFeedback(t.Context(), "a", metrics.FeedbackFilter{Name: "tone", Since: Start.Add(6 * time.Second)}, metrics.Page{})
+	require.NoError(t, err)
+	assert.Len(t, list, 2)
+}
+
+func testHostile(t *testing.T, l Ledger) {
+	c := Sample("a", 1)
+	c.Model = "'; DROP TABLE metrics_calls; --\x00\xff?$1"
+	c.EndUser = strings.Repeat("x", 5000)
+	c.ErrorCode = "\\' \" ` \u202e"
+	c.Tokens.Input, c.Tokens.Output = -5, 1<<62
+	sound := Sample("a", 2)
+	record(t, l, c, sound)
+	got, err := l.Call(t.Context(), "a", c.ID)
+	require.NoError(t, err)
+	assert.Equal(t, "'; DROP TABLE metrics_calls; --\uFFFD?$1", got.Model)
+	assert.Equal(t, c.ErrorCode, got.ErrorCode)
+	assert.Less(t, len(got.EndUser), 2000)
+	assert.Zero(t, got.Tokens.Input)
+	_, err = l.Call(t.Context(), "a", sound.ID)
+	require.NoError(t, err, "one call's nonsense does not hold up another")
+	_, err = l.FindByCompletionID(t.Context(), "a", "x' OR '1'='1\x00")
+	assert.True(t, fault.Is(err, fault.CallNotFound))
+}
