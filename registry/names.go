@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -145,4 +146,21 @@ func sortedUnique(in []string) []string {
 
 func invalid(param, format string, args ...any) error {
 	return fault.New(fault.InvalidRequest, format, args...).WithParam(param)
+}
+
+// paramOf is the field that an error names.
+func paramOf(err error) string {
+	if f := asFault(err); f != nil {
+		return f.Param
+	}
+	return ""
+}
+
+// asFault is the first fault in err's chain, nil when there is none.
+func asFault(err error) *fault.Error {
+	var f *fault.Error
+	if errors.As(err, &f) {
+		return f
+	}
+	return nil
 }

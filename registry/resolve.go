@@ -3,6 +3,7 @@ package registry
 import (
 	"time"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/registry/template"
 )
 
@@ -32,4 +33,13 @@ type Resolved struct {
 	Template *template.Compiled
 	// Stale is how long ago the pointer was last confirmed when that is past the freshness bound; 0 when fresh.
 	Stale time.Duration
+
+	weight uint32 // rough bytes, template included
+	moved  int64  // the label's revision, 0 when picked by number
+}
+
+// ErrPromptNotFound is the one answer for a prompt that is not there, is archived, or is not this caller's to know of.
+func ErrPromptNotFound() *fault.Error {
+	return fault.New(fault.PromptNotFound, "There is no such prompt, or this key may not use it. Check the spelling and the key's grants.").
+		WithParam("prompt")
 }

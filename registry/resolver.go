@@ -6,13 +6,14 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/registry/template"
 )
 
 // Feed tells a Resolver what changed. journal.Journal is one.
 type Feed interface {
 	// Subscribe calls f for each change, in the order of revisions and without gaps, before Revision reaches it.
 	Subscribe(f func(journal.Change))
-	// Revision is the newest revision that subscribers have seen.
+	// Revision is the newest revision that every subscriber has seen.
 	Revision() int64
 	// ConfirmedAt is when this process last knew that it had seen every committed change; the zero time: never.
 	ConfirmedAt() time.Time
@@ -22,7 +23,7 @@ type Feed interface {
 type ResolverOptions struct {
 	Handles      int           // handles kept [100,000]
 	Absences     int           // references that do not exist, kept per kind [10,000]
-	PointerBytes uint64        // rough bytes of labels' and versions' targets [128 MiB]
+	PointerBytes uint64        // rough bytes of labels' and versions' targets, their templates included [256 MiB]
 	CompileBytes uint64        // rough bytes of compiled versions [256 MiB]
 	StaleAfter   time.Duration // answers older than this say so [2 s]
 	MaxStale     time.Duration // answers older than this are refused [24 h]
@@ -30,57 +31,354 @@ type ResolverOptions struct {
 	Clock        func() time.Time
 }
 
+func (o ResolverOptions) withDefaults() ResolverOptions {
+	setDefault(&o.Handles, 100_000)
+	setDefault(&o.Absences, 10_000)
+	setDefault(&o.PointerBytes, 256<<20)
+	setDefault(&o.CompileBytes, 256<<20)
+	setDefault(&o.StaleAfter, 2*time.Second)
+	setDefault(&o.MaxStale, 24*time.Hour)
+	setDefault(&o.LoadTimeout, 800*time.Millisecond)
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	return o
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// The keys of what a Resolver remembers. Parts are fields, not joined text, so no spelling of one part reaches into another.
+type (
+	handleKey struct{ project, handle string }
+	labelKey  struct{ project, prompt, label string }
+	// versionKey is apart from labelKey by type: version 3 and a label "v3" or "three" never meet.
+	versionKey struct {
+		project, prompt string
+		number          int
+	}
+)
+
 // Resolver answers which version of which prompt a call gets, from memory when it can. It is safe for concurrent use.
 //
 // What it remembers ends when the Feed says that it changed; versions never change and end only for room. A load that was under
-// way when its key changed is not remembered. When the Feed cannot confirm that nothing changed, answers say how old they may be, and
-// past MaxStale they are refused with RegistryUnavailable. An unreachable source is RegistryUnavailable, never an absence.
+// way when its key changed is not remembered. When the Feed cannot confirm that nothing changed, answers say how old they may be,
+// absences are asked again, and past MaxStale answers are refused with RegistryUnavailable. An unreachable source is
+// RegistryUnavailable, never an absence.
 type Resolver struct {
-	src Source
-	o   ResolverOptions
+	src  Source
+	feed Feed
+	o    ResolverOptions
+
+	projects *tier[string, *Project]
+	handles  *tier[handleKey, *Prompt]
+	labels   *tier[labelKey, *Resolved]
+	numbers  *tier[versionKey, *Resolved]
+	compiled *tier[versionKey, *compiledVersion]
+
+	preloaded preloadedAt
+}
+
+// compiledVersion is an immutable version, ready to render.
+type compiledVersion struct {
+	version  Version
+	included []Version
+	template *template.Compiled
+	weight   uint32 // rough bytes
 }
 
 // NewResolver builds a Resolver and subscribes it to the feed.
 func NewResolver(src Source, feed Feed, o ResolverOptions) (*Resolver, error) {
-	return nil, errUnwritten
+	if src == nil || feed == nil {
+		return nil, fault.New(fault.Internal, "registry: a resolver needs a source and a feed")
+	}
+	r := &Resolver{src: src, feed: feed, o: o.withDefaults()}
+	if err := r.build(); err != nil {
+		return nil, err
+	}
+	feed.Subscribe(r.apply)
+	return r, nil
+}
+
+func (r *Resolver) build() (err error) {
+	o := r.o
+	if r.projects, err = newTier(tierOptions[string, *Project]{size: o.Handles, absences: o.Absences, timeout: o.LoadTimeout}); err != nil {
+		return err
+	}
+	if r.handles, err = newTier(tierOptions[handleKey, *Prompt]{size: o.Handles, absences: o.Absences, timeout: o.LoadTimeout}); err != nil {
+		return err
+	}
+	// A pointer keeps its template alive, so it is weighed with it. Labels are what calls name: they get three quarters.
+	if r.labels, err = newTier(tierOptions[labelKey, *Resolved]{
+		weight: o.PointerBytes / 4 * 3, weigh: func(_ labelKey, v *Resolved) uint32 { return v.weight },
+		absences: o.Absences, timeout: o.LoadTimeout,
+	}); err != nil {
+		return err
+	}
+	if r.numbers, err = newTier(tierOptions[versionKey, *Resolved]{
+		weight: o.PointerBytes / 4, weigh: func(_ versionKey, v *Resolved) uint32 { return v.weight },
+		absences: o.Absences, timeout: o.LoadTimeout,
+	}); err != nil {
+		return err
+	}
+	r.compiled, err = newTier(tierOptions[versionKey, *compiledVersion]{
+		weight: o.CompileBytes, weigh: func(_ versionKey, v *compiledVersion) uint32 { return v.weight },
+		absences: o.Absences, timeout: o.LoadTimeout,
+	})
+	return err
+}
+
+// apply forgets what a change made stale.
+func (r *Resolver) apply(c journal.Change) {
+	for _, t := range c.Touches {
+		switch t.Kind {
+		case TouchProject:
+			r.projects.forget(t.Key)
+		case TouchHandle:
+			r.handles.forget(handleKey{t.Project, t.Key})
+		case TouchLabel:
+			if prompt, label, ok := ParseLabelTouch(t); ok {
+				r.labels.forget(labelKey{t.Project, prompt, label})
+			}
+		case TouchVersion:
+			if prompt, number, ok := ParseVersionTouch(t); ok {
+				key := versionKey{t.Project, prompt, number}
+				r.compiled.forget(key)
+				r.numbers.forget(key)
+			}
+		}
+	}
+}
+
+// age is how long ago it was confirmed that what is remembered is what is stored.
+func (r *Resolver) age() (time.Duration, error) {
+	confirmed := r.feed.ConfirmedAt()
+	if confirmed.IsZero() {
+		confirmed = r.preloaded.get()
+	}
+	if age := r.o.Clock().Sub(confirmed); age <= r.o.MaxStale && !confirmed.IsZero() {
+		return age, nil
+	}
+	return 0, fault.New(fault.RegistryUnavailable, "The registry has not been reached for too long: try again shortly.")
 }
 
 // Identify finds a prompt by its name, an alias, its id or a foreign id; archived ones too. The result is shared: read only.
 // Errors: PromptNotFound, RegistryUnavailable, ClientClosed.
 func (r *Resolver) Identify(ctx context.Context, project, handle string) (*Prompt, error) {
-	return nil, errUnwritten
+	age, err := r.age()
+	if err != nil {
+		return nil, err
+	}
+	key := handleKey{project, handle}
+	if p, ok := r.handles.values.GetIfPresent(key); ok {
+		return p, nil
+	}
+	if len(handle) > MaxNameBytes {
+		return nil, ErrPromptNotFound() // no handle is that long: not worth a place among the absences
+	}
+	p, err := r.handles.load(ctx, key, age <= r.o.StaleAfter, func(ctx context.Context) (*Prompt, error) {
+		p, err := r.src.PromptByHandle(ctx, project, handle)
+		if err != nil {
+			return nil, sourceFault(err)
+		}
+		return &p, nil
+	})
+	return p, err
 }
 
 // Resolve picks a version of a prompt that Identify found. The result is shared: read only. An archived prompt is PromptNotFound.
 // Other errors: VersionNotFound, LabelNotFound, RegistryUnavailable, ClientClosed, Internal (a stored version does not compile).
 func (r *Resolver) Resolve(ctx context.Context, p *Prompt, sel Selector) (*Resolved, error) {
-	return nil, errUnwritten
+	age, err := r.age()
+	if err != nil {
+		return nil, err
+	}
+	if p.Archived {
+		return nil, ErrPromptNotFound()
+	}
+	fresh := age <= r.o.StaleAfter
+	var found *Resolved
+	switch sel.Kind {
+	case SelectVersion:
+		found, err = r.byNumber(ctx, p, sel.Version, fresh)
+	case SelectLabel:
+		found, err = r.byLabel(ctx, p, sel.Label, fresh)
+	default:
+		var project *Project
+		if project, err = r.project(ctx, p.Project, fresh); err == nil {
+			found, err = r.byLabel(ctx, p, project.DefaultLabel, fresh)
+		}
+	}
+	if err != nil || fresh {
+		return found, err
+	}
+	aged := *found
+	aged.Stale = age
+	return &aged, nil
 }
 
-// Served is a copy of what the Resolver holds, for the last-known-good file.
-func (r *Resolver) Served() Snapshot { return Snapshot{} }
-
-// Preload gives the Resolver what an earlier process served. It is used only until the Feed confirms for the first time: from
-// then on the source is asked, for changes between the snapshot and the start were never seen.
-func (r *Resolver) Preload(s Snapshot) {}
-
-// Snapshot is what a Resolver served, to start from when the database is down.
-type Snapshot struct {
-	ConfirmedAt time.Time // how fresh it is
-	Projects    []Project
-	Handles     []ServedHandle
-	Labels      []Label // LabelLatest included
-	Versions    []Version
+func (r *Resolver) project(ctx context.Context, id string, fresh bool) (*Project, error) {
+	if p, ok := r.projects.values.GetIfPresent(id); ok {
+		return p, nil
+	}
+	return r.projects.load(ctx, id, fresh, func(ctx context.Context) (*Project, error) {
+		p, err := r.src.ProjectByID(ctx, id)
+		if err != nil {
+			return nil, sourceFault(err)
+		}
+		return &p, nil
+	})
 }
 
-// ServedHandle is a handle that calls used, and what it stood for.
-type ServedHandle struct {
-	Handle string
-	Prompt Prompt
+func (r *Resolver) byLabel(ctx context.Context, p *Prompt, label string, fresh bool) (*Resolved, error) {
+	key := labelKey{p.Project, p.ID, label}
+	found, ok := r.labels.values.GetIfPresent(key)
+	if !ok {
+		if !labelPattern.MatchString(label) {
+			return nil, fault.New(fault.LabelNotFound, "This prompt has no label of that name.").WithParam("label")
+		}
+		var err error
+		if found, err = r.labels.load(ctx, key, fresh, r.labelLoader(p, label)); err != nil {
+			return nil, err
+		}
+	}
+	if sameRow(found.Prompt, p) {
+		return found, nil
+	}
+	return refit(r.labels, key, found, p), nil
 }
 
-// ErrPromptNotFound is the one answer for a prompt that is not there, is archived, or is not this caller's to know of.
-func ErrPromptNotFound() *fault.Error {
-	return fault.New(fault.PromptNotFound, "There is no such prompt, or this key may not use it. Check the spelling and the key's grants.").
-		WithParam("prompt")
+// labelLoader is apart from byLabel so that the warm path allocates no closure.
+func (r *Resolver) labelLoader(p *Prompt, label string) func(context.Context) (*Resolved, error) {
+	return func(ctx context.Context) (*Resolved, error) {
+		l, err := r.src.LabelOf(ctx, p.Project, p.ID, label)
+		if err != nil {
+			return nil, sourceFault(err)
+		}
+		c, err := r.version(ctx, versionKey{p.Project, p.ID, l.Version}, true)
+		if fault.Is(err, fault.VersionNotFound) {
+			return nil, fault.Wrap(err, fault.Internal, "The label %q points at a version that is gone: move it.", label)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return c.resolved(p, label, l.Revision), nil
+	}
+}
+
+func (r *Resolver) byNumber(ctx context.Context, p *Prompt, number int, fresh bool) (*Resolved, error) {
+	key := versionKey{p.Project, p.ID, number}
+	found, ok := r.numbers.values.GetIfPresent(key)
+	if !ok {
+		var err error
+		if found, err = r.numbers.load(ctx, key, fresh, r.numberLoader(p, key, fresh)); err != nil {
+			return nil, err
+		}
+	}
+	if sameRow(found.Prompt, p) {
+		return found, nil
+	}
+	return refit(r.numbers, key, found, p), nil
+}
+
+func (r *Resolver) numberLoader(p *Prompt, key versionKey, fresh bool) func(context.Context) (*Resolved, error) {
+	return func(ctx context.Context) (*Resolved, error) {
+		c, err := r.version(ctx, key, fresh)
+		if err != nil {
+			return nil, err
+		}
+		return c.resolved(p, "", 0), nil
+	}
+}
+
+// version compiles a version, once.
+func (r *Resolver) version(ctx context.Context, key versionKey, fresh bool) (*compiledVersion, error) {
+	if c, ok := r.compiled.values.GetIfPresent(key); ok {
+		return c, nil
+	}
+	return r.compiled.load(ctx, key, fresh, func(ctx context.Context) (*compiledVersion, error) {
+		v, err := r.src.VersionOf(ctx, key.project, key.prompt, key.number)
+		if err != nil {
+			return nil, sourceFault(err)
+		}
+		return compileVersion(ctx, r.src, v)
+	})
+}
+
+// compileVersion compiles v with what it includes.
+func compileVersion(ctx context.Context, src versionSource, v Version) (*compiledVersion, error) {
+	in := gather(src, v.Project, v.PromptID)
+	_, err := in.add(ctx, v.Content.References, 1)
+	var t *template.Compiled
+	if err == nil {
+		t, err = template.Compile(v.Content, in.byHash)
+	}
+	switch {
+	case fault.Is(err, fault.RegistryUnavailable), fault.Is(err, fault.ClientClosed):
+		return nil, sourceFault(err)
+	case err != nil:
+		return nil, fault.Wrap(err, fault.Internal, "Version %d of this prompt does not compile: save it again.", v.Number)
+	}
+	c := &compiledVersion{version: v, included: in.found, template: t, weight: weigh(v.Content)}
+	for _, included := range in.found {
+		c.weight += weigh(included.Content)
+	}
+	return c, nil
+}
+
+// weigh is roughly what a compiled version takes in memory.
+func weigh(c template.Content) uint32 {
+	n := 2048 + len(c.Tools) + len(c.ResponseFormat)
+	for _, m := range c.Messages {
+		n += 256 + len(m.Text) + len(m.ToolCalls)
+		for _, p := range m.Parts {
+			n += 128 + len(p.Text) + len(p.Value)
+		}
+	}
+	for _, v := range c.Variables {
+		n += 512 + 4*len(v.Schema) + len(v.Default)
+	}
+	for _, p := range c.Parameters {
+		n += 64 + len(p)
+	}
+	return uint32(min(n, 1<<30))
+}
+
+func (c *compiledVersion) resolved(p *Prompt, label string, revision int64) *Resolved {
+	return &Resolved{
+		Prompt: p, Version: c.version.Number, Label: label, Digest: c.version.Digest, Template: c.template,
+		weight: c.weight, moved: revision,
+	}
+}
+
+// sameRow reports whether two readings of one prompt are the same: every change of its row takes a revision of its own.
+func sameRow(a, b *Prompt) bool { return a == b || a.Revision == b.Revision }
+
+// refit puts the caller's reading of the prompt into what is remembered. The caller was authorized by that reading, so it gets it
+// even when it is the older one; only a newer one stays.
+func refit[K comparable](t *tier[K, *Resolved], key K, found *Resolved, p *Prompt) *Resolved {
+	fitted := *found
+	fitted.Prompt = p
+	if p.Revision > found.Prompt.Revision {
+		t.replace(key, func(v *Resolved) bool { return v == found }, &fitted)
+	}
+	return &fitted
+}
+
+// sourceFault lets a source's absence and a caller's leaving through; everything else it could not answer is its unavailability.
+func sourceFault(err error) error {
+	if absenceOf(err) != nil {
+		return err
+	}
+	switch fault.CodeOf(err) {
+	case fault.RegistryUnavailable, fault.ClientClosed, fault.Internal:
+		if asFault(err) != nil {
+			return err
+		}
+	}
+	return fault.Wrap(err, fault.RegistryUnavailable, "The registry cannot be reached now: try again shortly.")
 }

@@ -1,0 +1,258 @@
+package sqlstore
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/registry"
+)
+
+// PromptByHandle implements registry.Source: one point read over two keys.
+func (s *Store) PromptByHandle(ctx context.Context, project, handle string) (registry.Prompt, error) {
+	if !storable(project, handle) {
+		return registry.Prompt{}, promptGone()
+	}
+	var row promptRow
+	err := s.db.NewSelect().Model(&row).
+		Join("JOIN registry_handles AS h ON h.project = p.project AND h.prompt_id = p.id").
+		Where("h.project = ? AND h.handle = ? AND h.kind <> ?", project, handle, handleRetired).
+		Scan(ctx)
+	if err != nil {
+		return registry.Prompt{}, readFault(err, promptGone())
+	}
+	return row.prompt(), nil
+}
+
+// ListPrompts implements registry.Store: by name.
+func (s *Store) ListPrompts(ctx context.Context, project string, f registry.PromptFilter, page registry.Page) ([]registry.Prompt, string, error) {
+	const list = "prompts"
+	after, limit, err := readPage(list, page)
+	if err != nil {
+		return nil, "", err
+	}
+	if !storable(project, f.Folder, f.Tag, f.Category, f.Query) {
+		return []registry.Prompt{}, "", nil
+	}
+	var rows []promptRow
+	q := narrow(s.db.NewSelect().Model(&rows).Where("p.project = ?", project), f).Order("p.name").Limit(int64(limit) + 1)
+	if after != nil {
+		q.Where("p.name > ?", after.Text)
+	}
+	if err := q.Scan(ctx); err != nil {
+		return nil, "", readFault(err, promptGone())
+	}
+	out, next := cut(rows, limit, promptRow.prompt, func(r promptRow) cursor { return cursor{List: list, Text: r.Name} })
+	return out, next, nil
+}
+
+func narrow(q *bun.SelectQuery, f registry.PromptFilter) *bun.SelectQuery {
+	if f.Folder != "" {
+		// Names sort by their bytes, and '0' follows '/': a range of the index instead of a pattern.
+		folder := strings.TrimSuffix(f.Folder, "/")
+		q.Where("p.name > ? AND p.name < ?", folder+"/", folder+"0")
+	}
+	if f.Tag != "" {
+		q.Where("EXISTS (SELECT 1 FROM registry_tags AS t WHERE t.project = p.project AND t.prompt_id = p.id AND t.tag = ?)", f.Tag)
+	}
+	if f.Category != "" {
+		q.Where("p.category = ?", f.Category)
+	}
+	if f.Query != "" {
+		q.Where("p.search LIKE ? ESCAPE '!'", "%"+plainLike.Replace(strings.ToLower(f.Query))+"%")
+	}
+	if !f.Archived {
+		q.Where("p.archived = ?", false)
+	}
+	return q
+}
+
+// plainLike makes wildcards of LIKE plain characters; '!' is its escape here.
+var plainLike = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
+
+// CreatePrompt implements registry.Store.
+func (s *Store) CreatePrompt(ctx context.Context, by journal.Origin, p registry.Prompt, first *registry.Version) (registry.Prompt, error) {
+	now := s.now()
+	row := promptRow{Project: p.Project, ID: p.ID, Kind: string(p.Kind), Variables: stringsJSON{}, CreatedAt: now, UpdatedAt: now}
+	row.fill(p)
+	var version *versionRow
+	if first != nil {
+		v, err := s.sealVersion(*first, p, now)
+		if err != nil {
+			return registry.Prompt{}, err
+		}
+		version, row.LatestVersion = v, v.Number
+		row.declare(first)
+	}
+	ev := journal.Event{
+		Project: p.Project, Origin: by, Action: "prompt.create", Object: "prompt:" + p.ID,
+		Touches: []journal.Touch{registry.PromptTouch(p.Project, p.ID)},
+	}
+	for _, h := range handlesOf(row) {
+		ev.Touches = append(ev.Touches, registry.HandleTouch(p.Project, h.Handle))
+	}
+	if version != nil {
+		ev.Touches = append(ev.Touches, registry.VersionTouch(p.Project, p.ID, version.Number),
+			registry.LabelTouch(p.Project, p.ID, registry.LabelLatest))
+	}
+	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
+		row.Revision = revision
+		ev.After = created{Prompt: row.prompt(), Version: version.summary()}
+		if err := exec(tx.NewInsert().Model(&row).Exec(ctx)); err != nil || version == nil {
+			return err
+		}
+		version.Revision = revision
+		return exec(tx.NewInsert().Model(version).Exec(ctx))
+	}
+	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
+		switch found, err := tx.NewSelect().Model((*projectRow)(nil)).Where("id = ?", p.Project).Exists(ctx); {
+		case err != nil:
+			return err
+		case !found:
+			return projectGone()
+		}
+		if err := takeHandles(ctx, tx, handlesOf(row)); err != nil {
+			return err
+		}
+		return setTags(ctx, tx, row)
+	})
+	if err != nil {
+		return registry.Prompt{}, err
+	}
+	return row.prompt(), nil
+}
+
+// created is what the journal keeps of a new prompt.
+type created struct {
+	Prompt  registry.Prompt
+	Version *versionSummary `json:",omitempty"`
+}
+
+// UpdatePrompt implements registry.Store.
+func (s *Store) UpdatePrompt(ctx context.Context, by journal.Origin, p registry.Prompt) (registry.Prompt, error) {
+	var row promptRow
+	ev := journal.Event{Project: p.Project, Origin: by, Action: "prompt.update", Object: "prompt:" + p.ID}
+	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
+		row.Revision = revision
+		ev.After = row.prompt()
+		return exec(tx.NewUpdate().Model(&row).WherePK().Exec(ctx))
+	}
+	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
+		var err error
+		if row, err = s.lockPrompt(ctx, tx, p.Project, p.ID); err != nil {
+			return err
+		}
+		if err := sameRevision("prompt", row.Revision, p.Revision); err != nil {
+			return err
+		}
+		ev.Before = row.prompt()
+		before := handlesOf(row)
+		row.fill(p)
+		row.UpdatedAt = s.now()
+		ev.Touches = touchPrompt(row, before)
+		if err := s.setHandles(ctx, tx, row); err != nil {
+			return err
+		}
+		return setTags(ctx, tx, row)
+	})
+	if err != nil {
+		return registry.Prompt{}, err
+	}
+	return row.prompt(), nil
+}
+
+// touchPrompt says that this row changed: under every handle that answers with it, or did before.
+func touchPrompt(row promptRow, before []handleRow) []journal.Touch {
+	touches := []journal.Touch{registry.PromptTouch(row.Project, row.ID)}
+	handles := slices.Concat(before, handlesOf(row))
+	slices.SortFunc(handles, func(a, b handleRow) int { return strings.Compare(a.Handle, b.Handle) })
+	handles = slices.CompactFunc(handles, func(a, b handleRow) bool { return a.Handle == b.Handle })
+	for _, h := range handles {
+		touches = append(touches, registry.HandleTouch(row.Project, h.Handle))
+	}
+	return touches
+}
+
+// handlesOf lists the handles that answer with a prompt, sorted, so that two changes take theirs in one order and cannot
+// deadlock.
+func handlesOf(row promptRow) []handleRow {
+	out := []handleRow{
+		{Project: row.Project, Handle: row.ID, PromptID: row.ID, Kind: handleID},
+		{Project: row.Project, Handle: row.Name, PromptID: row.ID, Kind: handleName},
+	}
+	for _, alias := range row.Aliases {
+		if alias != row.Name && alias != row.ID {
+			out = append(out, handleRow{Project: row.Project, Handle: alias, PromptID: row.ID, Kind: handleAlias})
+		}
+	}
+	slices.SortFunc(out, func(a, b handleRow) int { return strings.Compare(a.Handle, b.Handle) })
+	return out
+}
+
+// takeHandles inserts handles that must never have been used in their project.
+func takeHandles(ctx context.Context, tx bun.Tx, handles []handleRow) error {
+	for i := range handles {
+		err := exec(tx.NewInsert().Model(&handles[i]).Exec(ctx))
+		if sqldb.IsUnique(err) {
+			return fault.Wrap(err, fault.Conflict,
+				"The name %q belongs, or once belonged, to another prompt of this project: choose another.", handles[i].Handle).
+				WithParam(handles[i].Kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setHandles makes the stored handles of a prompt those of its row. What it no longer uses is retired, not released.
+func (s *Store) setHandles(ctx context.Context, tx bun.Tx, row promptRow) error {
+	var stored []handleRow
+	err := tx.NewSelect().Model(&stored).Where("project = ? AND prompt_id = ?", row.Project, row.ID).Scan(ctx)
+	if err != nil {
+		return err
+	}
+	kinds := make(map[string]string, len(stored))
+	for _, h := range stored {
+		kinds[h.Handle] = h.Kind
+	}
+	var fresh, changed []handleRow
+	for _, h := range handlesOf(row) {
+		switch kind, known := kinds[h.Handle]; {
+		case !known:
+			fresh = append(fresh, h)
+		case kind != h.Kind:
+			changed = append(changed, h)
+		}
+		delete(kinds, h.Handle)
+	}
+	for handle, kind := range kinds {
+		if kind != handleRetired {
+			changed = append(changed, handleRow{Project: row.Project, Handle: handle, PromptID: row.ID, Kind: handleRetired})
+		}
+	}
+	for i := range changed {
+		if err := exec(tx.NewUpdate().Model(&changed[i]).WherePK().Exec(ctx)); err != nil {
+			return err
+		}
+	}
+	return takeHandles(ctx, tx, fresh)
+}
+
+// setTags makes the searchable tags those of the row.
+func setTags(ctx context.Context, tx bun.Tx, row promptRow) error {
+	err := exec(tx.NewDelete().Model((*tagRow)(nil)).Where("project = ? AND prompt_id = ?", row.Project, row.ID).Exec(ctx))
+	if err != nil || len(row.Tags) == 0 {
+		return err
+	}
+	tags := make([]tagRow, len(row.Tags))
+	for i, tag := range row.Tags {
+		tags[i] = tagRow{Project: row.Project, Tag: tag, PromptID: row.ID}
+	}
+	return exec(tx.NewInsert().Model(&tags).Exec(ctx))
+}

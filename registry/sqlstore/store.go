@@ -1,0 +1,100 @@
+// Package sqlstore keeps the registry in SQL: one implementation on bun for SQLite and PostgreSQL. Every write is a journal.Change,
+// every query names its project, and the text of versions is sealed.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/uptrace/bun"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/seal"
+	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/registry"
+)
+
+// Store implements registry.Store. It is safe for concurrent use.
+type Store struct {
+	db      *sqldb.DB
+	journal *journal.Journal
+	sealer  *seal.Sealer
+	clock   func() time.Time
+}
+
+var _ registry.Store = (*Store)(nil)
+
+// Options tune a Store; the zero value is fit for production.
+type Options struct {
+	Clock func() time.Time // nil means time.Now
+}
+
+// New returns a Store on a migrated database.
+func New(db *sqldb.DB, j *journal.Journal, s *seal.Sealer, o Options) *Store {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	return &Store{db: db, journal: j, sealer: s, clock: o.Clock}
+}
+
+// now is the present at the precision that rows keep.
+func (s *Store) now() int64 { return s.clock().UnixMicro() }
+
+// lock makes a select in a transaction hold its rows until the end: what a change checks must not move under it. SQLite's
+// transactions have the whole file already.
+func (s *Store) lock(q *bun.SelectQuery) *bun.SelectQuery {
+	if s.db.Dialect == sqldb.Postgres {
+		return q.For("UPDATE")
+	}
+	return q
+}
+
+// readFault turns what a read failed with into a fault. absent is the answer when there is no such row; everything that is not
+// known to be the caller's doing is the store's inability to answer, never an absence.
+func readFault(err error, absent *fault.Error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return absent
+	}
+	classified := sqldb.Classify(err)
+	var f *fault.Error
+	if errors.As(classified, &f) {
+		return classified
+	}
+	return fault.Wrap(err, fault.RegistryUnavailable, "The registry cannot be read now: try again shortly.")
+}
+
+// storable reports whether a database could hold this text at all: PostgreSQL refuses NUL and invalid UTF-8 with an error that
+// would look like a fault of ours.
+func storable(ss ...string) bool {
+	for _, s := range ss {
+		if !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func micros(us int64) time.Time { return time.UnixMicro(us).UTC() }
+
+func exec(_ sql.Result, err error) error { return err }
+
+// promptGone is also the answer for a prompt of another project.
+func promptGone() *fault.Error { return registry.ErrPromptNotFound() }
+
+// lockPrompt reads a prompt's row and holds it until the end of the transaction.
+func (s *Store) lockPrompt(ctx context.Context, tx bun.Tx, project, id string) (promptRow, error) {
+	var row promptRow
+	if !storable(project, id) {
+		return row, promptGone()
+	}
+	err := s.lock(tx.NewSelect().Model(&row).Where("project = ? AND id = ?", project, id)).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return row, promptGone()
+	}
+	return row, err
+}
