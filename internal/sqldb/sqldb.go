@@ -34,6 +34,8 @@ type Options struct {
 	MaxOpen int
 	// ConnectTimeout bounds one attempt to connect to PostgreSQL; 0 means 3 s.
 	ConnectTimeout time.Duration
+	// NoSync lets SQLite acknowledge a commit before it is on the disk: for tests, which outlive no power cut.
+	NoSync bool
 }
 
 // DB is an open database. Pass the embedded *bun.DB where bun wants an IDB: the field Dialect hides bun's method.
@@ -105,7 +107,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool, err := sql.Open("sqlite", sqliteDSN(path))
+	pool, err := sql.Open("sqlite", sqliteDSN(path, o.NoSync))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}

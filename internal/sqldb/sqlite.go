@@ -44,10 +44,14 @@ func prepareFile(path string) (string, error) {
 // sqliteDSN is the driver's name for a file. synchronous(FULL) makes an acknowledged commit survive a power cut in WAL mode;
 // secure_delete overwrites what is deleted, or shredding would leave the bytes in the file;
 // txlock immediate takes the write lock at BEGIN, so that a transaction that read cannot fail for having to upgrade.
-func sqliteDSN(path string) string {
+func sqliteDSN(path string, noSync bool) string {
+	synchronous := "synchronous(FULL)"
+	if noSync {
+		synchronous = "synchronous(OFF)"
+	}
 	q := url.Values{
 		"_pragma": {
-			"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+			"busy_timeout(5000)", "journal_mode(WAL)", synchronous, "foreign_keys(1)",
 			"journal_size_limit(67108864)", "secure_delete(1)",
 		},
 		"_txlock":      {"immediate"},

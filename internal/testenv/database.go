@@ -25,10 +25,10 @@ func SQLite(t testing.TB) (url string) {
 	return "sqlite:" + filepath.Join(t.TempDir(), "promptgate.db")
 }
 
-// Open opens a database and migrates the given sets, or Main; the test's end closes it.
+// Open opens a database and migrates the given sets, or Main; the test's end closes it. SQLite does not wait for the disk.
 func Open(t testing.TB, url string, sets ...sqldb.Set) *sqldb.DB {
 	t.Helper()
-	db, err := sqldb.Open(t.Context(), sqldb.Options{URL: url})
+	db, err := sqldb.Open(t.Context(), sqldb.Options{URL: url, NoSync: true})
 	check(t, "open database", err)
 	t.Cleanup(func() { _ = db.Close() })
 	check(t, "migrate", sqldb.Migrate(t.Context(), db, slog.New(slog.DiscardHandler), sets...))
