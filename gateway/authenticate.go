@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/policy"
+)
+
+// authenticate finds out who calls, gives the call its id, and waits for the registry's revision that the caller demands.
+func (g *Gateway) authenticate(ctx context.Context, c *call) error {
+	who, err := g.principal(ctx, c.r)
+	if err == nil {
+		if demanded := c.r.Header["X-Promptgate-Min-Revision"]; len(demanded) > 0 {
+			who, err = g.catchUp(ctx, c.r, demanded[0])
+		}
+	}
+	if err != nil {
+		who = nil
+	} else {
+		c.who, c.rec.Project, c.rec.Principal = who, who.Project, who.ID
+	}
+	id, idErr := g.deps.CallIDs.Mint(c.rec.Project, c.rec.Principal)
+	if idErr != nil {
+		c.who = nil
+		return fault.Wrap(idErr, fault.Internal, internalMessage)
+	}
+	c.rec.ID = id
+	return err
+}
+
+// principal is who a request comes from.
+func (g *Gateway) principal(ctx context.Context, r *http.Request) (*policy.Principal, error) {
+	key := credential(r.Header)
+	if key == "" {
+		return nil, fault.New(fault.InvalidAPIKey, "There is no API key in the request. Send it as \"Authorization: Bearer pg_…\".")
+	}
+	who, err := g.deps.Authenticator.Authenticate(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if who == nil || who.Project == "" {
+		return nil, fault.Wrap(errors.New("gateway: authenticator returned no principal"), fault.Internal, internalMessage)
+	}
+	return who, nil
+}
+
+// credential is the key that a request carries: OpenAI's header, or Anthropic's.
+func credential(h http.Header) string {
+	if v := h["Authorization"]; len(v) == 1 {
+		scheme, key, _ := strings.Cut(v[0], " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			return strings.TrimSpace(key)
+		}
+		return ""
+	} else if len(v) > 1 {
+		return "" // two credentials: nobody can say whose request this is
+	}
+	if v := h["X-Api-Key"]; len(v) == 1 {
+		return strings.TrimSpace(v[0])
+	}
+	return ""
+}
+
+// catchUp waits until this replica has seen the demanded revision, then asks again who calls: that, too, may have changed by it.
+func (g *Gateway) catchUp(ctx context.Context, r *http.Request, demanded string) (*policy.Principal, error) {
+	want, err := strconv.ParseInt(demanded, 10, 64)
+	if err != nil || want < 0 {
+		return nil, fault.New(fault.InvalidRequest, "The header x-promptgate-min-revision must be a revision: a number that a change was answered with.").
+			WithParam("x-promptgate-min-revision")
+	}
+	if g.deps.Feed.Revision() < want {
+		wait, cancel := context.WithTimeout(ctx, g.opts.RevisionTimeout)
+		defer cancel()
+		if err := g.deps.Feed.Wait(wait, want); err != nil {
+			return nil, fault.Wrap(err, fault.RegistryUnavailable,
+				"This replica has not seen revision %d yet. Try again shortly, or without x-promptgate-min-revision.", want)
+		}
+	}
+	return g.principal(ctx, r)
+}

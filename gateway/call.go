@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/wire"
+	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/registry"
+)
+
+// call is one request on its way down the pipeline, by the stages that fill it. It is pooled: nothing may keep it, or a part of it, after
+// its handler returned.
+type call struct {
+	w   http.ResponseWriter
+	ctl *http.ResponseController
+	r   *http.Request
+
+	action   policy.Action // what the route is for: call or read
+	pathName string        // the prompt's name when the path names it
+	byPath   bool
+
+	who  *policy.Principal
+	in   inbound
+	ref  chosen
+	out  outbound
+	ans  answer
+	rec  metrics.Call
+	done bool // recorded
+
+	lender *buffers
+}
+
+// inbound is what the caller sent.
+type inbound struct {
+	buf    *buffer // holds body's bytes
+	held   int64   // bytes of buf that count against MaxBuffered
+	body   wire.Body
+	model  string // as sent
+	stream bool
+	ref    wire.Reference
+}
+
+// chosen is the prompt that the call runs; empty for a call without one.
+type chosen struct {
+	prompt   *registry.Prompt   // nil: there is none by that name
+	label    string             // what it was authorized under: a label, or policy.LabelVersion
+	resolved *registry.Resolved // nil until resolved
+}
+
+// outbound is what the provider gets.
+type outbound struct {
+	edits    []wire.Edit
+	body     *buffer // the final JSON, when it is not the caller's own
+	messages *buffer // rendered, as one edit's value
+	model    string  // as asked for: a name that the router knows
+	byCaller bool    // the caller chose the model
+	usage    bool    // stream_options is ours: the usage chunk is withheld
+	usageSet wire.Edit
+	targets  []provider.Target
+	build    func(provider.Target) *provider.Request // call.request and call.observe, made once
+	observe  func(provider.AttemptResult)
+	reserved bool
+}
+
+// answer is what came back, and how far it got.
+type answer struct {
+	begun    bool // bytes went to the caller: no other answer is possible
+	status   int
+	header   http.Header // the provider's
+	buf      *buffer     // a whole answer that is no stream, held until it is recorded
+	last     byte        // of an answer too large to hold: its last byte, held until it is recorded
+	large    bool
+	waited   time.Duration // for the provider
+	scan     *wire.StreamScanner // made for the first stream, then kept
+	scanned  bool
+	streamed bool
+	ours     bool // no provider's: a rendering
+	slices   [][]byte
+	between  bool      // the stream stands between two events
+	armed    time.Time // when the write deadline was last moved on
+	complete bool      // the provider's answer came to its end
+}
+
+// reset forgets everything but the memory that is worth keeping.
+func (c *call) reset() {
+	edits, slices, build, observe := c.out.edits, c.ans.slices, c.out.build, c.out.observe
+	clear(edits)
+	clear(slices)
+	body, scan, attempts := c.in.body, c.ans.scan, c.rec.Attempts
+	body.Reset()
+	clear(attempts)
+	*c = call{}
+	c.in.body, c.ans.scan, c.out.build, c.out.observe = body, scan, build, observe
+	c.out.edits, c.ans.slices, c.rec.Attempts = edits[:0], slices[:0], attempts[:0]
+}
+
+// borrow readies a call for one request.
+func (g *Gateway) borrow(w http.ResponseWriter, r *http.Request) *call {
+	c, ok := g.calls.Get().(*call)
+	if !ok {
+		c = new(call)
+	}
+	c.w, c.r, c.lender = w, r, &g.buffers
+	c.ctl = http.NewResponseController(bottom(w))
+	c.rec.Start = g.deps.Clock()
+	return c
+}
+
+// giveBack returns what the call holds. A call that panicked is not pooled: nobody knows who still points into it.
+func (g *Gateway) giveBack(c *call, reuse bool) {
+	if c.out.reserved {
+		g.running.Add(-1)
+		c.out.reserved = false
+		g.meter.CallEnded()
+	}
+	g.held.Add(-c.in.held)
+	if !reuse {
+		return
+	}
+	for _, b := range []*buffer{c.in.buf, c.out.messages, c.out.body, c.ans.buf} {
+		g.buffers.put(b)
+	}
+	c.reset()
+	g.calls.Put(c)
+}
+
+// bottom is the writer below Gin's: its Flush reports errors, Gin's does not.
+func bottom(w http.ResponseWriter) http.ResponseWriter {
+	if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
+		return u.Unwrap()
+	}
+	return w
+}

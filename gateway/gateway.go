@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/promptgate/promptgate/metrics"
+)
+
+// Gateway serves the data plane. Build it with New.
+type Gateway struct {
+	deps Deps
+	opts Options
+
+	log       *slog.Logger
+	meter     Meter
+	flights   *flights
+	calls     sync.Pool // of *call
+	buffers   buffers
+	relays    sync.Pool    // of *[relayBytes]byte
+	running   atomic.Int64 // calls that hold a reservation
+	held      atomic.Int64 // bytes of request bodies
+	catalog   *catalog
+	calling   pipeline
+	rendering pipeline
+}
+
+// New builds a gateway, or says everything that is missing.
+func New(deps Deps, opts Options) (*Gateway, error) {
+	if err := deps.validate(); err != nil {
+		return nil, err
+	}
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		deps: deps, opts: opts.withDefaults(), log: deps.Log, meter: deps.Meter, flights: newFlights(),
+		relays: sync.Pool{New: func() any { return new([relayBytes]byte) }},
+	}
+	if g.meter == nil {
+		g.meter = noMeter{}
+	}
+	catalog, err := newCatalog(deps.Catalog, deps.Feed)
+	if err != nil {
+		return nil, err
+	}
+	g.catalog = catalog
+	g.calling, g.rendering = g.callPipeline(), g.renderPipeline()
+	return g, nil
+}
+
+// serve runs one request down a pipeline and ends its answer.
+func (g *Gateway) serve(c *call, p pipeline) {
+	clean := false
+	defer func() {
+		if !clean {
+			g.abandon(c)
+		}
+		g.giveBack(c, clean)
+	}()
+	err := p.run(c.r.Context(), c)
+	if c.ans.large && err != nil {
+		clean = true // recorded; the caller must not take half an answer for a whole one
+		panic(http.ErrAbortHandler)
+	}
+	g.finish(c, err)
+	clean = true
+}
+
+// noMeter counts nothing.
+type noMeter struct{}
+
+func (noMeter) CallStarted()              {}
+func (noMeter) CallEnded()                {}
+func (noMeter) ObserveCall(*metrics.Call) {}

@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// headCap is how many headers of our own an answer has at most.
+const headCap = 14
+
+// head sets response headers whose keys are canonical already, with one allocation for all values. The slab is never reused: the
+// server may read it after the handler returned.
+type head struct {
+	h    http.Header
+	slab []string
+}
+
+func newHead(h http.Header) *head { return &head{h: h, slab: make([]string, 0, headCap)} }
+
+func (h *head) set(key, value string) {
+	h.slab = append(h.slab, value)
+	n := len(h.slab)
+	h.h[key] = h.slab[n-1 : n : n]
+}
+
+// begin writes the head of the provider's answer. length is that of the body, -1 when it is not known.
+func (g *Gateway) begin(c *call, length int64) {
+	for key, values := range c.ans.header {
+		if passes(key) {
+			c.w.Header()[key] = values
+		}
+	}
+	h := newHead(c.w.Header())
+	if length >= 0 {
+		h.set("Content-Length", strconv.FormatInt(length, 10))
+	}
+	if c.ans.streamed {
+		h.set("Cache-Control", "no-cache")
+		h.set("X-Accel-Buffering", "no") // proxies on the way must not collect events
+	}
+	h.set("X-Promptgate-Call-Id", c.rec.ID)
+	c.describe(h)
+	if c.ans.status >= 400 {
+		h.set("X-Promptgate-Error-Origin", "provider")
+	} else if c.ans.ours {
+		h.set("Content-Type", "application/json")
+		h.set("Cache-Control", "no-store")
+	} else if token := g.deps.CallIDs.Token(c.rec.Project, c.rec.ID, g.opts.TokenTTL); token != "" {
+		h.set("X-Promptgate-Feedback-Token", token)
+	}
+	if c.rec.CostMicros != nil {
+		h.set("X-Promptgate-Cost-Usd", dollars(*c.rec.CostMicros))
+	}
+	c.ans.begun = true
+	c.w.WriteHeader(c.ans.status)
+}
+
+// describe names what answered: the prompt, its version and where it came from.
+func (c *call) describe(h *head) {
+	if r := c.ref.resolved; r != nil {
+		h.set("X-Promptgate-Prompt", r.Prompt.Name)
+		h.set("X-Promptgate-Version", strconv.Itoa(r.Version))
+		if r.Label != "" {
+			h.set("X-Promptgate-Label", r.Label)
+		}
+		h.set("X-Promptgate-Digest", r.Digest)
+		if r.Stale > 0 {
+			h.set("X-Promptgate-Stale", strconv.FormatInt(int64((r.Stale+time.Second-1)/time.Second), 10))
+		}
+	}
+	if c.rec.Provider != "" {
+		h.set("X-Promptgate-Provider", c.rec.Provider)
+		h.set("X-Promptgate-Model", c.rec.Model)
+	}
+}
+
+// passes says which of a provider's headers callers get. Everything else stays here: cookies, the provider's own infrastructure, and
+// what belongs to the connection.
+func passes(key string) bool {
+	switch key {
+	case "Content-Type", "Content-Encoding", "Content-Language", "X-Request-Id", "Request-Id", "Retry-After", "Retry-After-Ms",
+		"Cache-Control", "X-Should-Retry":
+		return true
+	}
+	return strings.HasPrefix(key, "Openai-") && key != "Openai-Organization" && key != "Openai-Project" ||
+		strings.HasPrefix(key, "X-Ratelimit-")
+}
+
+// onward are the caller's headers that a provider gets; nil for the usual request, which has none. Everything else stays here: keys,
+// cookies, addresses, and our own.
+func onward(h http.Header) http.Header {
+	if v := h["Openai-Beta"]; len(v) > 0 {
+		return http.Header{"Openai-Beta": v}
+	}
+	return nil
+}
+
+// dollars writes millionths of a dollar as dollars.
+func dollars(micros int64) string {
+	var b [24]byte
+	out := strconv.AppendInt(b[:0], micros/1_000_000, 10)
+	out = append(out, '.')
+	frac := strconv.Itoa(int(micros % 1_000_000))
+	for range 6 - len(frac) {
+		out = append(out, '0')
+	}
+	return string(append(out, frac...))
+}

@@ -1,0 +1,55 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/promptgate/promptgate/gateway/wire"
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/registry"
+)
+
+// identify reads the body once and finds the prompt that it names. A name that nobody has is not an error yet: whether this
+// caller may know that is authorize's to say.
+func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
+	if err = c.in.body.Scan(c.in.buf.B); err != nil {
+		return err
+	}
+	if c.in.model, err = c.in.body.Model(); err != nil {
+		return err
+	}
+	if c.in.stream, err = c.in.body.Stream(); err != nil {
+		return err
+	}
+	c.rec.Stream = c.in.stream
+	if c.byPath {
+		c.in.ref, err = wire.ParsePathReference(c.pathName, &c.in.body, c.r.Header)
+	} else {
+		c.in.ref, err = wire.ParseReference(&c.in.body, c.r.Header)
+	}
+	if err != nil || !c.in.ref.Present {
+		return err
+	}
+	if c.in.ref.Draft != "" {
+		return fault.New(fault.NotImplemented, "Drafts cannot be called yet. Save a version and call it by number or label.").WithParam("prompt.draft")
+	}
+	c.ref.prompt, err = g.deps.Registry.Identify(ctx, c.who.Project, c.in.ref.Handle)
+	if fault.Is(err, fault.PromptNotFound) {
+		c.ref.prompt = nil
+		return nil
+	}
+	if err == nil && c.ref.prompt == nil {
+		return fault.New(fault.Internal, internalMessage)
+	}
+	return err
+}
+
+// named is the name that the call's prompt is authorized by: its current one, or the caller's spelling when there is none.
+func (c *call) named() string {
+	if c.ref.prompt != nil {
+		return c.ref.prompt.Name
+	}
+	return c.in.ref.Handle
+}
+
+// selects reports how the call picks its version.
+func (c *call) selects(kind registry.SelectorKind) bool { return c.in.ref.Selector.Kind == kind }

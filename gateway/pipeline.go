@@ -1,0 +1,55 @@
+package gateway
+
+import "context"
+
+// stage is one step of a call. It reads and completes the call; an error, always a fault, ends the call.
+type stage func(ctx context.Context, c *call) error
+
+// pipeline is an order of stages: steps run until one fails, closing ones always run.
+type pipeline struct {
+	steps   []stage
+	closing []func(ctx context.Context, c *call, err error)
+}
+
+// callPipeline is what happens to a call, in order. Authorization comes before resolution, so that what a key may not run looks the
+// same whether it exists or not; nothing is sent before all of it has succeeded; and whatever came of it is recorded.
+func (g *Gateway) callPipeline() pipeline {
+	return inOrder(
+		g.authenticate, // who calls
+		g.admit,        // from where, how much: the body is read here
+		g.identify,     // what the body names: a prompt's id and current name
+		g.authorize,    // may this key run that, under this label
+		g.resolve,      // which version
+		g.render,       // the messages and parameters
+		g.plan,         // which targets; a model that the caller chose is authorized too
+		g.reserve,      // room for one more call
+		g.forward,      // ask the provider; streams are relayed here
+	).andAlways(
+		g.settle, // tokens and cost
+		g.record, // into the spool, before the answer ends
+	)
+}
+
+// renderPipeline is the same up to rendering, for POST /v1/prompts/{name}/render: it calls nobody.
+func (g *Gateway) renderPipeline() pipeline {
+	return inOrder(g.authenticate, g.admit, g.identify, g.authorize, g.resolve, g.render, g.show)
+}
+
+func inOrder(steps ...stage) pipeline { return pipeline{steps: steps} }
+
+func (p pipeline) andAlways(closing ...func(ctx context.Context, c *call, err error)) pipeline {
+	p.closing = closing
+	return p
+}
+
+func (p pipeline) run(ctx context.Context, c *call) (err error) {
+	for _, step := range p.steps {
+		if err = step(ctx, c); err != nil {
+			break
+		}
+	}
+	for _, step := range p.closing {
+		step(ctx, c, err)
+	}
+	return err
+}

@@ -1,0 +1,59 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/promptgate/promptgate/internal/fault"
+)
+
+const stackBytes = 8 << 10
+
+// Guard is the outermost middleware: it counts the request as under way, clears the write deadline that an earlier answer on the same
+// connection left armed, and turns a panic into a 500 that says nothing. The log gets a bounded stack (function names
+// and lines; never the request or the panic's value, which may hold a part of it), and http.ErrAbortHandler passes, since it is how an answer
+// is cut.
+func (g *Gateway) Guard(c *gin.Context) {
+	g.flights.enter()
+	defer g.flights.leave()
+	defer g.recover(c)
+	_ = http.NewResponseController(bottom(c.Writer)).SetWriteDeadline(time.Time{}) // not every writer of tests has one
+	c.Next()
+}
+
+func (g *Gateway) recover(c *gin.Context) {
+	r := recover()
+	if r == nil {
+		return
+	}
+	if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(r)
+	}
+	stack := make([]byte, stackBytes)
+	stack = stack[:runtime.Stack(stack, false)]
+	g.deps.Events.count(eventPanic)
+	g.log.Error("panic while serving", "route", c.FullPath(), "kind", kindOf(r), "stack", string(stack))
+	c.Abort()
+	if c.Writer.Written() {
+		panic(http.ErrAbortHandler) // an answer has begun: cutting it is the one honest end left
+	}
+	g.refuse(c.Writer, "", fault.New(fault.Internal, internalMessage))
+}
+
+// kindOf names a panic without its value.
+func kindOf(r any) string {
+	switch r.(type) {
+	case runtime.Error:
+		return "runtime error"
+	case error:
+		return "error"
+	case string:
+		return "string"
+	default:
+		return "value"
+	}
+}

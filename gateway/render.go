@@ -1,0 +1,44 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+
+	"github.com/promptgate/promptgate/gateway/wire"
+)
+
+// render makes the edits that turn the caller's body into the provider's: the reference goes, the version's messages and
+// parameters come. A call without a prompt needs none.
+func (g *Gateway) render(_ context.Context, c *call) error {
+	if c.ref.resolved == nil {
+		c.out.model, c.out.byCaller = c.in.model, false // authorized already
+		return nil
+	}
+	version := c.ref.resolved.Template
+	vars := c.in.ref.Variables
+	if err := version.CheckVariables(vars, c.declared); err != nil {
+		return err
+	}
+	own, err := c.in.body.Messages()
+	if err != nil {
+		return err
+	}
+	c.out.edits = c.in.ref.Strip(c.out.edits[:0])
+	merged, err := wire.Merge(&c.in.body, version.Content(), nil, c.out.edits)
+	if err != nil {
+		return err
+	}
+	c.out.model, c.out.byCaller = merged.Model, merged.ModelByCaller
+	c.out.messages = g.buffers.get(len(own) + 4<<10)
+	if c.out.messages.B, err = version.AppendMessages(c.out.messages.B, vars, own); err != nil {
+		return err
+	}
+	c.out.edits = append(merged.Edits, wire.Edit{Name: "messages", Value: c.out.messages.B})
+	return nil
+}
+
+// declared reports whether any version of the prompt declares a variable: callers may serve two versions during a promotion.
+func (c *call) declared(name string) bool {
+	_, found := slices.BinarySearch(c.ref.prompt.Variables, name)
+	return found
+}

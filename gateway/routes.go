@@ -1,0 +1,121 @@
+package gateway
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/policy"
+)
+
+// The endpoints below a provider's base URL.
+const chatCompletions = "chat/completions"
+
+// Engine is a Gin engine with the middleware and fallbacks of the gateway and, on demand, its routes; the management API goes onto the
+// same one. Gin's own mode is the process's: set it to release in main.
+func (g *Gateway) Engine() *gin.Engine {
+	e := gin.New()
+	_ = e.SetTrustedProxies(nil) // nil cannot be malformed
+	e.HandleMethodNotAllowed = true
+	e.RedirectTrailingSlash, e.RedirectFixedPath = false, false
+	e.ContextWithFallback = false
+	e.Use(g.Guard)
+	e.NoRoute(g.noRoute)
+	e.NoMethod(g.noMethod)
+	return e
+}
+
+// Handler serves the data plane and the operations' endpoints alone.
+func (g *Gateway) Handler() http.Handler {
+	e := g.Engine()
+	g.Routes(e)
+	g.OpsRoutes(e)
+	return e
+}
+
+// Routes adds the data plane. The router must run Guard first, as Engine's does.
+func (g *Gateway) Routes(r gin.IRouter) {
+	r.POST("/v1/chat/completions", g.chat)
+	r.POST("/v1/prompts/*path", g.byPath)
+	r.GET("/v1/models", g.models)
+	r.POST("/v1/feedback", g.feedback)
+	for _, path := range []string{
+		"/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/completions", "/v1/moderations",
+		"/v1/images/*path", "/v1/audio/*path",
+	} {
+		r.POST(path, g.notImplemented)
+	}
+}
+
+// OpsRoutes adds what operators and their machines ask: /livez, /readyz and, when there is a handler for it, /metrics.
+func (g *Gateway) OpsRoutes(r gin.IRouter) {
+	r.GET("/livez", g.livez)
+	r.GET("/readyz", g.readyz)
+	if g.deps.Metrics != nil {
+		r.GET("/metrics", gin.WrapH(g.deps.Metrics))
+	}
+}
+
+func (g *Gateway) chat(c *gin.Context) {
+	call := g.borrow(c.Writer, c.Request)
+	call.action, call.rec.Endpoint = policy.ActionCall, chatCompletions
+	g.serve(call, g.calling)
+}
+
+// byPath serves /v1/prompts/{name}/render and /completions. Names hold slashes, as such or percent-encoded.
+func (g *Gateway) byPath(c *gin.Context) {
+	name, verb, ok := splitPath(c.Request.URL)
+	switch {
+	case ok && verb == "completions":
+		call := g.borrow(c.Writer, c.Request)
+		call.action, call.rec.Endpoint = policy.ActionCall, chatCompletions
+		call.byPath, call.pathName = true, name
+		g.serve(call, g.calling)
+	case ok && verb == "render":
+		call := g.borrow(c.Writer, c.Request)
+		call.action, call.rec.Endpoint = policy.ActionRead, "render"
+		call.byPath, call.pathName = true, name
+		g.serve(call, g.rendering)
+	default:
+		g.noRoute(c)
+	}
+}
+
+// splitPath takes "/v1/prompts/a/b/render" apart. It looks at the path as it was sent, so that an encoded slash is always part of the name.
+func splitPath(u *url.URL) (name, verb string, ok bool) {
+	rest, found := strings.CutPrefix(u.EscapedPath(), "/v1/prompts/")
+	at := strings.LastIndexByte(rest, '/')
+	if !found || at <= 0 {
+		return "", "", false
+	}
+	name, err := url.PathUnescape(rest[:at])
+	return name, rest[at+1:], err == nil && name != ""
+}
+
+func (g *Gateway) notImplemented(c *gin.Context) {
+	g.refuseHere(c, fault.New(fault.NotImplemented, "This endpoint is not served yet. Use POST /v1/chat/completions."))
+}
+
+func (g *Gateway) noRoute(c *gin.Context) {
+	g.refuseHere(c, fault.New(fault.NotFound, "There is nothing at this address. The data plane is below /v1, for example POST /v1/chat/completions."))
+}
+
+func (g *Gateway) noMethod(c *gin.Context) {
+	g.refuseAs(c, http.StatusMethodNotAllowed, fault.New(fault.InvalidRequest, "This address does not take that method."))
+}
+
+// refuseHere answers a request that never was a call of anybody.
+func (g *Gateway) refuseHere(c *gin.Context, err error) {
+	g.refuseAs(c, statusOf(fault.CodeOf(err)), err)
+}
+
+func (g *Gateway) refuseAs(c *gin.Context, status int, err error) {
+	id, idErr := g.deps.CallIDs.Mint("", "")
+	if idErr != nil {
+		id = ""
+	}
+	g.refuseStatus(c.Writer, id, status, err)
+}
