@@ -108,8 +108,11 @@ func Parse(token string) (lookup string, ok bool) {
 
 // checksum is the CRC-32 (IEEE) of body, 32 bits in 7 characters: the last one holds 2 bits and 3 zeros, so there is one spelling.
 func checksum(body string) (out [crcChars]byte) {
-	var buf [Length]byte
-	bits := uint64(crc32.ChecksumIEEE(buf[:copy(buf[:], body)])) << 3
+	crc := ^uint32(0)
+	for i := range len(body) { // crc32.ChecksumIEEE would have every request allocate a copy of its key
+		crc = crc32.IEEETable[byte(crc)^body[i]] ^ crc>>8
+	}
+	bits := uint64(^crc) << 3
 	for i := range out {
 		out[i] = alphabet[bits>>(5*(crcChars-1-i))&31]
 	}
