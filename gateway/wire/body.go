@@ -22,6 +22,7 @@ type Member struct {
 	ValueEnd   int
 
 	known bool // Name is one of the names that knownName returns
+	form  form // what it says about a prompt
 }
 
 // Body is a scanned request body. The zero value is ready; Scan may be called again and again, so a Body can be pooled. It keeps a
@@ -92,7 +93,9 @@ func (b *Body) scanMember(fields bool) error {
 	}
 	m := Member{}
 	m.KeyStart = int(b.dec.InputOffset()) - len(key)
-	if m.Name, m.known = decodeName(key); !m.known && fields {
+	if m.Name, m.known = decodeName(key); m.known {
+		m.form = formOf(m.Name)
+	} else if fields {
 		if field := foldedField(m.Name); field != "" {
 			return invalidAt(b.raw, m.KeyStart, "the field "+quoteForMessage(m.Name)+" differs only by case from "+
 				quoteForMessage(field)+"; spell it that way").WithParam(field)
@@ -212,7 +215,10 @@ func syntaxFault(raw []byte, err error) *fault.Error {
 		if syntax.Err != nil {
 			why = strings.TrimPrefix(syntax.Err.Error(), "jsontext: ")
 		}
-		if errors.Is(err, jsontext.ErrDuplicateName) {
+		switch {
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			why = "the body ends before its JSON does"
+		case errors.Is(err, jsontext.ErrDuplicateName):
 			name := syntax.JSONPointer.LastToken()
 			why = "the name " + quoteForMessage(name) + " stands twice in one object; send it once"
 		}
@@ -221,8 +227,6 @@ func syntaxFault(raw []byte, err error) *fault.Error {
 		return f
 	case len(bytes.TrimSpace(raw)) == 0:
 		return invalidAt(raw, len(raw), "the body is empty; send one JSON object")
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return invalidAt(raw, len(raw), "the body ends before its JSON does")
 	}
 	f := invalidAt(raw, 0, "it cannot be read")
 	f.Err = err

@@ -88,28 +88,47 @@ func (s *StreamScanner) inspect(ev []byte) bool {
 	return false
 }
 
-// worthReading looks for what can matter in a chunk after the first content came, without parsing it: most chunks hold none of it. A
-// quoted name can only be a string of its own, since quotes inside of strings are escaped.
+// worthReading looks for what can matter in a chunk after the first content came, without parsing it: a usage, a finish reason or an error
+// that is not null. Most chunks hold none of it. A quoted name can only be a string of its own, since quotes inside of strings are
+// escaped.
 func worthReading(data []byte) bool {
-	return hasValue(data, `"usage"`) || hasValue(data, `"finish_reason"`) || hasValue(data, `"error"`)
-}
-
-// hasValue reports whether a quoted name stands before something that is not null.
-func hasValue(data []byte, quoted string) bool {
-	for {
-		n := bytes.Index(data, []byte(quoted))
-		if n < 0 {
-			return false
-		}
-		data = data[n+len(quoted):]
-		i := skipSpace(data, 0)
-		if i >= len(data) || data[i] != ':' {
+	for i := 0; i < len(data); i++ {
+		if data[i] != '"' {
 			continue
 		}
-		if i = skipSpace(data, i+1); !bytes.HasPrefix(data[i:], []byte("null")) {
-			return true
+		rest := data[i+1:]
+		if len(rest) == 0 {
+			return false
+		}
+		switch rest[0] {
+		case 'u':
+			if hasValue(rest, `usage"`) {
+				return true
+			}
+		case 'f':
+			if hasValue(rest, `finish_reason"`) {
+				return true
+			}
+		case 'e':
+			if hasValue(rest, `error"`) {
+				return true
+			}
 		}
 	}
+	return false
+}
+
+// hasValue reports whether data is a name, up to its closing quote, before something that is not null.
+func hasValue(data []byte, name string) bool {
+	if len(data) < len(name) || string(data[:len(name)]) != name {
+		return false
+	}
+	i := skipSpace(data, len(name))
+	if i >= len(data) || data[i] != ':' {
+		return false
+	}
+	i = skipSpace(data, i+1)
+	return !bytes.HasPrefix(data[i:], []byte("null"))
 }
 
 // readChunk reads one chunk's JSON. It reports whether this is the usage chunk: usage, and choices that are empty.

@@ -26,80 +26,85 @@ const (
 	partModel  // a model that may name a prompt
 )
 
-// form is one row of the table: a field and what it says. A shared one is an everyday word that belongs to the provider unless the
-// request names a prompt by another field.
+// form is what one field says about a prompt.
 type form struct {
-	name   string
 	part   part
-	shared bool
+	shared bool // an everyday word that belongs to the provider unless another field names a prompt
+	path   bool // names anything only where the path names the prompt
 }
 
-// bodyForms are the top-level members of a body that name a prompt: the canonical ones, then LiteLLM's (prompt_id is Helicone's too),
-// then the rest of Helicone's.
-func bodyForms() [9]form {
-	return [...]form{
-		{name: "prompt", part: partObject},
-		{name: "model", part: partModel},
-		{name: "prompt_id", part: partHandle},
-		{name: "prompt_variables", part: partVariables},
-		{name: "prompt_version", part: partVersion},
-		{name: "prompt_label", part: partLabel},
-		{name: "environment", part: partLabel, shared: true},
-		{name: "version_id", part: partVersion, shared: true},
-		{name: "inputs", part: partVariables, shared: true},
-	}
-}
-
-// pathForms are the further members of a body whose path names the prompt: Portkey's variables, and ours beside it.
-func pathForms() [4]form {
-	return [...]form{
-		{name: "variables", part: partVariables},
-		{name: "version", part: partVersion},
-		{name: "label", part: partLabel},
-		{name: "draft", part: partDraft},
-	}
-}
-
-// objectForms are the members of the canonical prompt object.
-func objectForms() [6]form {
-	return [...]form{
-		{name: "id", part: partHandle},
-		{name: "prompt_id", part: partHandle},
-		{name: "version", part: partVersion},
-		{name: "label", part: partLabel},
-		{name: "draft", part: partDraft},
-		{name: "variables", part: partVariables},
-	}
-}
-
-// headerForms are the request headers, in the spelling that net/http gives them.
-func headerForms() [4]form {
-	return [...]form{
-		{name: "X-Promptgate-Prompt", part: partHandle},
-		{name: "X-Promptgate-Label", part: partLabel},
-		{name: "X-Promptgate-Version", part: partVersion},
-		{name: "X-Promptgate-Variables", part: partVariables},
-	}
-}
-
-// formOf is the row of a body's member, the zero form when it has none.
-func (p *referenceParser) formOf(m *Member) form {
-	if !m.known { // all of the tables' names are
-		return form{}
-	}
-	for _, f := range bodyForms() {
-		if f.name == m.Name {
-			return f
-		}
-	}
-	if p.path {
-		for _, f := range pathForms() {
-			if f.name == m.Name {
-				return f
-			}
-		}
+// formOf is the table of a body's top-level members. Scan asks it once for each member that it knows.
+func formOf(name string) form {
+	switch name {
+	case "prompt": // canonical
+		return form{part: partObject}
+	case "model": // prompt/name@label, and LLM Gateway's @prompt/name@label
+		return form{part: partModel}
+	case "prompt_id": // LiteLLM and Helicone
+		return form{part: partHandle}
+	case "prompt_variables": // LiteLLM
+		return form{part: partVariables}
+	case "prompt_version": // LiteLLM
+		return form{part: partVersion}
+	case "prompt_label": // LiteLLM
+		return form{part: partLabel}
+	case "environment": // Helicone
+		return form{part: partLabel, shared: true}
+	case "version_id": // Helicone
+		return form{part: partVersion, shared: true}
+	case "inputs": // Helicone
+		return form{part: partVariables, shared: true}
+	case "variables": // Portkey, and ours beside it
+		return form{part: partVariables, path: true}
+	case "version":
+		return form{part: partVersion, path: true}
+	case "label":
+		return form{part: partLabel, path: true}
+	case "draft":
+		return form{part: partDraft, path: true}
 	}
 	return form{}
+}
+
+// objectForm is the table of the canonical prompt object's members: what one says, and how messages spell it.
+func objectForm(quoted []byte) (p part, spelled string) {
+	switch string(quoted) {
+	case `"id"`:
+		return partHandle, "prompt.id"
+	case `"prompt_id"`:
+		return partHandle, "prompt.prompt_id"
+	case `"version"`:
+		return partVersion, "prompt.version"
+	case `"label"`:
+		return partLabel, "prompt.label"
+	case `"draft"`:
+		return partDraft, "prompt.draft"
+	case `"variables"`:
+		return partVariables, "prompt.variables"
+	}
+	if bytes.IndexByte(quoted, '\\') >= 0 {
+		name, _ := stringOf(quoted)
+		if plain := appendString(nil, name); bytes.IndexByte(plain, '\\') < 0 {
+			return objectForm(plain)
+		}
+	}
+	return partNone, ""
+}
+
+// headerForm is one row of the table of request headers.
+type headerForm struct {
+	key  string // as net/http spells it
+	name string
+	part part
+}
+
+func headerForms() [4]headerForm {
+	return [...]headerForm{
+		{"X-Promptgate-Prompt", "x-promptgate-prompt", partHandle},
+		{"X-Promptgate-Label", "x-promptgate-label", partLabel},
+		{"X-Promptgate-Version", "x-promptgate-version", partVersion},
+		{"X-Promptgate-Variables", "x-promptgate-variables", partVariables},
+	}
 }
 
 // take reads one JSON value. null is absent.
@@ -165,13 +170,13 @@ func (p *referenceParser) takeObject(v []byte) error {
 		if !ok {
 			break
 		}
-		f := objectForm(key)
-		if f.part == partNone {
+		what, from := objectForm(key)
+		if what == partNone {
 			name, _ := stringOf(key)
 			return refuse("prompt."+clip(name), "prompt holds the unknown field %s; it takes id, version, label, draft and variables.",
 				quoteForMessage(name))
 		}
-		if err := p.take(f.part, value, f.name); err != nil {
+		if err := p.take(what, value, from); err != nil {
 			return err
 		}
 	}
@@ -179,21 +184,6 @@ func (p *referenceParser) takeObject(v []byte) error {
 		p.objectFrom = "prompt"
 	}
 	return nil
-}
-
-// objectForm is the row of a quoted name in the prompt object, its name as messages spell it.
-func objectForm(key []byte) form {
-	if bytes.IndexByte(key, '\\') >= 0 {
-		name, _ := stringOf(key)
-		key = appendString(nil, name)
-	}
-	for _, f := range objectForms() {
-		if keyIs(key, f.name) {
-			f.name = "prompt." + f.name
-			return f
-		}
-	}
-	return form{}
 }
 
 // The two spellings of a model that names a prompt; each is followed by name@label or name@version.
@@ -242,7 +232,7 @@ func (p *referenceParser) setHandle(s, from string) error {
 		return refuse(from, "%s names no prompt: it is empty.", from)
 	case len(s) > registry.MaxNameBytes:
 		return refuse(from, "%s is longer than a prompt's name can be (%d bytes).", from, registry.MaxNameBytes)
-	case !utf8.ValidString(s) || strings.IndexFunc(s, unicode.IsControl) >= 0:
+	case !printable(s):
 		return refuse(from, "%s holds control characters or invalid UTF-8; no prompt has such a name.", from)
 	case p.handleFrom != "" && p.handle != s:
 		return refuse(from, "%s and %s name different prompts (%s and %s); send one of them.",
@@ -313,6 +303,18 @@ func (p *referenceParser) takeVariables(v []byte, from string) error {
 		}
 		p.variables[name] = value
 	}
+}
+
+// printable reports whether s is UTF-8 without control characters.
+func printable(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= utf8.RuneSelf {
+			return utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+		} else if c < ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 func allDigits(s string) bool {

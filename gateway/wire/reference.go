@@ -93,17 +93,16 @@ func (p *referenceParser) parse(b *Body, h http.Header) (Reference, error) {
 func (p *referenceParser) readOurs(b *Body, h http.Header) error {
 	for i := range b.members {
 		m := &b.members[i]
-		f := p.formOf(m)
-		if f.part == partNone || f.shared {
+		if m.form.part == partNone || m.form.shared || m.form.path && !p.path {
 			continue
 		}
-		if err := p.take(f.part, b.raw[m.ValueStart:m.ValueEnd:m.ValueEnd], f.name); err != nil {
+		if err := p.take(m.form.part, b.raw[m.ValueStart:m.ValueEnd:m.ValueEnd], m.Name); err != nil {
 			return err
 		}
 	}
 	for _, f := range headerForms() {
-		for _, text := range h[f.name] {
-			if err := p.takeHeader(f.part, text, strings.ToLower(f.name)); err != nil {
+		for _, text := range h[f.key] {
+			if err := p.takeHeader(f.part, text, f.name); err != nil {
 				return err
 			}
 		}
@@ -115,18 +114,17 @@ func (p *referenceParser) readOurs(b *Body, h http.Header) error {
 func (p *referenceParser) readShared(b *Body) error {
 	for i := range b.members {
 		m := &b.members[i]
-		f := p.formOf(m)
-		if f.shared {
-			if err := p.take(f.part, b.raw[m.ValueStart:m.ValueEnd:m.ValueEnd], f.name); err != nil {
+		if m.form.shared {
+			if err := p.take(m.form.part, b.raw[m.ValueStart:m.ValueEnd:m.ValueEnd], m.Name); err != nil {
 				return err
 			}
 		}
 		if m.known {
 			continue
 		}
-		for _, f := range bodyForms() {
-			if strings.EqualFold(f.name, m.Name) {
-				return refuse(f.name, "The field %s differs only by case from %s; spell it that way.", quoteForMessage(m.Name), f.name)
+		for _, name := range [...]string{"environment", "version_id", "inputs", "variables", "version", "label", "draft"} {
+			if strings.EqualFold(name, m.Name) && (p.path || formOf(name).shared) {
+				return refuse(name, "The field %s differs only by case from %s; spell it that way.", quoteForMessage(m.Name), name)
 			}
 		}
 	}
@@ -158,16 +156,7 @@ func (p *referenceParser) check() error {
 
 // fields lists the members of the body that belong to the reference: all that the provider must not see.
 func (p *referenceParser) fields(b *Body) []string {
-	n := 0
-	for i := range b.members {
-		if p.strips(b, &b.members[i]) {
-			n++
-		}
-	}
-	if n == 0 {
-		return nil
-	}
-	names := make([]string, 0, n)
+	var names []string
 	for i := range b.members {
 		if m := &b.members[i]; p.strips(b, m) {
 			names = append(names, m.Name)
@@ -177,13 +166,13 @@ func (p *referenceParser) fields(b *Body) []string {
 }
 
 func (p *referenceParser) strips(b *Body, m *Member) bool {
-	switch p.formOf(m).part {
+	switch m.form.part {
 	case partNone, partModel:
 		return false
-	case partObject: // a legacy string prompt is no reference
+	case partObject: // a legacy completion's text is no reference
 		return b.raw[m.ValueStart] == '{' || b.raw[m.ValueStart] == 'n'
 	}
-	return true
+	return p.path || !m.form.path
 }
 
 // refuse is the fault of this file.

@@ -103,7 +103,7 @@ func (s *ResponseScanner) stringBytes(p []byte, i int) int {
 	}
 	s.inString = false
 	if s.capture != fieldNone {
-		s.keep(p[end : end+1])
+		s.keepByte('"')
 	}
 	if s.inKey {
 		s.named()
@@ -169,7 +169,7 @@ func (s *ResponseScanner) structural(c byte) {
 	switch c {
 	case ' ', '\n', '\r', '\t', ':':
 		if s.capture != fieldNone {
-			s.keep([]byte{c})
+			s.keepByte(c)
 		}
 		return
 	case ',', '}', ']':
@@ -183,7 +183,7 @@ func (s *ResponseScanner) structural(c byte) {
 		}
 	}
 	if s.capture != fieldNone {
-		s.keep([]byte{c})
+		s.keepByte(c)
 	}
 	switch c {
 	case '"':
@@ -235,7 +235,18 @@ func (s *ResponseScanner) keep(p []byte) {
 			return
 		}
 	}
+	if cap(s.buf) == 0 {
+		s.buf = make([]byte, 0, 512)
+	}
 	s.buf = append(s.buf, p...)
+}
+
+func (s *ResponseScanner) keepByte(c byte) {
+	if len(s.buf) < cap(s.buf) && len(s.buf) < maxCapture {
+		s.buf = append(s.buf, c)
+		return
+	}
+	s.keep([]byte{c})
 }
 
 // captured ends a captured value.
