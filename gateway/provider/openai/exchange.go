@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -124,11 +123,7 @@ func (e *exchange) check(resp *http.Response, stream bool) error {
 }
 
 func mediaType(h http.Header) string {
-	v := h.Get("Content-Type")
-	if kind, _, err := mime.ParseMediaType(v); err == nil {
-		return kind
-	}
-	kind, _, _ := strings.Cut(v, ";")
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
 	return strings.ToLower(strings.TrimSpace(kind))
 }
 
@@ -186,13 +181,18 @@ func (e *exchange) Read(p []byte) (int, error) {
 
 // bodyError says what a failed Read means.
 func (e *exchange) bodyError(err error) error {
+	if err != io.EOF { //nolint:errorlint // the reader's own word for the end; a wrapped one is a failure
+		return e.cutError(err)
+	}
+	if e.framed != nil && !e.framed.complete() {
+		return e.p.fail(provider.KindTruncated, errors.New("the connection ended before the answer did"))
+	}
+	return io.EOF
+}
+
+func (e *exchange) cutError(err error) error {
 	var ours *provider.Error
 	switch {
-	case errors.Is(err, io.EOF):
-		if e.framed != nil && !e.framed.complete() {
-			return e.p.fail(provider.KindTruncated, errors.New("the connection ended before the answer did"))
-		}
-		return io.EOF
 	case errors.As(err, &ours):
 		return err
 	case e.outer.Err() != nil:

@@ -189,7 +189,7 @@ func allowed(name string) bool {
 }
 
 func (p *Provider) headers(r *provider.Request) http.Header {
-	h := make(http.Header, len(p.header)+4)
+	h := make(http.Header, 8)
 	for k, v := range p.header {
 		h[k] = v
 	}
