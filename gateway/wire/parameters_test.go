@@ -1,0 +1,157 @@
+package wire
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/registry/template"
+)
+
+func rawMap(t testing.TB, s string) map[string]json.RawMessage {
+	t.Helper()
+	var m map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal([]byte(s), &m))
+	return m
+}
+
+func TestMerge(t *testing.T) {
+	content := template.Content{
+		Model: "gpt-4o", Tools: json.RawMessage(`[{"type":"function"}]`), ResponseFormat: json.RawMessage(`{"type":"json_object"}`),
+		Parameters: rawMap(t, `{"temperature":0,"max_tokens":100,"metadata":{"a":1},"stream":true,"messages":[1],"model":"evil"}`),
+	}
+	for _, c := range []struct {
+		name, body string
+		want       string // the body, spliced
+		model      string
+		byCaller   bool
+	}{
+		{"all of the version's", `{"model":"default","x":1}`,
+			`{"model":"default","x":1,"max_tokens":100,"metadata":{"a":1},"response_format":{"type":"json_object"},"temperature":0,"tools":[{"type":"function"}]}`,
+			"gpt-4o", false},
+		{"whole fields override", `{"temperature":1,"metadata":{"b":2},"tools":[]}`,
+			`{"temperature":1,"metadata":{"b":2},"tools":[],"max_tokens":100,"response_format":{"type":"json_object"}}`, "gpt-4o", false},
+		{"null counts as present", `{"temperature":null,"response_format":null,"tools":null,"metadata":null,"model":null}`,
+			`{"temperature":null,"response_format":null,"tools":null,"metadata":null,"model":null,"max_tokens":100}`, "gpt-4o", false},
+		{"max_completion_tokens is max_tokens", `{"max_completion_tokens":5,"temperature":0.0,"tools":[],"response_format":{},"metadata":{}}`,
+			`{"max_completion_tokens":5,"temperature":0.0,"tools":[],"response_format":{},"metadata":{}}`, "gpt-4o", false},
+		{"the caller's model", `{"model":"o3","temperature":1,"tools":[],"response_format":{},"metadata":{},"max_tokens":1}`,
+			`{"model":"o3","temperature":1,"tools":[],"response_format":{},"metadata":{},"max_tokens":1}`, "o3", true},
+		{"the same model is no choice", `{"model":"gpt-4o","temperature":1,"tools":[],"response_format":{},"metadata":{},"max_tokens":1}`,
+			`{"model":"gpt-4o","temperature":1,"tools":[],"response_format":{},"metadata":{},"max_tokens":1}`, "gpt-4o", false},
+		{"a model that names the prompt", `{"model":"@prompt/a@b","temperature":1,"tools":[],"response_format":{},"metadata":{},"max_tokens":1}`,
+			`{"model":"@prompt/a@b","temperature":1,"tools":[],"response_format":{},"metadata":{},"max_tokens":1}`, "gpt-4o", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := scanned(t, c.body)
+			for range 5 { // Go's maps have no order: the edits must
+				m, err := Merge(b, &content, nil, nil)
+				require.NoError(t, err)
+				assert.Equal(t, c.want, string(b.Splice(nil, m.Edits)))
+				assert.Equal(t, c.model, m.Model)
+				assert.Equal(t, c.byCaller, m.ModelByCaller)
+			}
+		})
+	}
+	t.Run("edits before it stay", func(t *testing.T) {
+		m, err := Merge(scanned(t, `{}`), &content, nil, []Edit{Remove("zzz"), Remove("aaa")})
+		require.NoError(t, err)
+		assert.Equal(t, []Edit{Remove("zzz"), Remove("aaa")}, m.Edits[:2])
+	})
+	t.Run("no model anywhere", func(t *testing.T) {
+		m, err := Merge(scanned(t, `{"model":"default"}`), &template.Content{}, nil, nil)
+		require.NoError(t, err)
+		assert.Equal(t, Merged{}, m)
+	})
+	t.Run("a model that is no string", func(t *testing.T) {
+		_, err := Merge(scanned(t, `{"model":1}`), &content, nil, nil)
+		assert.True(t, fault.Is(err, fault.InvalidRequest))
+	})
+}
+
+func TestLocks(t *testing.T) {
+	content := template.Content{
+		Model: "gpt-4o", Tools: json.RawMessage(`[{"type":"function","n":1.0}]`),
+		Parameters: rawMap(t, `{"temperature":0.2,"max_tokens":100,"seed":9007199254740993}`),
+	}
+	for _, c := range []struct {
+		name   string
+		locked []string
+		body   string
+		param  string // "" when it is fine
+	}{
+		{"nothing sent", []string{"model", "tools", "temperature"}, `{"x":1}`, ""},
+		{"equal", []string{"temperature"}, `{"temperature":0.2}`, ""},
+		{"equal by meaning", []string{"temperature", "tools"}, `{"temperature":2e-1,"tools":[ {"n":1,"type":"func\u0074ion"} ]}`, ""},
+		{"other", []string{"temperature"}, `{"temperature":0.3}`, "temperature"},
+		{"null is another value", []string{"temperature"}, `{"temperature":null}`, "temperature"},
+		{"whole numbers exactly", []string{"seed"}, `{"seed":9007199254740992}`, "seed"},
+		{"model other", []string{"model"}, `{"model":"o3"}`, "model"},
+		{"model equal", []string{"model"}, `{"model":"gpt-4o"}`, ""},
+		{"model default", []string{"model"}, `{"model":"default"}`, ""},
+		{"model by prompt", []string{"model"}, `{"model":"prompt/a"}`, ""},
+		{"model null", []string{"model"}, `{"model":null}`, ""},
+		{"model number", []string{"model"}, `{"model":1}`, "model"},
+		{"models get around model", []string{"model"}, `{"models":["o3"]}`, "models"},
+		{"tools other", []string{"tools"}, `{"tools":[]}`, "tools"},
+		{"functions get around tools", []string{"tools"}, `{"functions":[{}]}`, "functions"},
+		{"max_completion_tokens equal", []string{"max_tokens"}, `{"max_completion_tokens":100}`, ""},
+		{"max_completion_tokens other", []string{"max_tokens"}, `{"max_completion_tokens":101}`, "max_completion_tokens"},
+		{"locked by the other name", []string{"max_completion_tokens"}, `{"max_tokens":101}`, "max_tokens"},
+		{"locked but not set", []string{"response_format"}, `{"response_format":{"type":"text"}}`, "response_format"},
+		{"locked, not set, null", []string{"response_format"}, `{"response_format":null}`, ""},
+		{"messages", []string{"messages"}, `{"messages":[{"role":"user"}]}`, "messages"},
+		{"messages empty", []string{"messages"}, `{"messages":[ ]}`, ""},
+		{"by another case", []string{"temperature"}, `{"Temperature":2}`, "Temperature"},
+		{"by another case, other name", []string{"top_k"}, `{"TOP_\u212a":2}`, "TOP_\u212a"},
+		{"not locked", []string{"top_p"}, `{"temperature":2}`, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			own := content
+			own.Locked = c.locked
+			for i, locked := range [][]string{nil, c.locked} { // by the version, by the label's protection
+				use := &content
+				if i == 0 {
+					use = &own
+				}
+				_, err := Merge(scanned(t, c.body), use, locked, nil)
+				if c.param == "" {
+					assert.NoError(t, err)
+					continue
+				}
+				var f *fault.Error
+				require.ErrorAs(t, err, &f)
+				assert.Equal(t, fault.ParameterLocked, f.Code)
+				assert.Equal(t, c.param, f.Param)
+				assert.Contains(t, f.Message, "Leave the field out")
+				assert.NotContains(t, f.Message, "0.2", "the version's value is not told")
+			}
+		})
+	}
+	_, err := Merge(scanned(t, `{"model":"o3","models":["x"]}`), &template.Content{Locked: []string{"model"}}, nil, nil)
+	assert.NoError(t, err, "no model to protect: someone has to choose")
+}
+
+func TestUsageEdit(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"stream":true}`:                                                `{"stream":true,"stream_options":{"include_usage":true}}`,
+		`{"stream_options":null,"x":1}`:                                  `{"stream_options":{"include_usage":true},"x":1}`,
+		`{"stream_options":{}}`:                                          `{"stream_options":{"include_usage":true}}`,
+		`{"stream_options":{"include_usage":false,"a":[1]}}`:             `{"stream_options":{"include_usage":true,"a":[1]}}`,
+		`{"stream_options":{"include_obfuscation": false}}`:              `{"stream_options":{"include_obfuscation": false,"include_usage":true}}`,
+		`{"stream_options":{"include_usage":null}}`:                      `{"stream_options":{"include_usage":true}}`,
+		`{"stream_options":{"include_usage":true,"chunk":1},"stream":1}`: "",
+		`{"stream_options":"x"}`:                                         "",
+		`{"stream_options":[]}`:                                          "",
+	} {
+		b := scanned(t, body)
+		e, needed := UsageEdit(b)
+		assert.Equal(t, want != "", needed, body)
+		if needed {
+			assert.Equal(t, want, string(b.Splice(nil, []Edit{e})))
+		}
+	}
+}
