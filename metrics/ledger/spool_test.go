@@ -1,0 +1,411 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/internal/testenv"
+	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/metrics/metricstest"
+)
+
+// fixture is a ledger on SQLite whose parts a test can break.
+type fixture struct {
+	*Ledger
+	o Options
+}
+
+func newFixture(t testing.TB, o Options, create func(string) (segmentFile, error)) *fixture {
+	t.Helper()
+	if o.DB == nil {
+		o.DB = testenv.Open(t, testenv.SQLite(t), sqldb.Ledger)
+	}
+	if o.Dir == "" {
+		o.Dir = filepath.Join(t.TempDir(), "spool")
+	}
+	if o.Sealer == nil {
+		o.Sealer = testenv.Sealer(t, testenv.Open(t, testenv.SQLite(t)))
+	}
+	o.Log = slog.New(slog.DiscardHandler)
+	f := &fixture{o: o}
+	f.start(t, create)
+	t.Cleanup(func() { f.die() })
+	return f
+}
+
+func (f *fixture) start(t testing.TB, create func(string) (segmentFile, error)) {
+	t.Helper()
+	if create == nil {
+		create = createSegment
+	}
+	l, err := open(f.o, create)
+	require.NoError(t, err)
+	f.Ledger = l
+}
+
+// die ends the ledger as the death of its process does: nothing is flushed.
+func (f *fixture) die() {
+	f.spool.stop()
+	_ = f.spool.close()
+}
+
+func (f *fixture) record(t testing.TB, from, to int) {
+	t.Helper()
+	for n := from; n < to; n++ {
+		require.NoError(t, f.RecordCall(t.Context(), metricstest.Sample("p", n)))
+	}
+}
+
+// committed is the number of rows; it checks that the figures agree.
+func (f *fixture) committed(t testing.TB) int {
+	t.Helper()
+	var rows int
+	require.NoError(t, f.db.NewRaw("SELECT COUNT(*) FROM metrics_calls").Scan(t.Context(), &rows))
+	stats, err := f.Stats(t.Context(), "p", metrics.StatsQuery{By: metrics.ByPrompt})
+	require.NoError(t, err)
+	if rows > 0 {
+		require.Len(t, stats, 1)
+		assert.EqualValues(t, rows, stats[0].Calls, "figures and rows differ")
+	}
+	return rows
+}
+
+func (f *fixture) segmentPaths(t testing.TB, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(f.o.Dir, pattern))
+	require.NoError(t, err)
+	return paths
+}
+
+// disk is a file system that can be full.
+type disk struct {
+	full, stuck atomic.Bool // stuck: it cannot even truncate
+}
+
+type diskFile struct {
+	*os.File
+	disk *disk
+}
+
+func (d *disk) create(path string) (segmentFile, error) {
+	f, err := createSegment(path)
+	if err != nil {
+		return nil, err
+	}
+	return &diskFile{f.(*os.File), d}, nil
+}
+
+func (f *diskFile) Write(b []byte) (int, error) {
+	if f.disk.full.Load() {
+		n, _ := f.File.Write(b[:len(b)/2]) // what still fits
+		return n, syscall.ENOSPC
+	}
+	return f.File.Write(b)
+}
+
+func (f *diskFile) Truncate(size int64) error {
+	if f.disk.stuck.Load() {
+		return syscall.EIO
+	}
+	return f.File.Truncate(size)
+}
+
+func TestFullDiskRefusesAndRecovers(t *testing.T) {
+	for _, stuck := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stuck=%v", stuck), func(t *testing.T) {
+			d := &disk{}
+			d.stuck.Store(stuck)
+			f := newFixture(t, Options{}, d.create)
+			f.record(t, 0, 5)
+			d.full.Store(true)
+			for range 3 {
+				err := f.RecordCall(t.Context(), metricstest.Sample("p", 99))
+				require.True(t, fault.Is(err, fault.StorageFull), "%v", err)
+			}
+			d.full.Store(false)
+			f.record(t, 5, 10)
+			assert.EqualValues(t, 3, f.SpoolStats().Refused)
+			if stuck { // a new process sees the halves, and knows them for what they are
+				f.die()
+				f.start(t, nil)
+			}
+			require.NoError(t, f.Flush(t.Context()))
+			assert.Equal(t, 10, f.committed(t))
+			assert.Zero(t, f.SpoolStats().Damaged)
+		})
+	}
+}
+
+// TestFullFileSystem fills a real, small file system, where this process may mount one.
+func TestFullFileSystem(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("no tmpfs here (%v); the injected failure above covers it", err)
+	}
+	f := newFixture(t, Options{Dir: filepath.Join(dir, "spool"), SegmentBytes: 16 << 10}, nil)
+	t.Cleanup(func() { f.die(); _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	taken, refused := 0, 0
+	for n := 0; refused < 5; n++ {
+		require.Less(t, n, 10_000)
+		err := f.RecordCall(t.Context(), metricstest.Sample("p", n))
+		if err == nil {
+			taken++
+			continue
+		}
+		require.True(t, fault.Is(err, fault.StorageFull), "%v", err)
+		refused++
+	}
+	require.NoError(t, f.Flush(t.Context()))
+	require.NoError(t, f.spool.sync()) // Run does: it closes the deleted files, which frees the space
+	f.record(t, 20_000, 20_010)
+	require.NoError(t, f.Flush(t.Context()))
+	assert.Equal(t, taken+10, f.committed(t))
+}
+
+func TestBoundRefusesAndRecovers(t *testing.T) {
+	f := newFixture(t, Options{MaxBytes: 4 << 10, SegmentBytes: 1 << 10}, nil)
+	taken := 0
+	for n := 0; ; n++ {
+		if err := f.RecordCall(t.Context(), metricstest.Sample("p", n)); err != nil {
+			require.True(t, fault.Is(err, fault.Overloaded), "%v", err)
+			break
+		}
+		taken++
+		require.Less(t, n, 1000)
+	}
+	s := f.SpoolStats()
+	assert.EqualValues(t, 1, s.Refused)
+	assert.LessOrEqual(t, s.Bytes, s.MaxBytes)
+	require.NoError(t, f.Flush(t.Context()))
+	assert.Zero(t, f.SpoolStats().Bytes)
+	f.record(t, 2000, 2003)
+	require.NoError(t, f.Flush(t.Context()))
+	assert.Equal(t, taken+3, f.committed(t))
+	assert.Len(t, f.segmentPaths(t, "*.seg"), 1, "what is committed is deleted, but for the current file")
+}
+
+func TestDamageIsCutOut(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	f.record(t, 0, 10)
+	f.die()
+	path := f.segmentPaths(t, "*.seg")[0]
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	b[len(b)/2] ^= 0x10                  // one of the ten
+	b = append(b, b[:frameHeader+20]...) // and a torn tail
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+
+	f.start(t, nil)
+	f.record(t, 10, 12)
+	require.NoError(t, f.Flush(t.Context()))
+	assert.Equal(t, 11, f.committed(t))
+	assert.EqualValues(t, 1, f.SpoolStats().Damaged)
+	assert.Len(t, f.segmentPaths(t, "*.damaged"), 1, "the evidence is kept")
+	assert.Len(t, f.segmentPaths(t, "*.seg"), 1)
+	assert.Zero(t, f.SpoolStats().Bytes)
+}
+
+// TestRestoredDatabase sets the cursor back, as a restored backup or an undecided commit does: nothing is applied twice.
+func TestRestoredDatabase(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	f.record(t, 0, 10)
+	require.NoError(t, f.Flush(t.Context()))
+	_, err := f.db.NewRaw("UPDATE metrics_spool_cursors SET pos = 0").Exec(t.Context())
+	require.NoError(t, err)
+	f.record(t, 10, 20)
+	require.ErrorIs(t, f.Flush(t.Context()), errCursor)
+	require.NoError(t, f.Flush(t.Context()))
+	assert.Equal(t, 20, f.committed(t))
+}
+
+// TestRejectedRecord: one record that the database will not have does not hold up the others.
+func TestRejectedRecord(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	_, err := f.db.NewRaw("CREATE TRIGGER no BEFORE INSERT ON metrics_calls WHEN new.id = 'poison' BEGIN SELECT RAISE(ABORT, 'no'); END").Exec(t.Context())
+	require.NoError(t, err)
+	f.record(t, 0, 50)
+	poison := metricstest.Sample("p", 50)
+	poison.ID = "poison"
+	require.NoError(t, f.RecordCall(t.Context(), poison))
+	f.record(t, 51, 100)
+	require.NoError(t, f.Flush(t.Context()))
+	assert.Equal(t, 99, f.committed(t))
+	assert.EqualValues(t, 1, f.SpoolStats().Damaged)
+	require.NoError(t, f.Close(t.Context()))
+	assert.Len(t, f.segmentPaths(t, "*.damaged"), 1)
+}
+
+// TestWrongSchemaRejectsNothing: a fault of ours must not throw records away.
+func TestWrongSchemaRejectsNothing(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	f.record(t, 0, 5)
+	_, err := f.db.NewRaw("ALTER TABLE metrics_calls RENAME TO gone").Exec(t.Context())
+	require.NoError(t, err)
+	require.Error(t, f.Flush(t.Context()))
+	_, err = f.db.NewRaw("ALTER TABLE gone RENAME TO metrics_calls").Exec(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, f.Flush(t.Context()))
+	assert.Equal(t, 5, f.committed(t))
+}
+
+func TestSpoolHasOneOwner(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	_, err := Open(f.o)
+	require.ErrorContains(t, err, "in use")
+	require.NoError(t, f.Close(t.Context()))
+	assert.Error(t, f.RecordCall(t.Context(), metricstest.Sample("p", 1)), "closed")
+	f.start(t, nil)
+}
+
+func TestFindsByCompletionBeforeTheFlush(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	f.record(t, 0, 1)
+	for range 3 {
+		id, err := f.FindByCompletionID(t.Context(), "p", "chatcmpl-0")
+		require.NoError(t, err)
+		assert.Equal(t, "call_p_000000", id)
+		require.NoError(t, f.Flush(t.Context()))
+	}
+	_, err := f.FindByCompletionID(t.Context(), "q", "chatcmpl-0")
+	assert.True(t, fault.Is(err, fault.CallNotFound))
+}
+
+func TestCommentsAreSealedOnDisk(t *testing.T) {
+	const canary = "canary-comment-5b1f"
+	f := newFixture(t, Options{}, nil)
+	yes := true
+	require.NoError(t, f.RecordFeedback(t.Context(), &metrics.Feedback{Project: "p", CallID: "c", Name: "n", Bool: &yes, Comment: canary}))
+	look := func() {
+		for _, pattern := range []string{filepath.Join(f.o.Dir, "*"), f.db.Path() + "*"} {
+			paths, err := filepath.Glob(pattern)
+			require.NoError(t, err)
+			require.NotEmpty(t, paths)
+			for _, path := range paths {
+				b, err := os.ReadFile(path)
+				require.NoError(t, err)
+				assert.False(t, bytes.Contains(b, []byte(canary)), path)
+			}
+		}
+	}
+	look()
+	require.NoError(t, f.Flush(t.Context()))
+	look()
+	got, _, err := f.ListFeedback(t.Context(), "p", metrics.FeedbackFilter{}, metrics.Page{})
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	assert.Equal(t, canary, got[0].Comment)
+	assert.Equal(t, "user", got[0].Source)
+	assert.Regexp(t, "^fb_", got[0].ID)
+}
+
+func TestFeedbackIsObservedOnceWithItsCall(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	f := newFixture(t, Options{OnFeedback: func(fb *metrics.Feedback, c *metrics.Call) {
+		mu.Lock()
+		defer mu.Unlock()
+		if c != nil {
+			seen[fmt.Sprint(fb.ID, " ", c.PromptName, " ", c.Version)]++
+		} else {
+			seen[fb.ID+" alone"]++
+		}
+	}}, nil)
+	f.record(t, 1, 2)
+	yes := true
+	for _, id := range []string{"a", "a", "b"} {
+		call := "call_p_000001"
+		if id == "b" {
+			call = "call_elsewhere"
+		}
+		require.NoError(t, f.RecordFeedback(t.Context(), &metrics.Feedback{ID: id, Project: "p", CallID: call, Name: "n", Bool: &yes}))
+		require.NoError(t, f.Flush(t.Context()))
+	}
+	assert.Equal(t, map[string]int{"a support/triage 3": 1, "b alone": 1}, seen)
+}
+
+// TestDatabaseDownThenUp records through an outage, with Run running, and through a restart during it.
+func TestDatabaseDownThenUp(t *testing.T) {
+	server := testenv.OwnPostgres(t)
+	db := testenv.Open(t, server.Schema(t), sqldb.Ledger)
+	f := newFixture(t, Options{DB: db, FlushEvery: 5 * time.Millisecond, SyncEvery: 5 * time.Millisecond}, nil)
+	run := func() (wait func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = f.Run(ctx) })
+		return func() { cancel(); wg.Wait() }
+	}
+	empty := func() bool { return f.SpoolStats().Bytes == 0 }
+	stop := run()
+	n := 0
+	next := func(more int) { f.record(t, n, n+more); n += more }
+	next(20)
+	require.Eventually(t, empty, 20*time.Second, time.Millisecond)
+	server.Kill(t)
+	require.Eventually(t, func() bool { next(1); return f.SpoolStats().FlushErrors > 0 }, 20*time.Second, time.Millisecond)
+	next(100)
+	assert.Positive(t, f.SpoolStats().Bytes)
+	stop()
+	f.die() // and our process dies as well
+	f.start(t, nil)
+	stop = run()
+	next(30)
+	server.Restart(t)
+	require.Eventually(t, empty, 30*time.Second, time.Millisecond)
+	stop()
+	assert.Equal(t, n, f.committed(t))
+	require.NoError(t, f.Close(t.Context()))
+	assert.Empty(t, f.segmentPaths(t, "*.seg"))
+}
+
+func TestCloseWithoutDatabaseKeepsTheSpool(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	f.record(t, 0, 7)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorContains(t, f.Close(ctx), "stay in the spool")
+	f.start(t, nil)
+	require.NoError(t, f.Close(t.Context()))
+	assert.Equal(t, 7, f.committed(t))
+}
+
+func BenchmarkRecordCall(b *testing.B) {
+	f := newFixture(b, Options{MaxBytes: 1 << 40}, nil)
+	c := metricstest.Sample("p", 1)
+	c.Attempts = c.Attempts[1:]
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := f.RecordCall(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkFlush(b *testing.B) {
+	f := newFixture(b, Options{MaxBytes: 1 << 40}, nil)
+	for n := range b.N {
+		c := metricstest.Sample("p", n)
+		c.Attempts = c.Attempts[1:]
+		if err := f.RecordCall(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	b.ReportAllocs()
+	if err := f.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
