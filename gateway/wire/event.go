@@ -244,8 +244,10 @@ func (s *StreamScanner) setError(v []byte) {
 
 // endBig takes over what was read of an event that was relayed as it came.
 func (s *StreamScanner) endBig() {
-	s.res.Events++
-	s.res.Started = true
+	if s.big.data {
+		s.res.Events++
+	}
+	s.res.Started = s.res.Started || s.big.json.chunk // nobody says nothing at such length
 	c := s.big.json.Result()
 	if s.res.ID == "" {
 		s.res.ID = c.ID
@@ -271,6 +273,7 @@ type bigEvent struct {
 	nameLen int
 	value   bool // past the colon
 	first   bool // right after it
+	data    bool // there was some
 }
 
 func (e *bigEvent) reset() {
@@ -301,6 +304,7 @@ func (e *bigEvent) feed(p []byte) {
 		}
 		if e.nameLen == 4 && string(e.name[:4]) == "data" {
 			e.json.feed(p[:n])
+			e.data = e.data || n > 0
 		}
 		if n == len(p) {
 			return

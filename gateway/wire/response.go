@@ -47,6 +47,7 @@ type ResponseScanner struct {
 	wantKey  bool // the next string at this depth is a name
 	objects  uint64
 	choices  bool // inside the top-level "choices"
+	chunk    bool // there were any
 
 	key     [24]byte
 	keyLen  int
@@ -144,6 +145,7 @@ func (s *ResponseScanner) named() {
 	switch {
 	case s.depth == 1:
 		s.choices = name == "choices"
+		s.chunk = s.chunk || s.choices
 		s.next = topField(name)
 	case s.depth == 3 && s.choices && name == "finish_reason":
 		s.next = fieldFinish

@@ -148,7 +148,6 @@ func (s *StreamScanner) endEvent(end int) {
 			s.hold = s.hold[:0]
 		} else {
 			s.release()
-			s.emit(end)
 		}
 		s.sent = end
 	default:
