@@ -73,7 +73,7 @@ type answer struct {
 	buf      *buffer     // a whole answer that is no stream, held until it is recorded
 	last     byte        // of an answer too large to hold: its last byte, held until it is recorded
 	large    bool
-	waited   time.Duration // for the provider
+	waited   time.Duration       // for the provider
 	scan     *wire.StreamScanner // made for the first stream, then kept
 	scanned  bool
 	streamed bool

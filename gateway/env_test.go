@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -353,7 +354,9 @@ func (r *fakeRegistry) Identify(_ context.Context, prj, handle string) (*registr
 	return nil, registry.ErrPromptNotFound()
 }
 
-func (r *fakeRegistry) DefaultLabel(context.Context, string) (string, error) { return "production", nil }
+func (r *fakeRegistry) DefaultLabel(context.Context, string) (string, error) {
+	return "production", nil
+}
 
 func (r *fakeRegistry) Resolve(_ context.Context, p *registry.Prompt, sel registry.Selector) (*registry.Resolved, error) {
 	r.resolves.Add(1)
@@ -525,3 +528,15 @@ func (l *lockedBuffer) String() string {
 }
 
 var errBroken = errors.New("broken on purpose")
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func (e *env) closeProviders() {
+	for _, targets := range e.router.targets {
+		for _, t := range targets {
+			if c, ok := t.Provider.(io.Closer); ok {
+				_ = c.Close()
+			}
+		}
+	}
+}

@@ -28,11 +28,15 @@ func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response, ta
 
 	err := g.relayChunks(ctx, c, res, chunk[:], ping)
 	ping.stop()
-	if err == nil {
-		c.ans.slices = scan.Finish(c.ans.slices[:0])
-		if err = g.writeEvents(c); err == nil {
-			err = c.judgeStream()
-		}
+	if fault.Is(err, fault.ClientClosed) {
+		return err // nobody is left to tell
+	}
+	c.ans.slices = scan.Finish(c.ans.slices[:0])
+	switch lost := g.writeEvents(c); {
+	case lost != nil:
+		return lost
+	case err == nil:
+		err = c.judgeStream()
 	}
 	return g.endStream(c, err)
 }
@@ -112,9 +116,9 @@ func (c *call) judgeStream() error {
 	return nil
 }
 
-// endStream tells the caller how a stream ended, when it has not been told and still listens.
+// endStream tells the caller how a stream ended, when it has not been told.
 func (g *Gateway) endStream(c *call, err error) error {
-	if err == nil || !c.ans.begun || fault.Is(err, fault.ClientClosed) || c.ans.scan.Result().Error != nil {
+	if err == nil || !c.ans.begun || c.ans.scan.Result().Error != nil {
 		return err
 	}
 	var last []byte

@@ -1,0 +1,383 @@
+package gateway_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
+	"go.uber.org/goleak"
+
+	"github.com/promptgate/promptgate/metrics"
+)
+
+const streamed = `{"prompt":{"id":"support/triage","variables":{"ticket":"T"}},"stream":true}`
+
+func TestStream(t *testing.T) {
+	e := newEnv(t)
+	e.upstream.set(respondEvents(": hello\n\n", delta("Hi"), delta(" you"), finishEvent, usageEvent, doneEvent))
+	a := e.chat(streamed)
+	require.Equal(t, 200, a.status)
+	assert.Equal(t, ": hello\n\n"+delta("Hi")+delta(" you")+finishEvent+doneEvent, string(a.body), "all but the usage chunk that we asked for")
+	assert.Equal(t, "text/event-stream", a.header.Get("Content-Type"))
+	assert.NotEmpty(t, a.header.Get("X-Promptgate-Call-Id"))
+	assert.Equal(t, "1", a.header.Get("X-Promptgate-Version"))
+	sent, _ := e.upstream.last()
+	assert.True(t, gjson.GetBytes(sent, "stream_options.include_usage").Bool())
+	c := e.only()
+	assert.Equal(t, metrics.OutcomeOK, c.Outcome)
+	assert.Equal(t, metrics.Tokens{Input: 7, Output: 3, Reported: true}, c.Tokens)
+	assert.True(t, c.Stream)
+	assert.Positive(t, c.FirstToken)
+	assert.LessOrEqual(t, c.FirstToken, c.Total)
+	assert.Equal(t, "chatcmpl-s", c.CompletionID)
+}
+
+func TestStreamUsageIsTheCallersWhenItAsked(t *testing.T) {
+	e := newEnv(t)
+	e.upstream.set(respondEvents(delta("Hi"), finishEvent, usageEvent, doneEvent))
+	a := e.chat(`{"model":"gpt-test","stream":true,"stream_options":{"include_usage":true}}`)
+	assert.Equal(t, delta("Hi")+finishEvent+usageEvent+doneEvent, string(a.body))
+	assert.True(t, e.only().Tokens.Reported)
+}
+
+func TestStreamWithoutInjectionIsEstimated(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.opts.InjectUsage = false })
+	e.upstream.set(respondEvents(delta("Hi"), delta("you"), finishEvent, doneEvent))
+	body := `{"model":"gpt-test","stream":true,"x":0}`
+	a := e.chat(body)
+	assert.Equal(t, delta("Hi")+delta("you")+finishEvent+doneEvent, string(a.body))
+	sent, _ := e.upstream.last()
+	assert.Equal(t, body, string(sent))
+	c := e.only()
+	assert.False(t, c.Tokens.Reported)
+	assert.True(t, c.Tokens.Estimated)
+	assert.Positive(t, c.Tokens.Output)
+}
+
+// Bytes are kept: a 4 MiB line, CRLF, comments, one byte a write.
+func TestStreamBytesAreKept(t *testing.T) {
+	long := delta(strings.Repeat("0123456789abcdef", 4<<20/16))
+	crlf := strings.ReplaceAll(": ping\n\n"+delta("Hi")+"event: x\nid: 7\n"+delta("é"), "\n", "\r\n")
+	for name, chunks := range map[string][]string{
+		"4 MiB line":   {long, finishEvent, doneEvent},
+		"CRLF":         {crlf, strings.ReplaceAll(finishEvent+doneEvent, "\n", "\r\n")},
+		"byte by byte": strings.Split(crlf+delta("x")+finishEvent+doneEvent, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			e.upstream.set(respondEvents(chunks...))
+			a := e.chat(`{"model":"gpt-test","stream":true}`)
+			require.NoError(t, a.err)
+			assert.Truef(t, strings.Join(chunks, "") == string(a.body), "%d bytes in, %d out, ending in %.600q", len(strings.Join(chunks, "")), len(a.body), a.body[max(0, len(a.body)-600):])
+			assert.Equal(t, metrics.OutcomeOK, e.only().Outcome)
+		})
+	}
+}
+
+// hijacked answers with raw bytes and cuts the connection.
+func hijacked(raw string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(buf, raw)
+		_ = buf.Flush()
+		_ = conn.Close()
+	}
+}
+
+const (
+	eventHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+	jsonHead  = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+)
+
+func chunk(s string) string {
+	const hex = "0123456789abcdef"
+	n := len(s)
+	return string([]byte{hex[n>>12&15], hex[n>>8&15], hex[n>>4&15], hex[n&15]}) + "\r\n" + s + "\r\n"
+}
+
+func TestStreamCut(t *testing.T) {
+	for name, raw := range map[string]string{
+		"inside the chunks":      eventHead + "Transfer-Encoding: chunked\r\n\r\n" + chunk(delta("Hi")),
+		"inside an event":        eventHead + "Transfer-Encoding: chunked\r\n\r\n" + chunk(delta("Hi")) + chunk(`data: {"choices":[{"del`),
+		"a clean end, no finish": eventHead + "Transfer-Encoding: chunked\r\n\r\n" + chunk(delta("Hi")) + "0\r\n\r\n",
+		"connection close":       eventHead + "Connection: close\r\n\r\n" + delta("Hi"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			e.upstream.set(hijacked(raw))
+			a := e.chat(streamed)
+			require.NoError(t, a.err, "the caller's stream ends properly")
+			body := string(a.body)
+			require.True(t, strings.HasPrefix(body, delta("Hi")), body)
+			assert.NotContains(t, body, "[DONE]")
+			events := strings.Split(strings.TrimSpace(body), "\n\n")
+			last := strings.TrimPrefix(events[len(events)-1], "data: ")
+			assert.Equal(t, "provider_truncated", gjson.Get(last, "error.code").String(), body)
+			c := e.only()
+			assert.Equal(t, metrics.OutcomeTruncated, c.Outcome)
+			assert.True(t, c.Tokens.Estimated, "what was sent has been paid for")
+			assert.Equal(t, 1, e.upstream.count(), "no second attempt once a byte was sent")
+		})
+	}
+}
+
+func TestStreamThatNeverBegins(t *testing.T) {
+	e := newEnv(t)
+	e.upstream.set(hijacked(eventHead + "Transfer-Encoding: chunked\r\n\r\n"))
+	a := e.chat(streamed)
+	assert.Equal(t, 502, a.status, "nothing was sent yet, so there is an honest status")
+	assert.Equal(t, "provider_truncated", a.code())
+	assert.Equal(t, "provider", a.header.Get("X-Promptgate-Error-Origin"))
+}
+
+func TestProvidersOwnErrorEvent(t *testing.T) {
+	e := newEnv(t)
+	oops := `data: {"error":{"message":"The server had an error","type":"server_error","code":null}}` + "\n\n"
+	e.upstream.set(respondEvents(delta("Hi"), oops))
+	a := e.chat(streamed)
+	assert.Equal(t, delta("Hi")+oops, string(a.body), "its own words, and nothing added")
+	assert.Equal(t, metrics.OutcomeProvider, e.only().Outcome)
+}
+
+func TestSilentStreamTimesOut(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.up.IdleTimeout = 50 * time.Millisecond })
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		respondEvents(delta("Hi"))(w, r)
+		<-r.Context().Done()
+	})
+	a := e.chat(streamed)
+	assert.Contains(t, string(a.body), "provider_timeout")
+	assert.NotContains(t, string(a.body), "[DONE]")
+	assert.Equal(t, metrics.OutcomeTimeout, e.only().Outcome)
+}
+
+// The caller's leaving cancels the provider's request, before the head and in the stream.
+func TestDisconnectReachesTheProvider(t *testing.T) {
+	for name, begin := range map[string]bool{"before the head": false, "in the stream": true} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			asked, gone := make(chan struct{}), make(chan struct{})
+			e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+				if begin {
+					respondEvents(delta("Hi"))(w, r)
+				}
+				close(asked)
+				<-r.Context().Done()
+				close(gone)
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			req := e.request(http.MethodPost, "/v1/chat/completions", streamed).WithContext(ctx)
+			first, done := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				res, err := e.server.Client().Do(req)
+				if err == nil {
+					_, _ = io.ReadFull(res.Body, make([]byte, 8))
+					close(first)
+					_, _ = io.Copy(io.Discard, res.Body)
+					_ = res.Body.Close()
+				}
+			}()
+			<-asked
+			if begin {
+				<-first
+			}
+			cancel()
+			<-gone
+			<-done
+			c := e.only()
+			assert.Equal(t, metrics.OutcomeCancelled, c.Outcome)
+			assert.Equal(t, "client_closed", c.ErrorCode)
+			assert.Equal(t, 1, e.upstream.count(), "and there is no further attempt")
+			assert.Equal(t, begin, c.Tokens.Estimated)
+		})
+	}
+}
+
+func TestThousandAbandonedStreams(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	e := newEnv(t)
+	ended := make(chan struct{}, 1000)
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		respondEvents(delta("Hi"))(w, r)
+		<-r.Context().Done()
+		ended <- struct{}{}
+	})
+	const workers, each = 20, 50
+	failed := make(chan error, workers)
+	for range workers {
+		go func() {
+			for range each {
+				if err := abandon(e); err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+	}
+	for range workers {
+		require.NoError(t, <-failed)
+	}
+	for range workers * each {
+		<-ended
+	}
+	require.Eventually(t, func() bool { return len(e.recorder.all()) == workers*each && e.gw.InFlight() == 0 }, 10*time.Second, time.Millisecond)
+	for _, c := range e.recorder.all() {
+		require.Equal(t, metrics.OutcomeCancelled, c.Outcome)
+	}
+	e.upstream.set(respondJSON(200, okJSON))
+	assert.Equal(t, 200, e.chat(triage).status, "the next call succeeds")
+	assert.Equal(t, e.meter.started.Load(), e.meter.ended.Load())
+	e.server.Close()
+	e.upstream.Close()
+	e.closeProviders()
+	goleak.VerifyNone(t, ignore)
+}
+
+// abandon opens a stream, reads its first event and leaves.
+func abandon(e *env) error {
+	conn, err := net.Dial("tcp", e.server.Listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	body := streamed
+	_, err = io.WriteString(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer caller\r\nContent-Length: "+
+		itoa(len(body))+"\r\n\r\n"+body)
+	if err != nil {
+		return err
+	}
+	r := bufio.NewReader(conn)
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(line, "data: ") {
+			return nil
+		}
+	}
+}
+
+func TestSlowClientIsCut(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.opts.WriteTimeout = 100 * time.Millisecond })
+	gone := make(chan struct{})
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		defer close(gone)
+		w.Header().Set("Content-Type", "text/event-stream")
+		event := delta(strings.Repeat("x", 32<<10))
+		for r.Context().Err() == nil {
+			if _, err := io.WriteString(w, event); err != nil {
+				return
+			}
+		}
+	})
+	conn, err := net.Dial("tcp", e.server.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = io.WriteString(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer caller\r\nContent-Length: "+
+		itoa(len(streamed))+"\r\n\r\n"+streamed)
+	require.NoError(t, err)
+	<-gone // we read nothing at all
+	assert.Equal(t, metrics.OutcomeCancelled, e.only().Outcome)
+}
+
+// A stream longer than the write deadline lives on: the deadline rolls.
+func TestLongStreamOutlivesTheWriteDeadline(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.opts.WriteTimeout = 80 * time.Millisecond })
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		for range 6 {
+			respondEvents(delta("Hi"))(w, r)
+			time.Sleep(40 * time.Millisecond)
+		}
+		respondEvents(finishEvent, doneEvent)(w, r)
+	})
+	a := e.chat(streamed)
+	require.NoError(t, a.err)
+	assert.Contains(t, string(a.body), "[DONE]")
+	// The connection is kept, and its old deadline does no harm.
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(120 * time.Millisecond)
+		respondJSON(200, okJSON)(w, r)
+	})
+	assert.Equal(t, 200, e.chat(triage).status)
+	assert.Equal(t, 200, e.do(e.request(http.MethodGet, "/livez", "")).status)
+}
+
+func TestPings(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.opts.PingInterval = 10 * time.Millisecond })
+	pinged := make(chan struct{})
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		respondEvents(delta("Hi"))(w, r)
+		<-pinged
+		respondEvents(finishEvent, doneEvent)(w, r)
+	})
+	res, err := e.server.Client().Do(e.request(http.MethodPost, "/v1/chat/completions", streamed))
+	require.NoError(t, err)
+	defer res.Body.Close()
+	r := bufio.NewReader(res.Body)
+	for {
+		line, err := r.ReadString('\n')
+		require.NoError(t, err)
+		if line == ": ping\n" {
+			break
+		}
+	}
+	close(pinged)
+	rest, err := io.ReadAll(r)
+	require.NoError(t, err)
+	assert.True(t, strings.HasSuffix(string(rest), finishEvent+doneEvent))
+	assert.Equal(t, metrics.OutcomeOK, e.only().Outcome)
+}
+
+func TestDrain(t *testing.T) {
+	e := newEnv(t)
+	begun := make(chan struct{})
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		respondEvents(delta("Hi"))(w, r)
+		close(begun)
+		<-r.Context().Done()
+	})
+	streaming := make(chan answer)
+	go func() { streaming <- e.chat(streamed) }()
+	<-begun
+	grace, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, e.gw.Drain(grace), context.DeadlineExceeded)
+	ready := e.do(e.request(http.MethodGet, "/readyz", ""))
+	assert.Equal(t, 503, ready.status)
+	assert.Equal(t, "draining\n", string(ready.body))
+
+	require.NoError(t, e.gw.Abort(t.Context()))
+	a := <-streaming
+	assert.NoError(t, a.err)
+	assert.Contains(t, string(a.body), `"code":"overloaded"`)
+	assert.NotContains(t, string(a.body), "[DONE]")
+	c := e.only()
+	assert.Equal(t, "overloaded", c.ErrorCode)
+	assert.True(t, c.Tokens.Estimated, "its usage is recorded")
+	require.NoError(t, e.gw.Drain(t.Context()))
+}
+
+func TestErrorAfterFirstByteIsNotRetried(t *testing.T) {
+	e := newEnv(t)
+	e.upstream.set(hijacked(eventHead + "Content-Length: 100000\r\n\r\n" + delta("Hi")))
+	a := e.chat(streamed)
+	assert.Contains(t, string(a.body), "provider_truncated")
+	assert.Equal(t, 1, e.upstream.count())
+	assert.False(t, errors.Is(a.err, io.ErrUnexpectedEOF))
+}
