@@ -3,6 +3,7 @@ package template
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -210,14 +211,19 @@ func (s *scanner) act(text string, line int) error {
 
 func (s *scanner) value(name string, line int) error {
 	if name == "." {
-		if len(s.depth) == 0 {
-			return &syntaxError{line, "{{.}} stands outside of a section; name a variable instead"}
+		if !s.inItem() {
+			return &syntaxError{line, "{{.}} stands outside of a section that has a value; name a variable instead"}
 		}
 	} else if err := checkTagName(name, line); err != nil {
 		return err
 	}
 	s.tokens = append(s.tokens, token{tokValue, name, line})
 	return nil
+}
+
+// inItem reports whether {{.}} has a value of its own: elsewhere it would print all variables at once.
+func (s *scanner) inItem() bool {
+	return slices.ContainsFunc(s.depth, func(t token) bool { return t.kind == tokOpen })
 }
 
 func checkTagName(name string, line int) error {
@@ -231,7 +237,7 @@ func checkTagName(name string, line int) error {
 }
 
 func (s *scanner) section(sigil byte, name string, line int) error {
-	if name != "." || len(s.depth) == 0 {
+	if name != "." || sigil != '/' && !s.inItem() {
 		if err := checkTagName(name, line); err != nil {
 			return err
 		}

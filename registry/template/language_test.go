@@ -123,6 +123,8 @@ func TestSyntaxErrorsSayWhatToDo(t *testing.T) {
 		"{{#x}}\n{{#y}}\n{{/x}}{{/y}}": "line 3: {{/x}} closes section \"y\" of line 2; write {{/y}}",
 		"{{}}":                         "a tag is empty",
 		"{{.}}":                        "outside of a section",
+		"{{^a}}{{.}}{{/a}}":            "outside of a section",
+		"{{^a}}{{#.}}{{/.}}{{/a}}":     "no variable name",
 		`{"a":{{"b": 1}}`:              "change the delimiters",
 		"{{a b}}":                      "no variable name",
 		"{{a..b}}":                     "no variable name",
