@@ -82,7 +82,8 @@ func (w *writer) insert(table string, cols []string, rows int, suffix string) st
 	return b.String()
 }
 
-// insertNew inserts rows unless their key is taken and returns which were new, by the value of column key. args hold row after row.
+// insertNew inserts rows unless their key is taken and returns which were new, by the expression key. args hold row after row. It costs half as
+// much again as insertAll.
 func (w *writer) insertNew(ctx context.Context, table string, cols []string, args []any, conflict, key string) (map[string]bool, error) {
 	fresh := map[string]bool{}
 	for len(args) > 0 {
@@ -98,6 +99,31 @@ func (w *writer) insertNew(ctx context.Context, table string, cols []string, arg
 		args = args[n*len(cols):]
 	}
 	return fresh, nil
+}
+
+// insertAll inserts rows; the statement of a full chunk is parsed once.
+func (w *writer) insertAll(ctx context.Context, table string, cols []string, args []any, suffix string) error {
+	chunk := rowsPerInsert * len(cols)
+	if len(args) >= 2*chunk {
+		stmt, err := w.tx.PrepareContext(ctx, w.insert(table, cols, rowsPerInsert, suffix))
+		if err != nil {
+			return fmt.Errorf("insert into %s: %w", table, err)
+		}
+		defer stmt.Close()
+		for ; len(args) >= chunk; args = args[chunk:] {
+			if _, err := stmt.ExecContext(ctx, args[:chunk]...); err != nil {
+				return fmt.Errorf("insert into %s: %w", table, err)
+			}
+		}
+	}
+	for len(args) > 0 {
+		n := min(len(args), chunk)
+		if _, err := w.tx.ExecContext(ctx, w.insert(table, cols, n/len(cols), suffix), args[:n]...); err != nil {
+			return fmt.Errorf("insert into %s: %w", table, err)
+		}
+		args = args[n:]
+	}
+	return nil
 }
 
 func scanStrings(rows *sql.Rows, into map[string]bool) error {
@@ -147,14 +173,24 @@ func readCursor(ctx context.Context, db *sqldb.DB, run string) (cursor, error) {
 }
 
 // apply writes one batch: calls, figures, feedback and the cursor, all or nothing. It returns the feedback that was new and the changed
-// rollups, for the cache once the transaction is committed.
+// rollups, for the cache once the transaction is committed. Calls are expected to be new, as they are unless a database was restored
+// or a call recorded twice; only when one is not, all is done again with an eye on each.
 func (f *flusher) apply(ctx context.Context, b *batch) (fresh []*feedbackRecord, rolled map[rollupKey]*rollup, err error) {
+	fresh, rolled, err = f.write(ctx, b, false)
+	if err != nil && !errors.Is(err, errCursor) && sqldb.IsUnique(err) {
+		f.cache = newRollupCache()
+		fresh, rolled, err = f.write(ctx, b, true)
+	}
+	return fresh, rolled, err
+}
+
+func (f *flusher) write(ctx context.Context, b *batch, careful bool) (fresh []*feedbackRecord, rolled map[rollupKey]*rollup, err error) {
 	err = f.db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		w := &writer{tx.Tx, f.db.Dialect}
 		if err := w.advance(ctx, b.run, b.from, b.to); err != nil {
 			return err
 		}
-		calls, err := w.calls(ctx, b.calls)
+		calls, err := w.calls(ctx, b.calls, careful)
 		if err != nil {
 			return err
 		}
@@ -167,8 +203,8 @@ func (f *flusher) apply(ctx context.Context, b *batch) (fresh []*feedbackRecord,
 	return fresh, rolled, err
 }
 
-// calls inserts and returns the calls that were new.
-func (w *writer) calls(ctx context.Context, calls []*metrics.Call) ([]*metrics.Call, error) {
+// calls inserts and returns the calls that were new; unless careful, one that is not is an error.
+func (w *writer) calls(ctx context.Context, calls []*metrics.Call, careful bool) ([]*metrics.Call, error) {
 	args := make([]any, 0, len(calls)*len(callColumns))
 	for _, c := range calls {
 		attempts, err := encodeAttempts(c.Attempts)
@@ -191,6 +227,9 @@ func (w *writer) calls(ctx context.Context, calls []*metrics.Call) ([]*metrics.C
 			args = append(args, nil)
 		}
 		args = append(args, attempts)
+	}
+	if !careful {
+		return calls, w.insertAll(ctx, "metrics_calls", callColumns, args, "")
 	}
 	fresh, err := w.insertNew(ctx, "metrics_calls", callColumns, args, "id", "id")
 	if err != nil {
@@ -249,14 +288,7 @@ func (w *writer) upsertRollups(ctx context.Context, args []any) error {
 		sets[i] = c + " = excluded." + c
 	}
 	suffix := " ON CONFLICT (" + strings.Join(rollupKeyColumns, ",") + ") DO UPDATE SET " + strings.Join(sets, ",")
-	for len(args) > 0 {
-		n := min(len(args)/len(cols), rowsPerInsert)
-		if _, err := w.tx.ExecContext(ctx, w.insert("metrics_rollups", cols, n, suffix), args[:n*len(cols)]...); err != nil {
-			return fmt.Errorf("insert into metrics_rollups: %w", err)
-		}
-		args = args[n*len(cols):]
-	}
-	return nil
+	return w.insertAll(ctx, "metrics_rollups", cols, args, suffix)
 }
 
 // loadMinute makes sure that the cache holds what is committed of a minute.
