@@ -1,0 +1,187 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
+
+	"github.com/promptgate/promptgate/gateway"
+)
+
+func TestRender(t *testing.T) {
+	e := newEnv(t)
+	for path, body := range map[string]string{
+		"/v1/prompts/support/triage/render":             `{"label":"staging","variables":{"ticket":"T"}}`,
+		"/v1/prompts/support%2Ftriage/render":           `{"version":2,"variables":{"ticket":"T"}}`,
+		"/v1/prompts/support/triage@staging/render":     `{"variables":{"ticket":"T"}}`,
+		"/v1/prompts/pmpt_supporttriage%402/render":     `{"variables":{"ticket":"T"}}`,
+		"/v1/prompts/support%2Ftriage%40staging/render": `{"variables":{"ticket":"T"},"stream":true}`,
+	} {
+		a := e.post(path, body)
+		require.Equal(t, 200, a.status, path+string(a.body))
+		assert.Equal(t, "support/triage", gjson.GetBytes(a.body, "prompt").String())
+		assert.EqualValues(t, 2, gjson.GetBytes(a.body, "version").Int())
+		assert.Equal(t, "gpt-test", gjson.GetBytes(a.body, "model").String())
+		assert.Equal(t, "sha256:d", gjson.GetBytes(a.body, "digest").String())
+		assert.JSONEq(t, `[{"role":"system","content":"Version two: Tcalm"}]`, gjson.GetBytes(a.body, "messages").Raw)
+		assert.False(t, gjson.GetBytes(a.body, "request.variables").Exists())
+		assert.Equal(t, "gpt-test", gjson.GetBytes(a.body, "request.model").String())
+		assert.Equal(t, "2", a.header.Get("X-Promptgate-Version"))
+	}
+	assert.Zero(t, e.upstream.count(), "it calls nobody")
+	assert.Empty(t, e.recorder.all(), "and is no call")
+	a := e.post("/v1/prompts/support/triage/render", `{"variables":{"ticket":"T"}}`, "Authorization", "Bearer prompts")
+	assert.Equal(t, 403, a.status, "a key that may only call may not read")
+	assert.Contains(t, a.message(), "read on support/triage")
+	a = e.post("/v1/prompts/support/none/render", `{}`)
+	assert.Equal(t, "prompt_not_found", a.code())
+	a = e.post("/v1/prompts/support/triage/render", `{}`)
+	assert.Equal(t, "missing_variable", a.code())
+}
+
+func TestModels(t *testing.T) {
+	e := newEnv(t)
+	ids := func(key string) []string {
+		a := e.do(e.request(http.MethodGet, "/v1/models", "", "Authorization", "Bearer "+key))
+		require.Equal(t, 200, a.status, string(a.body))
+		out := []string{}
+		for _, r := range gjson.GetBytes(a.body, "data.#.id").Array() {
+			out = append(out, r.String())
+		}
+		assert.NotEmpty(t, a.header.Get("X-Promptgate-Call-Id"))
+		return out
+	}
+	assert.Equal(t, []string{"alias", "gpt-test", "prompt/support/reply@production", "prompt/support/triage@production", "prompt/support/triage@staging"}, ids("caller"))
+	assert.Equal(t, []string{"prompt/support/reply@production", "prompt/support/triage@production"}, ids("prompts"))
+	assert.Empty(t, ids("nothing"))
+	assert.Equal(t, []string{"alias", "gpt-test"}, ids("foreign"), "another project's prompts are not there")
+	lists := e.registry.lists.Load()
+	ids("caller")
+	assert.Equal(t, lists, e.registry.lists.Load(), "read once a revision")
+	e.feed.revision.Add(1)
+	ids("caller")
+	assert.Greater(t, e.registry.lists.Load(), lists)
+	assert.Equal(t, 401, e.do(e.request(http.MethodGet, "/v1/models", "", "Authorization", "Bearer nobody")).status)
+}
+
+func TestFeedback(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.deps.Calls, _ = s.deps.Recorder.(gateway.Calls) })
+	a := e.chat(triage)
+	id, token := a.header.Get("X-Promptgate-Call-Id"), a.header.Get("X-Promptgate-Feedback-Token")
+	foreign := e.chat(`{"model":"gpt-test"}`, "Authorization", "Bearer foreign").header.Get("X-Promptgate-Call-Id")
+	made, err := e.ids.Mint(project, "key_somebody")
+	require.NoError(t, err)
+	as := func(key string) []string { return []string{"Authorization", key} }
+
+	for _, c := range []struct {
+		name, body string
+		header     []string
+		status     int
+		code       string
+	}{
+		{"own", `{"call_id":"` + id + `","name":"helpful","value":true,"id":"fb1","comment":"x"}`, nil, 202, ""},
+		{"number", `{"call_id":"` + id + `","name":"helpful","value":0.8}`, nil, 202, ""},
+		{"category", `{"call_id":"` + id + `","name":"tone","value":"wrong tone"}`, nil, 202, ""},
+		{"completion id", `{"completion_id":"chatcmpl-1","name":"helpful","value":true}`, nil, 202, ""},
+		{"token without a key", `{"token":"` + token + `","name":"helpful","value":false}`, as(""), 202, ""},
+		{"reviewer", `{"call_id":"` + id + `","name":"helpful","value":true}`, as("Bearer reviewer"), 202, ""},
+		{"somebody else's", `{"call_id":"` + id + `","name":"helpful","value":true}`, as("Bearer nothing"), 404, "call_not_found"},
+		{"holds a grant but not this", `{"call_id":"` + id + `","name":"helpful","value":true}`, as("Bearer prompts"), 403, "permission_denied"},
+		{"foreign", `{"call_id":"` + foreign + `","name":"helpful","value":true}`, nil, 404, "call_not_found"},
+		{"genuine but unknown", `{"call_id":"` + made + `","name":"helpful","value":true}`, nil, 404, "call_not_found"},
+		{"forged", `{"call_id":"` + id[:len(id)-1] + "x" + `","name":"helpful","value":true}`, nil, 404, "call_not_found"},
+		{"no id", `{"call_id":"call_1","name":"helpful","value":true}`, nil, 404, "call_not_found"},
+		{"forged token", `{"token":"` + token[:len(token)-4] + `AAAA","name":"helpful","value":true}`, as(""), 401, "invalid_api_key"},
+		{"nobody", `{"call_id":"` + id + `","name":"helpful","value":true}`, as(""), 401, "invalid_api_key"},
+		{"no value", `{"call_id":"` + id + `","name":"helpful"}`, nil, 400, "invalid_request"},
+		{"null", `{"call_id":"` + id + `","name":"helpful","value":null}`, nil, 400, "invalid_request"},
+		{"object", `{"call_id":"` + id + `","name":"helpful","value":{}}`, nil, 400, "invalid_request"},
+		{"no name", `{"call_id":"` + id + `","value":1}`, nil, 400, "invalid_request"},
+		{"two ids", `{"call_id":"` + id + `","completion_id":"x","name":"a","value":1}`, nil, 400, "invalid_request"},
+		{"unknown field", `{"call_id":"` + id + `","name":"a","value":1,"project":"prj_two"}`, nil, 400, "invalid_json"},
+		{"duplicate", `{"call_id":"` + id + `","name":"a","value":1,"value":2}`, nil, 400, "invalid_json"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := len(e.recorder.fb)
+			a := e.post("/v1/feedback", c.body, c.header...)
+			assert.Equal(t, c.status, a.status, string(a.body))
+			assert.Equal(t, c.code, a.code())
+			assert.NotEmpty(t, a.header.Get("X-Promptgate-Call-Id"))
+			if c.status != 202 {
+				assert.Len(t, e.recorder.fb, before)
+				return
+			}
+			require.Len(t, e.recorder.fb, before+1)
+			f := e.recorder.fb[before]
+			assert.Equal(t, id, f.CallID)
+			assert.Equal(t, project, f.Project)
+			assert.Equal(t, f.ID, gjson.GetBytes(a.body, "id").String())
+		})
+	}
+	assert.Equal(t, "fb1", e.recorder.fb[0].ID)
+	one := e.post("/v1/feedback", `{"call_id":"`+foreign+`","name":"helpful","value":true}`)
+	two := e.post("/v1/feedback", `{"call_id":"`+made+`","name":"helpful","value":true}`)
+	assert.Equal(t, string(one.body), string(two.body), "foreign and absent look the same")
+	e.recorder.err = errBroken
+	assert.Equal(t, 503, e.post("/v1/feedback", `{"call_id":"`+id+`","name":"a","value":1}`).status)
+}
+
+func TestAddressesWithoutAHandler(t *testing.T) {
+	e := newEnv(t)
+	for _, path := range []string{"/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/completions", "/v1/moderations", "/v1/images/generations", "/v1/audio/speech"} {
+		a := e.post(path, `{}`)
+		assert.Equal(t, 501, a.status, path)
+		assert.Equal(t, "not_implemented", a.code())
+	}
+	for _, path := range []string{"/", "/v1/nope", "/v1/prompts/x", "/v1/prompts/", "/v1/prompts/x/nope", "/v1/chat/completions/"} {
+		a := e.post(path, `{}`)
+		assert.Equal(t, 404, a.status, path)
+		assert.Equal(t, "not_found", a.code())
+		assert.NotEmpty(t, a.header.Get("X-Promptgate-Call-Id"))
+	}
+	a := e.do(e.request(http.MethodGet, "/v1/chat/completions", ""))
+	assert.Equal(t, 405, a.status)
+	assert.Equal(t, "POST", a.header.Get("Allow"))
+	assert.Equal(t, "gateway", a.header.Get("X-Promptgate-Error-Origin"))
+}
+
+func TestHealth(t *testing.T) {
+	var broken bool
+	e := newEnv(t, func(s *setup) {
+		s.deps.Checks = []gateway.Check{
+			{Name: "redis", Probe: func(context.Context) error {
+				if broken {
+					return errors.New("secret-host:6379 refused")
+				}
+				return nil
+			}},
+			{Name: "spool", Critical: true, Probe: func(context.Context) error { return nil }},
+		}
+		s.deps.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics")) })
+	})
+	get := func(path string) answer { return e.do(e.request(http.MethodGet, path, "", "Authorization", "")) }
+	assert.Equal(t, "ok\n", string(get("/livez").body))
+	assert.Equal(t, "ready\n", string(get("/readyz").body))
+	assert.Equal(t, "metrics", string(get("/metrics").body))
+	broken = true
+	a := get("/readyz?verbose")
+	assert.Equal(t, 200, a.status)
+	assert.NotContains(t, string(a.body), "secret-host")
+	var report struct {
+		Status string
+		Checks []struct {
+			Name string
+			OK   bool
+		}
+	}
+	require.NoError(t, json.Unmarshal(a.body, &report))
+	assert.Equal(t, "degraded", report.Status)
+	assert.False(t, report.Checks[0].OK)
+	assert.True(t, report.Checks[1].OK)
+}
