@@ -221,6 +221,20 @@ func (r *Resolver) Resolve(ctx context.Context, p *Prompt, sel Selector) (*Resol
 	return &aged, nil
 }
 
+// DefaultLabel is the label that a call of this project gets when it names neither version nor label: what Resolve takes for
+// SelectDefault. Errors: NotFound, RegistryUnavailable, ClientClosed.
+func (r *Resolver) DefaultLabel(ctx context.Context, project string) (string, error) {
+	age, err := r.age()
+	if err != nil {
+		return "", err
+	}
+	p, err := r.project(ctx, project, age <= r.o.StaleAfter)
+	if err != nil {
+		return "", err
+	}
+	return p.DefaultLabel, nil
+}
+
 func (r *Resolver) project(ctx context.Context, id string, fresh bool) (*Project, error) {
 	if p, ok := r.projects.values.GetIfPresent(id); ok {
 		return p, nil

@@ -26,14 +26,16 @@ import (
 // App is one gateway: newApp builds it and binds its listeners, start serves, stop ends it. What was opened is closed in the
 // reverse order, also when building fails half-way.
 type App struct {
-	cfg     configs.Config
-	log     *slog.Logger
-	stores  *stores
-	gateway *gateway.Gateway
-	server  *http.Server
-	main    net.Listener
-	ops     net.Listener // nil without a listener of its own
-	opsHTTP *http.Server
+	cfg       configs.Config
+	log       *slog.Logger
+	stores    *stores
+	authn     *keys.Authenticator
+	recording *recording
+	gateway   *gateway.Gateway
+	server    *http.Server
+	main      net.Listener
+	ops       net.Listener // nil without a listener of its own
+	opsHTTP   *http.Server
 
 	cleanups []func(context.Context) error // run from the last to the first
 	cancel   context.CancelFunc            // ends the background loops
@@ -49,6 +51,7 @@ func newApp(ctx context.Context, cfg configs.Config, log *slog.Logger) (a *App, 
 			a.cleanup(ctx)
 		}
 	}()
+	gin.SetMode(gin.ReleaseMode)
 	// Bound first: a taken port is told before anything is written.
 	if err := a.listen(ctx); err != nil {
 		return a, err
@@ -62,6 +65,7 @@ func newApp(ctx context.Context, cfg configs.Config, log *slog.Logger) (a *App, 
 	if err != nil {
 		return a, err
 	}
+	a.recording = rec
 	a.onStop(rec.close)
 	engine, err := a.build(ctx, rec, reg)
 	if err != nil {
@@ -117,6 +121,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	if err != nil {
 		return nil, err
 	}
+	a.authn = authn
 	checker, err := rbac.New(rbac.Options{MaxDecisions: cfg.Cache.Decisions})
 	if err != nil {
 		return nil, err
@@ -142,9 +147,9 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	}
 	a.gateway, err = gateway.New(gateway.Deps{
 		Authenticator: authn, Checker: checker, Registry: resolver, Catalog: s.registry, Router: routes,
-		Forwarder: provider.NewForwarder(provider.RetryOptions{}), Recorder: rec, Pricer: rec.pricer, Feed: s.journal, CallIDs: ids,
+		Forwarder: provider.NewForwarder(provider.RetryOptions{}), Recorder: rec.Ledger, Pricer: rec.pricer, Feed: s.journal, CallIDs: ids,
 		HashUser: userHash(s.sealer.DeriveKey("end-user")), Clock: time.Now, Log: a.log, Meter: rec.collectors, Events: events,
-		Calls: rec.ledger, Metrics: metricsHandler(reg), Checks: a.checks(rec),
+		Calls: rec, Metrics: metricsHandler(reg), Checks: a.checks(rec),
 	}, gateway.Options{
 		MaxBodyBytes: cfg.Server.MaxBodyBytes, MaxInFlight: cfg.Server.MaxInFlight, ReadTimeout: cfg.Server.ReadTimeout,
 		WriteTimeout: cfg.Server.WriteTimeout, PingInterval: cfg.Server.PingInterval, InjectUsage: cfg.Usage.Inject,
@@ -152,10 +157,15 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	if err != nil {
 		return nil, err
 	}
-	engine := a.gateway.Engine(a.ops == nil)
+	engine := a.gateway.Engine()
+	engine.UseRawPath = true // names of prompts hold slashes, which the management API takes as %2F
+	a.gateway.Routes(engine)
+	if a.ops == nil {
+		a.gateway.OpsRoutes(engine)
+	}
 	_, err = admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers,
-		Calls: rec.ledger, Journal: s.journal, Log: a.log,
+		Calls: rec, Journal: s.journal, Log: a.log,
 	}, version)
 	return engine, err
 }
@@ -181,6 +191,7 @@ func (a *App) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
 	a.loop(ctx, "journal", a.stores.journal.Run)
+	a.loop(ctx, "ledger", a.recording.Run)
 	serve := func(s *http.Server, l net.Listener) {
 		a.loops.Go(func() {
 			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -190,7 +201,9 @@ func (a *App) start() {
 	}
 	serve(a.server, a.main)
 	if a.ops != nil {
-		a.opsHTTP = a.httpServer(a.gateway.OpsEngine())
+		engine := a.gateway.Engine()
+		a.gateway.OpsRoutes(engine)
+		a.opsHTTP = a.httpServer(engine)
 		serve(a.opsHTTP, a.ops)
 	}
 }

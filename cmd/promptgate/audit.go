@@ -30,7 +30,7 @@ func (c auditVerifyCmd) Run(ctx context.Context, io *streams) error {
 	for _, p := range report.Problems {
 		fmt.Fprintf(io.out, "revision %d: %s\n", p.Revision, p.Kind)
 	}
-	fmt.Fprintf(io.out, "%d events, %d sealed payloads, %d shredded; head is revision %d, %x\n",
+	fmt.Fprintf(io.out, "%d events, %d sealed payloads, %d shredded; head is revision %d, hash %s\n",
 		report.Events, report.Payloads, report.Shredded, report.Head.Revision, report.Head.Hash)
 	if !report.OK() {
 		return fmt.Errorf("the journal is not as it was written: %d problem(s)", report.Found)

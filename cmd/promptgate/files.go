@@ -17,9 +17,6 @@ import (
 	"github.com/promptgate/promptgate/registry/interchange"
 )
 
-// fileSuffix ends the name of every prompt file: support/triage lives in support/triage.prompt.md.
-const fileSuffix = ".prompt.md"
-
 type pushCmd struct {
 	remote
 	Paths  []string `arg:"" name:"path" help:"Prompt files, or folders of them." type:"path"`
@@ -34,14 +31,14 @@ func (c pushCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	names, err := promptFiles(c.Paths)
+	found, err := promptFiles(c.Paths)
 	if err != nil {
 		return err
 	}
 	var files []interchange.File
 	var faults []error
-	for _, name := range names {
-		f, err := readPrompt(name)
+	for _, at := range found {
+		f, err := readPrompt(at)
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -62,36 +59,46 @@ func (c pushCmd) Run(ctx context.Context, io *streams) error {
 	return nil
 }
 
-func promptFiles(paths []string) ([]string, error) {
-	var names []string
+// promptFile is where a prompt file is, and what its path says that the prompt is called.
+type promptFile struct{ path, name string }
+
+func promptFiles(paths []string) ([]promptFile, error) {
+	var found []promptFile
 	for _, p := range paths {
-		before := len(names)
+		before := len(found)
 		err := filepath.WalkDir(p, func(name string, d fs.DirEntry, err error) error {
-			if err != nil {
+			if err != nil || d.IsDir() {
 				return err
 			}
-			if !d.IsDir() && (name == p || strings.HasSuffix(name, fileSuffix)) {
-				names = append(names, name)
+			switch {
+			case name == p:
+				found = append(found, promptFile{name, filepath.Base(name)})
+			case strings.HasSuffix(name, interchange.Extension):
+				rel, err := filepath.Rel(p, name)
+				if err != nil {
+					return err
+				}
+				found = append(found, promptFile{name, filepath.ToSlash(rel)})
 			}
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
-		if len(names) == before {
-			return nil, fmt.Errorf("%s: there is no *%s file in it", p, fileSuffix)
+		if len(found) == before {
+			return nil, fmt.Errorf("%s: there is no *%s file in it", p, interchange.Extension)
 		}
 	}
-	return names, nil
+	return found, nil
 }
 
-func readPrompt(name string) (interchange.File, error) {
-	r, err := os.Open(name)
+func readPrompt(at promptFile) (interchange.File, error) {
+	r, err := os.Open(at.path)
 	if err != nil {
 		return interchange.File{}, err
 	}
 	defer r.Close()
-	return interchange.Parse(r, name)
+	return interchange.Parse(r, at.name)
 }
 
 func (c pushCmd) push(ctx context.Context, cl *client, f interchange.File, io *streams) error {
@@ -218,7 +225,7 @@ func (c *client) pull(ctx context.Context, ref string) (interchange.File, error)
 		return interchange.File{}, err
 	}
 	return interchange.File{
-		Name: p.Name, Kind: p.Kind, Description: p.Description, Category: p.Category, Tags: p.Tags, Note: v.Note, Content: content,
+		Name: p.Name, Kind: registry.Kind(p.Kind), Description: p.Description, Category: p.Category, Tags: p.Tags, Note: v.Note, Content: content,
 	}, nil
 }
 
@@ -227,7 +234,7 @@ func (c pullCmd) write(f interchange.File) (path string, wrote bool, err error) 
 	if err := interchange.Write(&text, f); err != nil {
 		return "", false, err
 	}
-	path = filepath.Join(c.Dir, filepath.FromSlash(f.Name)+fileSuffix)
+	path = filepath.Join(c.Dir, filepath.FromSlash(f.Name)+interchange.Extension)
 	if !filepath.IsLocal(filepath.FromSlash(f.Name)) {
 		return path, false, fmt.Errorf("%s: the name leads out of the folder", f.Name)
 	}

@@ -31,8 +31,8 @@ type caller struct {
 	may    func(ctx context.Context, want policy.Permission) (bool, error)
 }
 
-// credentials is embedded in every input.
-type credentials struct {
+// Credentials is embedded in every input.
+type Credentials struct {
 	Authorization string `header:"Authorization" doc:"Bearer pg_…" hidden:"true"`
 	Why           string `header:"X-Promptgate-Why" doc:"Why; kept in the journal" maxLength:"1000"`
 
@@ -40,15 +40,15 @@ type credentials struct {
 }
 
 // Resolve implements huma.Resolver: it keeps the address that the request came from.
-func (c *credentials) Resolve(ctx huma.Context) []error {
+func (c *Credentials) Resolve(ctx huma.Context) []error {
 	c.client = ctx.RemoteAddr()
 	return nil
 }
 
-func (c *credentials) creds() *credentials { return c }
+func (c *Credentials) creds() *Credentials { return c }
 
-// input is what every operation's input offers by embedding credentials.
-type input interface{ creds() *credentials }
+// input is what every operation's input offers by embedding Credentials.
+type input interface{ creds() *Credentials }
 
 // named is an input whose path names a prompt, by any handle.
 type named interface{ handle() string }
@@ -59,21 +59,21 @@ type labelled interface{ label() string }
 // naming is an input whose body names a prompt that need not exist yet.
 type naming interface{ newName() string }
 
-// onPrompt is embedded in inputs whose path names a prompt.
-type onPrompt struct {
-	credentials
+// OnPrompt is embedded in inputs whose path names a prompt.
+type OnPrompt struct {
+	Credentials
 	Prompt string `path:"prompt" doc:"The prompt's name (percent-encoded: support%2Ftriage), alias or id" example:"support%2Ftriage"`
 }
 
-func (o *onPrompt) handle() string { return o.Prompt }
+func (o *OnPrompt) handle() string { return o.Prompt }
 
-// onLabel is embedded in inputs whose path names a label of a prompt.
-type onLabel struct {
-	onPrompt
+// OnLabel is embedded in inputs whose path names a label of a prompt.
+type OnLabel struct {
+	OnPrompt
 	Label string `path:"label" example:"production"`
 }
 
-func (o *onLabel) label() string { return o.Label }
+func (o *OnLabel) label() string { return o.Label }
 
 // op describes one operation.
 type op struct {
@@ -160,7 +160,7 @@ func (a *API) authorize(ctx context.Context, o op, in input) (*caller, error) {
 	return nil, registry.ErrPromptNotFound()
 }
 
-func origin(p *policy.Principal, cr *credentials) journal.Origin {
+func origin(p *policy.Principal, cr *Credentials) journal.Origin {
 	from := cr.client
 	if ap, err := netip.ParseAddrPort(from); err == nil {
 		from = ap.Addr().Unmap().String()

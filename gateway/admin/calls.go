@@ -174,7 +174,7 @@ type Feedback struct {
 }
 
 type listCallsInput struct {
-	credentials
+	Credentials
 	Paging
 	Prompt  string    `query:"prompt" doc:"Name, alias or id"`
 	Version int       `query:"version" minimum:"1"`
@@ -192,14 +192,14 @@ type callList struct {
 }
 
 type callInput struct {
-	credentials
+	Credentials
 	ID string `path:"call" example:"call_01…"`
 }
 
 type callAnswer struct{ Body Call }
 
 type statsInput struct {
-	onPrompt
+	OnPrompt
 	By    string    `query:"by" enum:"version,label,model" default:"version"`
 	Since time.Time `query:"since" doc:"Rounded down to the minute"`
 	Until time.Time `query:"until" doc:"Rounded up to the minute"`
@@ -212,7 +212,7 @@ type statsAnswer struct {
 }
 
 type listFeedbackInput struct {
-	onPrompt
+	OnPrompt
 	Paging
 	Version int    `query:"version" minimum:"1"`
 	Name    string `query:"name"`

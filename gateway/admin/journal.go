@@ -30,7 +30,7 @@ type Event struct {
 }
 
 type listEventsInput struct {
-	credentials
+	Credentials
 	Before  int64     `query:"before" minimum:"0" doc:"Only revisions below; the next of the page before"`
 	Limit   int       `query:"limit" minimum:"1" maximum:"200" default:"50"`
 	Object  string    `query:"object" maxLength:"200"`

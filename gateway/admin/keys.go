@@ -72,24 +72,24 @@ type KeyCreated struct {
 	Secret string `json:"key" doc:"The key. It is not stored and cannot be shown again" example:"pg_…"`
 }
 
-type keyInput struct {
-	credentials
+type KeyInput struct {
+	Credentials
 	ID string `path:"key" example:"key_0k3v"`
 }
 
 type createKeyInput struct {
-	credentials
+	Credentials
 	Body KeyCreate
 }
 
 type patchKeyInput struct {
-	keyInput
+	KeyInput
 	Precondition
 	Body KeyPatch
 }
 
 type listKeysInput struct {
-	credentials
+	Credentials
 	Paging
 }
 
@@ -163,7 +163,7 @@ func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*ke
 	}, nil
 }
 
-func (a *API) getKey(ctx context.Context, c *caller, in *keyInput) (*keyAnswer, error) {
+func (a *API) getKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
 	k, err := a.deps.Keys.KeyByID(ctx, c.Project, in.ID)
 	if err != nil {
 		return nil, err
@@ -196,7 +196,7 @@ func (a *API) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyA
 	return answerKey(k), nil
 }
 
-func (a *API) revokeKey(ctx context.Context, c *caller, in *keyInput) (*keyAnswer, error) {
+func (a *API) revokeKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
 	k, err := a.deps.Keys.RevokeKey(ctx, c.Origin, c.Project, in.ID)
 	if err != nil {
 		return nil, err

@@ -58,22 +58,22 @@ type labelList struct {
 }
 
 type moveLabelInput struct {
-	onLabel
+	OnLabel
 	Body LabelMove
 }
 
 type removeLabelInput struct {
-	onLabel
-	From *int `query:"from" minimum:"1" doc:"Where it must point now; 409 when it does not"`
+	OnLabel
+	From int `query:"from" minimum:"1" doc:"Where it must point now; 409 when it does not"`
 }
 
 type rollbackInput struct {
-	onLabel
+	OnLabel
 	Body Rollback
 }
 
 type labelHistoryInput struct {
-	onPrompt
+	OnPrompt
 	Paging
 	Label string `path:"label"` // no label(): reading the history is reading the prompt
 }
@@ -103,7 +103,7 @@ func (a *API) labels() {
 	handle(a, move("rollback-label", http.MethodPost, "/prompts/{prompt}/labels/{label}/rollback", "Move a label back to where it pointed before"), a.rollback)
 }
 
-func (a *API) listLabels(ctx context.Context, c *caller, _ *onPrompt) (*labelList, error) {
+func (a *API) listLabels(ctx context.Context, c *caller, _ *OnPrompt) (*labelList, error) {
 	found, err := a.deps.Registry.Labels(ctx, c.Project, c.Prompt.ID)
 	if err != nil {
 		return nil, err
@@ -127,9 +127,11 @@ func (a *API) moveLabel(ctx context.Context, c *caller, in *moveLabelInput) (*la
 }
 
 func (a *API) removeLabel(ctx context.Context, c *caller, in *removeLabelInput) (*removedAnswer, error) {
-	l, err := a.deps.Registry.MoveLabel(ctx, c.Origin, registry.LabelMove{
-		Project: c.Project, PromptID: c.Prompt.ID, Label: in.Label, From: in.From,
-	})
+	m := registry.LabelMove{Project: c.Project, PromptID: c.Prompt.ID, Label: in.Label}
+	if in.From > 0 {
+		m.From = &in.From
+	}
+	l, err := a.deps.Registry.MoveLabel(ctx, c.Origin, m)
 	if err != nil {
 		return nil, err
 	}

@@ -66,24 +66,24 @@ type projectList struct {
 }
 
 type listProjectsInput struct {
-	credentials
+	Credentials
 	Paging
 }
 
 type createProjectInput struct {
-	credentials
+	Credentials
 	Body ProjectCreate
 }
 
 type patchProjectInput struct {
-	credentials
+	Credentials
 	Precondition
 	Body ProjectPatch
 }
 
 func (a *API) projects() {
 	handle(a, op{id: "whoami", method: http.MethodGet, path: "/me", tag: "projects", summary: "Say who this key is"},
-		func(_ context.Context, c *caller, _ *credentials) (*meAnswer, error) {
+		func(_ context.Context, c *caller, _ *Credentials) (*meAnswer, error) {
 			return &meAnswer{Body: Me{ID: c.ID, Kind: c.Kind, Name: c.Name, Project: c.Project, Roles: list(c.Roles), Grants: list(c.Grants)}}, nil
 		})
 	handle(a, op{id: "get-project", method: http.MethodGet, path: "/project", tag: "projects", summary: "Get the key's project"}, a.getProject)
@@ -95,7 +95,7 @@ func (a *API) projects() {
 		tag: "projects", summary: "Create a project: the system's administrators only", status: http.StatusCreated}, a.createProject)
 }
 
-func (a *API) getProject(ctx context.Context, c *caller, _ *credentials) (*projectAnswer, error) {
+func (a *API) getProject(ctx context.Context, c *caller, _ *Credentials) (*projectAnswer, error) {
 	p, err := a.deps.Registry.Project(ctx, c.Project)
 	if err != nil {
 		return nil, err

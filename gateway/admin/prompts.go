@@ -77,7 +77,7 @@ type promptList struct {
 }
 
 type listPromptsInput struct {
-	credentials
+	Credentials
 	Paging
 	Folder   string `query:"folder" doc:"Only names below this folder" example:"support"`
 	Tag      string `query:"tag"`
@@ -87,14 +87,14 @@ type listPromptsInput struct {
 }
 
 type createPromptInput struct {
-	credentials
+	Credentials
 	Body PromptCreate
 }
 
 func (i *createPromptInput) newName() string { return i.Body.Name }
 
 type patchPromptInput struct {
-	onPrompt
+	OnPrompt
 	Precondition
 	Body PromptPatch
 }
@@ -104,7 +104,7 @@ func (a *API) prompts() {
 	handle(a, op{id: "create-prompt", method: http.MethodPost, path: "/prompts", action: policy.ActionWrite, kind: policy.ObjectPrompt,
 		tag: "prompts", summary: "Create a prompt", status: http.StatusCreated}, a.createPrompt)
 	handle(a, op{id: "get-prompt", method: http.MethodGet, path: "/prompts/{prompt}", action: policy.ActionRead, kind: policy.ObjectPrompt,
-		tag: "prompts", summary: "Get a prompt"}, func(_ context.Context, c *caller, _ *onPrompt) (*promptAnswer, error) {
+		tag: "prompts", summary: "Get a prompt"}, func(_ context.Context, c *caller, _ *OnPrompt) (*promptAnswer, error) {
 		return answerPrompt(c.Prompt), nil
 	})
 	handle(a, op{id: "update-prompt", method: http.MethodPatch, path: "/prompts/{prompt}", action: policy.ActionWrite, kind: policy.ObjectPrompt,

@@ -72,18 +72,18 @@ type AliasPut struct {
 	Targets []provider.AliasTarget `json:"targets" minItems:"1" maxItems:"16" doc:"The first is used, the next ones when it fails"`
 }
 
-type providerInput struct {
-	credentials
+type ProviderInput struct {
+	Credentials
 	ID string `path:"provider" example:"prov_0k3v"`
 }
 
 type createProviderInput struct {
-	credentials
+	Credentials
 	Body ProviderCreate
 }
 
 type patchProviderInput struct {
-	providerInput
+	ProviderInput
 	Precondition
 	Body ProviderPatch
 }
@@ -100,13 +100,13 @@ type providerList struct {
 	}
 }
 
-type aliasInput struct {
-	credentials
+type AliasInput struct {
+	Credentials
 	Name string `path:"alias" example:"fast"`
 }
 
 type putAliasInput struct {
-	aliasInput
+	AliasInput
 	IfMatch string `header:"If-Match" doc:"The ETag that was read; without it the alias must be new"`
 	Body    AliasPut
 }
@@ -141,7 +141,7 @@ func (a *API) providers() {
 	handle(a, manage("delete-alias", http.MethodDelete, "/model-aliases/{alias}", "Remove a model alias", http.StatusNoContent), a.deleteAlias)
 }
 
-func (a *API) listProviders(ctx context.Context, c *caller, _ *credentials) (*providerList, error) {
+func (a *API) listProviders(ctx context.Context, c *caller, _ *Credentials) (*providerList, error) {
 	found, err := a.deps.Providers.ListProviders(ctx, c.Project)
 	if err != nil {
 		return nil, err
@@ -166,7 +166,7 @@ func (a *API) createProvider(ctx context.Context, c *caller, in *createProviderI
 	return answerProvider(d), nil
 }
 
-func (a *API) getProvider(ctx context.Context, c *caller, in *providerInput) (*providerAnswer, error) {
+func (a *API) getProvider(ctx context.Context, c *caller, in *ProviderInput) (*providerAnswer, error) {
 	d, err := a.deps.Providers.GetProvider(ctx, c.Project, in.ID)
 	if err != nil {
 		return nil, err
@@ -203,11 +203,11 @@ func (a *API) patchProvider(ctx context.Context, c *caller, in *patchProviderInp
 	return answerProvider(d), nil
 }
 
-func (a *API) deleteProvider(ctx context.Context, c *caller, in *providerInput) (*struct{}, error) {
+func (a *API) deleteProvider(ctx context.Context, c *caller, in *ProviderInput) (*struct{}, error) {
 	return nil, a.deps.Providers.DeleteProvider(ctx, c.Origin, c.Project, in.ID, 0)
 }
 
-func (a *API) listAliases(ctx context.Context, c *caller, _ *credentials) (*aliasList, error) {
+func (a *API) listAliases(ctx context.Context, c *caller, _ *Credentials) (*aliasList, error) {
 	found, err := a.deps.Providers.ListAliases(ctx, c.Project)
 	if err != nil {
 		return nil, err
@@ -241,6 +241,6 @@ func (a *API) putAlias(ctx context.Context, c *caller, in *putAliasInput) (*alia
 	}, nil
 }
 
-func (a *API) deleteAlias(ctx context.Context, c *caller, in *aliasInput) (*struct{}, error) {
+func (a *API) deleteAlias(ctx context.Context, c *caller, in *AliasInput) (*struct{}, error) {
 	return nil, a.deps.Providers.DeleteAlias(ctx, c.Origin, c.Project, in.Name, 0)
 }

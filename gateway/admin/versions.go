@@ -52,19 +52,19 @@ type VersionSaved struct {
 }
 
 type versionInput struct {
-	onPrompt
+	OnPrompt
 	Number int `path:"version" minimum:"1"`
 }
 
 type oneVersion struct{ Body Version }
 
 type createVersionInput struct {
-	onPrompt
+	OnPrompt
 	Body VersionCreate
 }
 
 type listVersionsInput struct {
-	onPrompt
+	OnPrompt
 	Paging
 }
 
@@ -76,7 +76,7 @@ type versionList struct {
 }
 
 type diffInput struct {
-	onPrompt
+	OnPrompt
 	From int `query:"from" minimum:"1" required:"true"`
 	To   int `query:"to" minimum:"1" required:"true"`
 }

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/promptgate/promptgate/"
+
+// mayImport says, for each top folder, which other top folders of ours it may import. Imports are a star, not a chain: what one
+// domain needs of another it declares as an interface, and cmd wires it.
+var mayImport = map[string][]string{
+	"cmd":      {"configs", "gateway", "registry", "policy", "metrics", "internal"},
+	"configs":  {},
+	"gateway":  {"registry", "policy", "metrics", "internal"},
+	"registry": {"internal"},
+	"policy":   {"internal"},
+	"metrics":  {"internal"},
+	"internal": {},
+}
+
+// adapters are packages that only cmd (and tests) may import, and the packages below their own contract.
+var adapters = []string{
+	"registry/sqlstore", "registry/rediscache", "policy/sqlstore", "policy/rbac", "gateway/provider/sqlstore", "gateway/provider/openai",
+	"gateway/provider/echo", "metrics/ledger", "metrics/pricing",
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	root := "../.."
+	seen := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != root || d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "data") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		require.NoError(t, err)
+		from := filepath.ToSlash(filepath.Dir(rel))
+		for _, imp := range f.Imports {
+			to, ours := strings.CutPrefix(strings.Trim(imp.Path.Value, `"`), module)
+			if ours {
+				seen++
+				checkImport(t, rel, from, to)
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Greater(t, seen, 50, "the walk found hardly any import: it looks in the wrong place")
+}
+
+func checkImport(t *testing.T, file, from, to string) {
+	t.Helper()
+	fromTop, _, _ := strings.Cut(from, "/")
+	toTop, _, _ := strings.Cut(to, "/")
+	if fromTop != toTop {
+		require.Contains(t, mayImport[fromTop], toTop,
+			"%s imports %s: %s may not know %s. Declare a small interface beside the code that needs it and wire it in cmd.", file, to, fromTop, toTop)
+	}
+	for _, a := range adapters {
+		inside := to == a || strings.HasPrefix(to, a+"/")
+		own := from == a || strings.HasPrefix(from, a+"/")
+		suite := strings.HasSuffix(from, "test") // a conformance suite
+		require.False(t, inside && !own && !suite && fromTop != "cmd",
+			"%s imports the adapter %s: only cmd chooses adapters. Depend on the contract one folder above it.", file, to)
+	}
+}
+
+func TestNoPackageIsNamedAfterNothing(t *testing.T) {
+	for _, name := range []string{"util", "utils", "helper", "helpers", "common", "types", "misc"} {
+		found, err := filepath.Glob("../../*/" + name)
+		require.NoError(t, err)
+		deeper, err := filepath.Glob("../../*/*/" + name)
+		require.NoError(t, err)
+		require.Empty(t, append(found, deeper...), "a package is named after what it does, not %q", name)
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/promptgate/promptgate/configs"
+	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/metrics/ledger"
+	"github.com/promptgate/promptgate/metrics/pricing"
+)
+
+// recording is all that keeps what happened: the spool and the ledger behind it, the price table, the metrics.
+type recording struct {
+	*ledger.Ledger
+	db         *sqldb.DB
+	ownsDB     bool // SQLite: the ledger is a file of its own
+	pricer     *pricing.Table
+	collectors *metrics.Collectors
+}
+
+func openRecording(ctx context.Context, cfg configs.Config, log *slog.Logger, s *stores, reg *prometheus.Registry) (*recording, error) {
+	r := &recording{db: s.db}
+	if !cfg.Postgres() {
+		db, err := sqldb.Open(ctx, sqldb.Options{URL: cfg.LedgerURL()})
+		if err != nil {
+			return nil, err
+		}
+		r.db, r.ownsDB = db, true
+	}
+	fail := func(err error) (*recording, error) {
+		if r.ownsDB {
+			_ = r.db.Close()
+		}
+		return nil, err
+	}
+	if err := sqldb.Migrate(ctx, r.db, log, sqldb.Ledger); err != nil {
+		return fail(err)
+	}
+	var err error
+	if r.pricer, err = pricing.New(pricing.Options{}); err != nil {
+		return fail(err)
+	}
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if r.collectors, err = metrics.NewCollectors(reg, metrics.CollectorOptions{}); err != nil {
+		return fail(err)
+	}
+	r.Ledger, err = ledger.Open(ledger.Options{
+		DB: r.db, Dir: filepath.Join(cfg.Data, "spool"), Sealer: s.sealer, Log: log, MaxBytes: cfg.Spool.MaxBytes,
+		OnFeedback: r.collectors.ObserveFeedback,
+	})
+	if err != nil {
+		return fail(err)
+	}
+	if err := metrics.RegisterSpool(reg, r.SpoolStats); err != nil {
+		return fail(errors.Join(err, r.Ledger.Close(ctx)))
+	}
+	return r, nil
+}
+
+// FindCall implements gateway.Calls.
+func (r *recording) FindCall(ctx context.Context, project, callID, completionID string) (metrics.Call, error) {
+	if callID == "" {
+		id, err := r.FindByCompletionID(ctx, project, completionID)
+		if err != nil {
+			return metrics.Call{}, err
+		}
+		callID = id
+	}
+	c, err := r.Call(ctx, project, callID)
+	if err != nil {
+		return metrics.Call{}, err
+	}
+	return *c, nil
+}
+
+// healthy fails while the spool cannot take all that comes.
+func (r *recording) healthy(context.Context) error {
+	if s := r.SpoolStats(); s.Bytes > s.MaxBytes/2 {
+		return errors.New("more than half of the spool waits for the database")
+	}
+	return nil
+}
+
+func (r *recording) close(ctx context.Context) error {
+	err := r.Ledger.Close(ctx)
+	if r.ownsDB {
+		err = errors.Join(err, r.db.Close())
+	}
+	return err
+}

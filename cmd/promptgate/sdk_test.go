@@ -1,0 +1,296 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	goopenai "github.com/sashabaranov/go-openai"
+	"github.com/stretchr/testify/require"
+)
+
+// sdkCase is one request, made by each of the SDKs.
+type sdkCase struct {
+	Name    string            `json:"name"`
+	BaseURL string            `json:"base_url"`
+	Key     string            `json:"key"`
+	Body    map[string]any    `json:"body"`
+	Headers map[string]string `json:"headers,omitempty"`
+
+	text   string            // that the answer must hold
+	status int               // of the error; 0 for an answer
+	code   string            // of the error
+	raises map[string]string // the SDK's own exception, by SDK
+}
+
+// sdkResult is what an SDK made of it.
+type sdkResult struct {
+	Name    string  `json:"name"`
+	ID      string  `json:"id"`
+	Model   string  `json:"model"`
+	Text    string  `json:"text"`
+	Chunks  int     `json:"chunks"`
+	Usage   *int    `json:"usage"`
+	Error   string  `json:"error"`
+	Status  int     `json:"status"`
+	Code    *string `json:"code"`
+	Message string  `json:"message"`
+}
+
+// failingUpstream answers as a provider in trouble does, by the model's name.
+func failingUpstream(t *testing.T) *httptest.Server {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		answer := func(status int, text string) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, text)
+		}
+		switch {
+		case bytes.Contains(body, []byte("up-429")):
+			w.Header().Set("Retry-After", "3600")
+			answer(429, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}`)
+		case bytes.Contains(body, []byte("up-400")):
+			answer(400, `{"error":{"message":"max_tokens is too large","type":"invalid_request_error","param":"max_tokens","code":"invalid_value"}}`)
+		case bytes.Contains(body, []byte("up-401")):
+			answer(401, `{"error":{"message":"Incorrect API key provided: sk-upstream","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`)
+		default:
+			answer(500, `{"error":{"message":"boom","type":"server_error","param":null,"code":null}}`)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func sdkConfig(t *testing.T, upstream string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "promptgate.yaml")
+	text := fmt.Sprintf("providers:\n  - {name: echo, kind: echo, models: [\"gpt-*\", echo]}\n"+
+		"  - {name: troubled, kind: openai, base_url: %q, api_key: sk-upstream, models: [\"up-*\"], allow_private: true}\n", upstream+"/v1")
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	return name
+}
+
+func sdkCases(p *process, weak string) []sdkCase {
+	user := []map[string]string{{"role": "user", "content": "where is my order?"}}
+	prompt := map[string]any{"id": "support/triage", "label": "production", "variables": map[string]any{"ticket": "charged twice"}}
+	calls := []sdkCase{
+		{Name: "prompt", Body: map[string]any{"model": "default", "messages": []any{}, "prompt": prompt}, text: "charged twice"},
+		{Name: "prompt by model", Body: map[string]any{"model": "prompt/support/reply@production", "messages": user}, text: "where is my order?"},
+		{Name: "no prompt", Body: map[string]any{"model": "gpt-4o-mini", "messages": user}, text: "where is my order?"},
+	}
+	var all []sdkCase
+	for _, c := range calls {
+		all = append(all, c)
+		body := map[string]any{"stream": true}
+		for k, v := range c.Body {
+			body[k] = v
+		}
+		c.Name, c.Body = c.Name+", streamed", body
+		all = append(all, c)
+	}
+	refs := func(id, label string, vars map[string]any) map[string]any {
+		return map[string]any{"model": "default", "messages": []any{}, "prompt": map[string]any{"id": id, "label": label, "variables": vars}}
+	}
+	bare := func(model string) map[string]any { return map[string]any{"model": model, "messages": user} }
+	raises := func(name string) map[string]string { return map[string]string{"node": name, "python": name} }
+	ok := map[string]any{"ticket": "x"}
+	for _, c := range []sdkCase{
+		{Name: "400", Body: refs("support/triage", "production", nil), status: 400, code: "missing_variable", raises: raises("BadRequestError")},
+		{Name: "400 of the provider", Body: bare("up-400"), status: 400, code: "invalid_value", raises: raises("BadRequestError")},
+		{Name: "401", Key: "pg_wrong", Body: refs("support/triage", "production", ok), status: 401, code: "invalid_api_key", raises: raises("AuthenticationError")},
+		{Name: "403", Key: weak, Body: refs("support/triage", "staging", ok), status: 403, code: "permission_denied", raises: raises("PermissionDeniedError")},
+		{Name: "404", Body: refs("support/none", "production", nil), status: 404, code: "prompt_not_found", raises: raises("NotFoundError")},
+		{Name: "429 of the provider", Body: bare("up-429"), status: 429, code: "insufficient_quota", raises: raises("RateLimitError")},
+		{Name: "502", Body: bare("up-500"), status: 502, code: "provider_error", raises: raises("InternalServerError")},
+		{Name: "502 credential", Body: bare("up-401"), status: 502, code: "provider_auth", raises: raises("InternalServerError")},
+	} {
+		all = append(all, c)
+	}
+	for i := range all {
+		all[i].BaseURL = p.url + "/v1"
+		if all[i].Key == "" {
+			all[i].Key = p.key
+		}
+	}
+	return all
+}
+
+// TestSDKs: the official SDKs and go-openai work with nothing changed but the base URL, and raise their own typed errors with our
+// messages.
+func TestSDKs(t *testing.T) {
+	upstream := failingUpstream(t)
+	p := startGateway(t, t.TempDir(), nil, "--demo", "--config", sdkConfig(t, upstream.URL))
+	weak := strings.TrimSpace(p.cli("key", "create", "weak", "--call", "support/triage@production"))
+	cases := sdkCases(p, weak)
+
+	root, err := filepath.Abs("../../.cache")
+	require.NoError(t, err)
+	clients := map[string]func() []sdkResult{
+		"node": func() []sdkResult {
+			return runSDK(t, cases, []string{"SDK_ROOT=" + filepath.Join(root, "node")}, "node", "testdata/sdk/client.mjs")
+		},
+		"python": func() []sdkResult {
+			return runSDK(t, cases, nil, filepath.Join(root, "venv", "bin", "python"), "testdata/sdk/client.py")
+		},
+		"go-openai": func() []sdkResult { return runGoOpenAI(t, cases) },
+	}
+	for name, run := range clients {
+		t.Run(name, func(t *testing.T) {
+			results := run()
+			require.Len(t, results, len(cases))
+			for i, c := range cases {
+				t.Run(c.Name, func(t *testing.T) { checkSDK(t, name, c, results[i]) })
+			}
+		})
+	}
+}
+
+func checkSDK(t *testing.T, sdk string, c sdkCase, r sdkResult) {
+	require.Equal(t, c.Name, r.Name)
+	if c.status == 0 {
+		require.Empty(t, r.Error, "%s", r.Message)
+		require.Contains(t, r.Text, c.text)
+		require.NotEmpty(t, r.ID)
+		if c.Body["stream"] == true {
+			require.Greater(t, r.Chunks, 2)
+			require.Nil(t, r.Usage, "usage that the caller did not ask for must be withheld")
+		} else {
+			require.NotNil(t, r.Usage)
+		}
+		return
+	}
+	if want := c.raises[sdk]; want != "" {
+		require.Equal(t, want, r.Error)
+	}
+	require.Equal(t, c.status, r.Status)
+	require.NotNil(t, r.Code)
+	require.Equal(t, c.code, *r.Code)
+	require.NotEmpty(t, r.Message)
+	require.NotContains(t, r.Message, "sk-upstream")
+}
+
+// runSDK gives all cases to a script and reads one result a line.
+func runSDK(t *testing.T, cases []sdkCase, env []string, command string, args ...string) []sdkResult {
+	t.Helper()
+	if _, err := exec.LookPath(command); err != nil {
+		require.NoError(t, err, "run `make tools`: it installs the SDKs into .cache")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	in, err := json.Marshal(cases)
+	require.NoError(t, err)
+	cmd := exec.CommandContext(ctx, command, args...)
+	cmd.Env = cleanEnv(env...)
+	cmd.Stdin = bytes.NewReader(in)
+	var errOut bytes.Buffer
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	require.NoError(t, err, "run `make tools` when the SDK is missing\n%s", &errOut)
+	var results []sdkResult
+	for line := range strings.SplitSeq(strings.TrimSpace(string(out)), "\n") {
+		var r sdkResult
+		require.NoError(t, json.Unmarshal([]byte(line), &r), line)
+		results = append(results, r)
+	}
+	return results
+}
+
+// withFields adds body fields that go-openai's types do not know, as its users do: in the HTTP client.
+type withFields map[string]any
+
+func (f withFields) Do(r *http.Request) (*http.Response, error) {
+	var body map[string]any
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		return nil, err
+	}
+	for k, v := range f {
+		body[k] = v
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+	return http.DefaultClient.Do(r)
+}
+
+func runGoOpenAI(t *testing.T, cases []sdkCase) []sdkResult {
+	t.Helper()
+	var results []sdkResult
+	for _, c := range cases {
+		cfg := goopenai.DefaultConfig(c.Key)
+		cfg.BaseURL = c.BaseURL
+		if ref, ok := c.Body["prompt"]; ok {
+			cfg.HTTPClient = withFields{"prompt": ref}
+		}
+		r := callGoOpenAI(goopenai.NewClientWithConfig(cfg), c)
+		r.Name = c.Name
+		results = append(results, r)
+	}
+	return results
+}
+
+func callGoOpenAI(client *goopenai.Client, c sdkCase) (r sdkResult) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	req := goopenai.ChatCompletionRequest{Model: c.Body["model"].(string)}
+	if list, ok := c.Body["messages"].([]map[string]string); ok {
+		for _, m := range list {
+			req.Messages = append(req.Messages, goopenai.ChatCompletionMessage{Role: m["role"], Content: m["content"]})
+		}
+	}
+	var err error
+	if c.Body["stream"] == true {
+		err = streamGoOpenAI(ctx, client, req, &r)
+	} else {
+		var answer goopenai.ChatCompletionResponse
+		if answer, err = client.CreateChatCompletion(ctx, req); err == nil {
+			r.ID, r.Model, r.Text, r.Usage = answer.ID, answer.Model, answer.Choices[0].Message.Content, &answer.Usage.TotalTokens
+		}
+	}
+	var api *goopenai.APIError
+	if errors.As(err, &api) {
+		code := fmt.Sprint(api.Code)
+		r.Error, r.Status, r.Code, r.Message = "APIError", api.HTTPStatusCode, &code, api.Message
+	} else if err != nil {
+		r.Error, r.Message = "other", err.Error()
+	}
+	return r
+}
+
+func streamGoOpenAI(ctx context.Context, client *goopenai.Client, req goopenai.ChatCompletionRequest, r *sdkResult) error {
+	s, err := client.CreateChatCompletionStream(ctx, req)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for {
+		chunk, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.Chunks++
+		r.ID, r.Model = chunk.ID, chunk.Model
+		if len(chunk.Choices) > 0 {
+			r.Text += chunk.Choices[0].Delta.Content
+		}
+		if chunk.Usage != nil {
+			r.Usage = &chunk.Usage.TotalTokens
+		}
+	}
+}
