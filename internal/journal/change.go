@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -212,22 +213,24 @@ func (j *Journal) payload(row *eventRow, ev *Event) (*payloadRow, error) {
 	return p, nil
 }
 
+// insert writes event, payload and head in one round trip: everybody else waits for the head meanwhile.
 func insert(ctx context.Context, tx bun.Tx, row *eventRow, payload *payloadRow) error {
-	if _, err := tx.NewInsert().Model(row).Exec(ctx); err != nil {
-		return fmt.Errorf("event: %w", err)
-	}
+	statements := []fmt.Stringer{tx.NewInsert().Model(row)}
 	if payload != nil {
-		if _, err := tx.NewInsert().Model(payload).Exec(ctx); err != nil {
-			return fmt.Errorf("payload: %w", err)
-		}
+		statements = append(statements, tx.NewInsert().Model(payload))
 	}
-	res, err := tx.NewUpdate().Model((*headRow)(nil)).
-		Set("revision = ?", row.Revision).Set("hash = ?", row.Hash).
-		Where("id = 1 AND revision = ?", row.Revision-1).Exec(ctx)
+	statements = append(statements, tx.NewUpdate().Model((*headRow)(nil)).
+		Set("revision = ?", row.Revision).Set("hash = ?", row.Hash).Where("id = 1 AND revision = ?", row.Revision-1))
+	var text strings.Builder
+	for _, s := range statements {
+		text.WriteString(s.String())
+		text.WriteString(";\n")
+	}
+	res, err := tx.Tx.ExecContext(ctx, text.String()) // past bun, which has put the arguments in already
 	if err != nil {
-		return fmt.Errorf("head: %w", err)
+		return err
 	}
-	if n, err := res.RowsAffected(); err != nil || n != 1 {
+	if n, err := res.RowsAffected(); err != nil || n != 1 { // the last statement's: the head's
 		return fmt.Errorf("head: %d rows moved: %w", n, err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -109,10 +110,7 @@ func (j *Journal) follow(ctx context.Context) error {
 		return err
 	}
 	if head.Revision < j.applied.Load() {
-		// Restored from an older backup under us. What is cached here is from a future that is gone: only a restart is safe, and
-		// until then nothing is confirmed.
-		return fmt.Errorf("the database is at revision %d, before %d that was seen here: restart this replica",
-			head.Revision, j.applied.Load())
+		return fmt.Errorf("%w: it is at revision %d, and %d has been seen here", errOlder, head.Revision, j.applied.Load())
 	}
 	for j.applied.Load() < head.Revision {
 		var rows []eventRow
@@ -145,16 +143,43 @@ func (j *Journal) deliver(c Change) {
 	j.advance(c.Revision)
 }
 
-// note logs when the database is lost and when it is back, once each.
+// errOlder says that the database was put back to an older state under us. What is cached here is from a future that is gone:
+// nothing is confirmed any more, and only a restart helps.
+var errOlder = errors.New("the database was put back to an older state: restart this replica")
+
+// health is how the database was when it was asked last.
+type health int
+
+const (
+	healthy health = iota
+	lost
+	older
+)
+
+// note logs one line for each change of health.
 func (j *Journal) note(err error) {
+	now := healthy
 	switch {
-	case err != nil && !j.lost:
-		j.lost, j.lostSince = true, j.clock()
-		j.log.Error("database lost: serving from caches", "revision", j.applied.Load(), "error", err)
-	case err == nil && j.lost:
-		j.lost = false
-		j.log.Info("database back", "revision", j.applied.Load(), "after", j.clock().Sub(j.lostSince))
+	case errors.Is(err, errOlder):
+		now = older
+	case err != nil:
+		now = lost
 	}
+	if now == j.health {
+		return
+	}
+	switch now {
+	case healthy:
+		j.log.Info("database back", "revision", j.applied.Load(), "after", j.clock().Sub(j.since))
+	case lost:
+		j.log.Error("database lost: serving from caches", "revision", j.applied.Load(), "error", err)
+	case older:
+		j.log.Error("database unusable: serving from caches", "revision", j.applied.Load(), "error", err)
+	}
+	if j.health == healthy {
+		j.since = j.clock()
+	}
+	j.health = now
 }
 
 func readHead(ctx context.Context, db bun.IDB) (headRow, error) {

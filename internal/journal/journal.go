@@ -44,10 +44,10 @@ type Journal struct {
 	applied   atomic.Int64 // the revision that every subscriber has been told of
 	confirmed atomic.Int64 // nanoseconds since 1970; 0 until the database first answered
 
-	applying    chan struct{} // holds one token while subscribers are told; guards subscribers, lost and lostSince
+	applying    chan struct{} // holds one token while subscribers are told; guards subscribers, health and since
 	subscribers []func(Change)
-	lost        bool
-	lostSince   time.Time
+	health      health
+	since       time.Time // when the database was healthy last
 
 	mu   sync.Mutex
 	news chan struct{} // closed and replaced whenever applied moves

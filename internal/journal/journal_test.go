@@ -31,18 +31,23 @@ const masterKey = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 func newReplica(t testing.TB, url string, o journal.Options) *replica {
 	t.Helper()
 	r := &replica{db: testenv.Open(t, url)}
-	s, err := seal.OpenKeys(t.Context(), r.db, seal.Options{Key: masterKey})
-	require.NoError(t, err)
-	r.Journal = journal.New(r.db, s, o)
+	r.Journal = journal.New(r.db, openSealer(t, r.db), o)
 	r.Subscribe(func(c journal.Change) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.seen = append(r.seen, c)
 	})
 	require.NoError(t, r.Load(t.Context()))
-	_, err = r.db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS things (id TEXT PRIMARY KEY, n BIGINT, revision BIGINT)")
+	_, err := r.db.ExecContext(t.Context(), "CREATE TABLE IF NOT EXISTS things (id TEXT PRIMARY KEY, n BIGINT, revision BIGINT)")
 	require.NoError(t, err)
 	return r
+}
+
+func openSealer(t testing.TB, db *sqldb.DB) *seal.Sealer {
+	t.Helper()
+	s, err := seal.OpenKeys(t.Context(), db, seal.Options{Key: masterKey})
+	require.NoError(t, err)
+	return s
 }
 
 // run starts the poll loop and stops it, and waits for it, at the test's end.

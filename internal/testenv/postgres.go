@@ -46,7 +46,7 @@ type PostgresServer struct {
 	server *server
 }
 
-// OwnPostgres starts a server for this test alone, without fsync.
+// OwnPostgres starts a server for this test alone. What it has committed survives Stop and Kill.
 func OwnPostgres(t testing.TB) *PostgresServer {
 	t.Helper()
 	s, err := startPostgres(postgresBinaries(t))
@@ -70,7 +70,7 @@ func (s *PostgresServer) Stop(t testing.TB) {
 	check(t, "stop postgres", s.server.end(true))
 }
 
-// Kill ends the server without warning, as SIGKILL or a power cut would.
+// Kill ends the server and all its processes without warning.
 func (s *PostgresServer) Kill(t testing.TB) {
 	t.Helper()
 	s.server.signalTree(syscall.SIGKILL) // backends too, or they would hold the shared memory for a moment
@@ -144,7 +144,7 @@ func startPostgres(bin postgresBins) (*PostgresServer, error) {
 		dir: dir, sig: "QUIT", cred: cred, // immediate: nothing here is worth a checkpoint
 		args: []string{
 			bin.postgres, "-D", data, "-p", strconv.Itoa(port), "-c", "listen_addresses=127.0.0.1",
-			"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
+			"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "full_page_writes=off", // commits survive a kill, not a power cut
 			"-c", "max_connections=300", "-c", "shared_buffers=32MB", "-c", "autovacuum=off",
 		},
 		up: func() error { return s.exec("SELECT 1") },
