@@ -1,0 +1,553 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/registry"
+	"github.com/promptgate/promptgate/registry/registrytest"
+	"github.com/promptgate/promptgate/registry/template"
+)
+
+// fakeSource answers from maps, counts, and can be made to block or fail.
+type fakeSource struct {
+	mu       sync.Mutex
+	projects map[string]registry.Project
+	prompts  map[[2]string]registry.Prompt // project, handle
+	labels   map[[3]string]registry.Label  // project, prompt, label
+	versions map[string]registry.Version   // project/prompt/number
+	fail     error
+	before   func(what string) // runs after the answer was read and before it is given
+	reads    atomic.Int64
+}
+
+func newFake() *fakeSource {
+	return &fakeSource{
+		projects: map[string]registry.Project{}, prompts: map[[2]string]registry.Prompt{}, labels: map[[3]string]registry.Label{},
+		versions: map[string]registry.Version{},
+	}
+}
+
+func versionID(project, prompt string, n int) string {
+	return fmt.Sprintf("%s/%s/%d", project, prompt, n)
+}
+
+func read[K comparable, V any](f *fakeSource, what string, m map[K]V, key K, absent fault.Code) (V, error) {
+	f.reads.Add(1)
+	f.mu.Lock()
+	v, ok := m[key]
+	err := f.fail
+	before := f.before
+	f.mu.Unlock()
+	if before != nil {
+		before(what)
+	}
+	switch {
+	case err != nil:
+		return v, err
+	case !ok:
+		return v, fault.New(absent, "not there")
+	}
+	return v, nil
+}
+
+func (f *fakeSource) ProjectByID(_ context.Context, id string) (registry.Project, error) {
+	return read(f, "project", f.projects, id, fault.NotFound)
+}
+
+func (f *fakeSource) PromptByHandle(_ context.Context, project, handle string) (registry.Prompt, error) {
+	return read(f, "handle", f.prompts, [2]string{project, handle}, fault.PromptNotFound)
+}
+
+func (f *fakeSource) LabelOf(_ context.Context, project, prompt, label string) (registry.Label, error) {
+	return read(f, "label", f.labels, [3]string{project, prompt, label}, fault.LabelNotFound)
+}
+
+func (f *fakeSource) VersionOf(_ context.Context, project, prompt string, n int) (registry.Version, error) {
+	return read(f, "version", f.versions, versionID(project, prompt, n), fault.VersionNotFound)
+}
+
+func (f *fakeSource) edit(fn func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fn()
+}
+
+// putPrompt stores a prompt under its name and id with versions 1 to n.
+func (f *fakeSource) putPrompt(project, name string, n int) registry.Prompt {
+	p := registry.Prompt{ID: "pmpt_" + project + "_" + name, Project: project, Name: name, Kind: registry.KindChat, LatestVersion: n, Revision: 1}
+	f.edit(func() {
+		f.projects[project] = registry.Project{ID: project, DefaultLabel: registry.DefaultLabel}
+		f.prompts[[2]string{project, name}] = p
+		f.prompts[[2]string{project, p.ID}] = p
+		for i := 1; i <= n; i++ {
+			v := registrytest.Version(project, p.ID, fmt.Sprintf("%s %d", name, i))
+			v.Number = i
+			f.versions[versionID(project, p.ID, i)] = v
+		}
+	})
+	return p
+}
+
+func (f *fakeSource) putLabel(p registry.Prompt, label string, version int) {
+	f.edit(func() {
+		f.labels[[3]string{p.Project, p.ID, label}] = registry.Label{Project: p.Project, PromptID: p.ID, Name: label, Version: version}
+	})
+}
+
+// fakeFeed is a feed that the test drives.
+type fakeFeed struct {
+	fn        func(journal.Change)
+	revision  atomic.Int64
+	confirmed atomic.Pointer[time.Time]
+}
+
+func (f *fakeFeed) Subscribe(fn func(journal.Change)) { f.fn = fn }
+func (f *fakeFeed) Revision() int64                   { return f.revision.Load() }
+func (f *fakeFeed) ConfirmedAt() time.Time {
+	if at := f.confirmed.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
+func (f *fakeFeed) confirm(at time.Time) { f.confirmed.Store(&at) }
+
+func (f *fakeFeed) touch(touches ...journal.Touch) {
+	f.fn(journal.Change{Revision: f.revision.Load() + 1, Touches: touches})
+	f.revision.Add(1)
+}
+
+var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+type rig struct {
+	src  *fakeSource
+	feed *fakeFeed
+	now  atomic.Pointer[time.Time]
+	r    *registry.Resolver
+}
+
+func (r *rig) at(t time.Time) { r.now.Store(&t) }
+
+func newRig(t testing.TB, o registry.ResolverOptions) *rig {
+	g := &rig{src: newFake(), feed: &fakeFeed{}}
+	g.at(epoch)
+	g.feed.confirm(epoch)
+	o.Clock = func() time.Time { return *g.now.Load() }
+	r, err := registry.NewResolver(g.src, g.feed, o)
+	require.NoError(t, err)
+	g.r = r
+	return g
+}
+
+func (r *rig) resolve(t testing.TB, project, handle string, sel registry.Selector) (*registry.Resolved, error) {
+	p, err := r.r.Identify(t.Context(), project, handle)
+	if err != nil {
+		return nil, err
+	}
+	return r.r.Resolve(t.Context(), p, sel)
+}
+
+func label(name string) registry.Selector {
+	return registry.Selector{Kind: registry.SelectLabel, Label: name}
+}
+
+func number(n int) registry.Selector {
+	return registry.Selector{Kind: registry.SelectVersion, Version: n}
+}
+
+func requireCode(t testing.TB, code fault.Code, err error) {
+	t.Helper()
+	require.Error(t, err)
+	require.Equal(t, code, fault.CodeOf(err), "%v", err)
+}
+
+func TestResolveWarmReadsNothing(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p := g.src.putPrompt("a", "x", 3)
+	g.src.putLabel(p, "production", 2)
+	for _, sel := range []registry.Selector{{}, label("production"), number(3)} {
+		cold, err := g.resolve(t, "a", "x", sel)
+		require.NoError(t, err)
+		reads := g.src.reads.Load()
+		warm, err := g.resolve(t, "a", "x", sel)
+		require.NoError(t, err)
+		require.Same(t, cold, warm)
+		require.Equal(t, reads, g.src.reads.Load())
+		require.Zero(t, warm.Stale)
+		require.NotEmpty(t, warm.Digest)
+	}
+	byDefault, err := g.resolve(t, "a", "x", registry.Selector{})
+	require.NoError(t, err)
+	require.Equal(t, 2, byDefault.Version)
+	require.Equal(t, "production", byDefault.Label)
+	byNumber, err := g.resolve(t, "a", "x", number(3))
+	require.NoError(t, err)
+	require.Empty(t, byNumber.Label)
+	require.Equal(t, "x 3", byNumber.Template.Content().Messages[0].Text)
+	// The id is another handle of the same row: it finds what the name warmed.
+	reads := g.src.reads.Load()
+	_, err = g.resolve(t, "a", p.ID, label("production"))
+	require.NoError(t, err)
+	require.Equal(t, reads+1, g.src.reads.Load())
+}
+
+func TestResolveAllocatesNothing(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p := g.src.putPrompt("a", "x", 1)
+	g.src.putLabel(p, "production", 1)
+	for _, sel := range []registry.Selector{{}, label("production"), number(1)} {
+		_, err := g.resolve(t, "a", "x", sel)
+		require.NoError(t, err)
+		require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = g.resolve(t, "a", "x", sel) }))
+	}
+}
+
+func TestResolveKeysNeverMeet(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p, q := g.src.putPrompt("a", "x", 4), g.src.putPrompt("b", "x", 1)
+	g.src.putPrompt("a", "x/y", 1)
+	g.src.putLabel(p, "v3", 1)
+	g.src.putLabel(p, "three", 2)
+	g.src.putLabel(q, "v3", 1)
+	for range 2 { // cold, then warm
+		for want, sel := range map[int]registry.Selector{1: label("v3"), 2: label("three"), 3: number(3)} {
+			got, err := g.resolve(t, "a", "x", sel)
+			require.NoError(t, err)
+			require.Equal(t, want, got.Version)
+			require.Equal(t, fmt.Sprintf("x %d", want), got.Template.Content().Messages[0].Text)
+		}
+		_, err := g.resolve(t, "a", "x", label("3"))
+		requireCode(t, fault.LabelNotFound, err)
+		other, err := g.resolve(t, "b", "x", label("v3"))
+		require.NoError(t, err)
+		require.Equal(t, q.ID, other.Prompt.ID)
+		_, err = g.resolve(t, "b", "x", number(3))
+		requireCode(t, fault.VersionNotFound, err)
+	}
+}
+
+func TestChangesAreSeen(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	_, err := g.resolve(t, "a", "x", label("production"))
+	requireCode(t, fault.PromptNotFound, err)
+	p := g.src.putPrompt("a", "x", 2)
+	_, err = g.resolve(t, "a", "x", label("production"))
+	requireCode(t, fault.PromptNotFound, err) // remembered, until told
+	g.feed.touch(registry.HandleTouch("b", "x"), registry.HandleTouch("a", "xx"))
+	_, err = g.resolve(t, "a", "x", label("production"))
+	requireCode(t, fault.PromptNotFound, err)
+	g.feed.touch(registry.HandleTouch("a", "x"))
+	_, err = g.resolve(t, "a", "x", label("production"))
+	requireCode(t, fault.LabelNotFound, err)
+	for _, to := range []int{1, 2} {
+		g.src.putLabel(p, "production", to)
+		g.feed.touch(registry.LabelTouch("a", p.ID, "production"))
+		got, err := g.resolve(t, "a", "x", label("production"))
+		require.NoError(t, err)
+		require.Equal(t, to, got.Version)
+	}
+	g.src.edit(func() { clear(g.src.labels) })
+	g.feed.touch(registry.LabelTouch("a", p.ID, "production"))
+	_, err = g.resolve(t, "a", "x", label("production"))
+	requireCode(t, fault.LabelNotFound, err)
+
+	_, err = g.resolve(t, "a", "x", number(3))
+	requireCode(t, fault.VersionNotFound, err)
+	g.src.putPrompt("a", "x", 3)
+	g.feed.touch(registry.VersionTouch("a", p.ID, 3))
+	_, err = g.resolve(t, "a", "x", number(3))
+	require.NoError(t, err)
+
+	g.src.putLabel(p, "production", 1)
+	g.src.putLabel(p, "stable", 2)
+	g.feed.touch(registry.LabelTouch("a", p.ID, "production"))
+	got, err := g.resolve(t, "a", "x", registry.Selector{})
+	require.NoError(t, err)
+	require.Equal(t, 1, got.Version)
+	g.src.edit(func() { g.src.projects["a"] = registry.Project{ID: "a", DefaultLabel: "stable"} })
+	g.feed.touch(registry.ProjectTouch("a"))
+	got, err = g.resolve(t, "a", "x", registry.Selector{})
+	require.NoError(t, err)
+	require.Equal(t, 2, got.Version)
+}
+
+func TestChangedRowIsInResolved(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p := g.src.putPrompt("a", "x", 1)
+	g.src.putLabel(p, "production", 1)
+	old, err := g.r.Identify(t.Context(), "a", "x")
+	require.NoError(t, err)
+	_, err = g.r.Resolve(t.Context(), old, label("production"))
+	require.NoError(t, err)
+	renamed := p
+	renamed.Name, renamed.Revision = "y", 2
+	g.src.edit(func() { g.src.prompts[[2]string{"a", "x"}] = renamed })
+	g.feed.touch(registry.HandleTouch("a", "x"))
+	got, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Equal(t, "y", got.Prompt.Name)
+	again, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Same(t, got, again, "the new row was put in place, once")
+	// Who was authorized by the old reading gets the old reading, and does not undo the new one.
+	stale, err := g.r.Resolve(t.Context(), old, label("production"))
+	require.NoError(t, err)
+	require.Equal(t, "x", stale.Prompt.Name)
+	again, err = g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Same(t, got, again)
+
+	renamed.Archived, renamed.Revision = true, 3
+	g.src.edit(func() { g.src.prompts[[2]string{"a", "x"}] = renamed })
+	g.feed.touch(registry.HandleTouch("a", "x"))
+	_, err = g.resolve(t, "a", "x", label("production"))
+	requireCode(t, fault.PromptNotFound, err)
+	require.Equal(t, registry.ErrPromptNotFound().Error(), err.Error())
+}
+
+// The label moves after the load read the old value and before it could remember it.
+func TestLoadOvertakenByAChange(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p := g.src.putPrompt("a", "x", 2)
+	g.src.putLabel(p, "production", 1)
+	moved := false
+	g.src.before = func(what string) {
+		if what == "label" && !moved {
+			moved = true
+			g.src.putLabel(p, "production", 2)
+			g.feed.touch(registry.LabelTouch("a", p.ID, "production"))
+		}
+	}
+	got, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.True(t, moved)
+	require.Equal(t, 2, got.Version, "the caller loads again")
+	got, err = g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Equal(t, 2, got.Version, "the old value was not remembered")
+}
+
+// A label that moves faster than it can be read is answered, and never remembered in passing.
+func TestLoadAlwaysOvertaken(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p := g.src.putPrompt("a", "x", 1)
+	g.src.putLabel(p, "production", 1)
+	storm := true
+	g.src.before = func(what string) {
+		if what == "label" && storm {
+			g.feed.touch(registry.LabelTouch("a", p.ID, "production"))
+		}
+	}
+	_, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	storm = false
+	reads := g.src.reads.Load()
+	_, err = g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Greater(t, g.src.reads.Load(), reads)
+}
+
+// Who asks after a change was announced does not wait for, and does not get, what was read before it.
+func TestLateCallerGetsTheNewValue(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p := g.src.putPrompt("a", "x", 2)
+	g.src.putLabel(p, "production", 1)
+	_, err := g.r.Identify(t.Context(), "a", "x")
+	require.NoError(t, err)
+	reading, release := make(chan struct{}), make(chan struct{})
+	var seen atomic.Bool
+	g.src.edit(func() {
+		g.src.before = func(what string) {
+			if what == "label" && !seen.Swap(true) {
+				close(reading)
+				<-release
+			}
+		}
+	})
+	early := make(chan int)
+	go func() {
+		got, err := g.resolve(t, "a", "x", label("production"))
+		if err != nil {
+			early <- -1
+			return
+		}
+		early <- got.Version
+	}()
+	<-reading // the old value is in hand
+	g.src.putLabel(p, "production", 2)
+	g.feed.touch(registry.LabelTouch("a", p.ID, "production"))
+	late, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Equal(t, 2, late.Version)
+	close(release)
+	require.Equal(t, 2, <-early)
+	got, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Same(t, late, got)
+}
+
+func TestOneFlightPerKey(t *testing.T) {
+	const callers = 50
+	g := newRig(t, registry.ResolverOptions{})
+	g.src.putPrompt("a", "x", 1)
+	reading, release := make(chan struct{}), make(chan struct{})
+	g.src.before = func(string) { close(reading); <-release } // a second read would panic
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = g.r.Identify(t.Context(), "a", "x") })
+	<-reading
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := g.r.Identify(gone, "a", "x")
+	requireCode(t, fault.ClientClosed, err)
+	for range callers {
+		wg.Go(func() {
+			if _, err := g.r.Identify(t.Context(), "a", "x"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(release)
+	wg.Wait()
+	require.EqualValues(t, 1, g.src.reads.Load())
+}
+
+func TestLeaderLeavingDoesNotFailTheLoad(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	g.src.putPrompt("a", "x", 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	g.src.before = func(string) { cancel() }
+	_, _ = g.r.Identify(ctx, "a", "x")
+	_, err := g.r.Identify(t.Context(), "a", "x")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, g.src.reads.Load())
+}
+
+func TestPanickingSourceReleasesWaiters(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	g.src.putPrompt("a", "x", 1)
+	g.src.before = func(string) { panic("driver") }
+	require.Panics(t, func() { _, _ = g.r.Identify(t.Context(), "a", "x") })
+	g.src.before = nil
+	_, err := g.r.Identify(t.Context(), "a", "x")
+	require.NoError(t, err)
+}
+
+func TestUnreachableIsNoAbsence(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p := g.src.putPrompt("a", "x", 1)
+	g.src.putLabel(p, "production", 1)
+	for _, down := range []error{
+		fault.New(fault.RegistryUnavailable, "down"), errors.New("connection refused"), context.DeadlineExceeded,
+		fault.New(fault.Conflict, "odd"),
+	} {
+		g.src.edit(func() { g.src.fail = down })
+		_, err := g.resolve(t, "a", "x", label("production"))
+		requireCode(t, fault.RegistryUnavailable, err)
+	}
+	g.src.edit(func() { g.src.fail = nil })
+	_, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err, "a failure is not remembered")
+	g.src.edit(func() { g.src.fail = errors.New("down") })
+	_, err = g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err, "what is known is served")
+	_, err = g.resolve(t, "a", "x", number(1))
+	require.NoError(t, err, "its version is known as well")
+	_, err = g.resolve(t, "a", "x", label("staging"))
+	requireCode(t, fault.RegistryUnavailable, err)
+}
+
+func TestStaleness(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{StaleAfter: 2 * time.Second, MaxStale: time.Hour})
+	p := g.src.putPrompt("a", "x", 1)
+	g.src.putLabel(p, "production", 1)
+	fresh, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	_, err = g.resolve(t, "a", "none", label("production"))
+	requireCode(t, fault.PromptNotFound, err)
+
+	g.at(epoch.Add(2 * time.Second))
+	got, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Same(t, fresh, got)
+	g.at(epoch.Add(3 * time.Second))
+	got, err = g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Equal(t, 3*time.Second, got.Stale)
+	require.Zero(t, fresh.Stale, "the shared one is not written to")
+	reads := g.src.reads.Load()
+	_, err = g.resolve(t, "a", "none", label("production"))
+	requireCode(t, fault.PromptNotFound, err)
+	require.Greater(t, g.src.reads.Load(), reads, "an old absence is asked again")
+
+	g.at(epoch.Add(time.Hour + 1))
+	_, err = g.resolve(t, "a", "x", label("production"))
+	requireCode(t, fault.RegistryUnavailable, err)
+	_, err = g.r.Resolve(t.Context(), &p, label("production"))
+	requireCode(t, fault.RegistryUnavailable, err)
+	g.feed.confirm(epoch.Add(time.Hour))
+	got, err = g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Zero(t, got.Stale)
+}
+
+func TestNeverConfirmedIsUnavailable(t *testing.T) {
+	r, err := registry.NewResolver(newFake(), &fakeFeed{}, registry.ResolverOptions{})
+	require.NoError(t, err)
+	_, err = r.Identify(t.Context(), "a", "x")
+	requireCode(t, fault.RegistryUnavailable, err)
+}
+
+func TestAbsencesAreBounded(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{Absences: 100})
+	g.src.putPrompt("a", "x", 1)
+	_, err := g.r.Identify(t.Context(), "a", "x")
+	require.NoError(t, err)
+	for i := range 5000 {
+		_, err := g.r.Identify(t.Context(), "a", fmt.Sprintf("none%d", i))
+		requireCode(t, fault.PromptNotFound, err)
+	}
+	reads := g.src.reads.Load()
+	_, err = g.r.Identify(t.Context(), "a", "x")
+	require.NoError(t, err)
+	require.Equal(t, reads, g.src.reads.Load(), "absences do not push out what exists")
+	for i := range 5000 {
+		_, _ = g.r.Identify(t.Context(), "a", fmt.Sprintf("none%d", i))
+	}
+	require.Greater(t, g.src.reads.Load(), reads+4000)
+}
+
+func TestIncludedTexts(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	part := g.src.putPrompt("a", "part", 1)
+	pinned := g.src.versions[versionID("a", part.ID, 1)]
+	p := g.src.putPrompt("a", "x", 1)
+	v := registrytest.Version("a", p.ID, "Say: {{> part@1}}")
+	v.Number = 1
+	v.Content.References = []template.Reference{{Spelling: "part@1", PromptID: part.ID, Version: 1, Digest: pinned.Digest}}
+	g.src.edit(func() { g.src.versions[versionID("a", p.ID, 1)] = v })
+	got, err := g.resolve(t, "a", "x", number(1))
+	require.NoError(t, err)
+	out, err := got.Template.AppendMessages(nil, nil, nil)
+	require.NoError(t, err)
+	require.Contains(t, string(out), "Say: part 1")
+
+	g.src.edit(func() { delete(g.src.versions, versionID("a", part.ID, 1)) })
+	again := newRig(t, registry.ResolverOptions{})
+	again.src.prompts, again.src.versions = g.src.prompts, g.src.versions
+	_, err = again.resolve(t, "a", "x", number(1))
+	requireCode(t, fault.Internal, err)
+	g.src.edit(func() { g.src.fail = errors.New("down") })
+	again.src.fail = g.src.fail
+	_, err = again.resolve(t, "a", "x", number(1))
+	requireCode(t, fault.RegistryUnavailable, err)
+}
