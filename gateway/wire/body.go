@@ -111,8 +111,15 @@ func (b *Body) scanMember(fields bool) error {
 	return nil
 }
 
+// maxKept bounds how many members a pooled Body keeps room for: one hostile body must not cost memory for ever.
+const maxKept = 256
+
 // Reset forgets the scanned bytes, so that a pooled Body does not keep them alive.
 func (b *Body) Reset() {
+	if cap(b.members) > maxKept {
+		*b = Body{}
+		return
+	}
 	clear(b.members)
 	b.raw, b.members, b.end = nil, b.members[:0], 0
 	b.buf = bytes.Buffer{}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -168,12 +169,12 @@ func TestScanCorpus(t *testing.T) {
 		}
 		object := strings.HasPrefix(strings.TrimSpace(string(raw)), "{")
 		twice := strings.Contains(name, "duplicated_key") // refused by design: the checked body must be the sent body
-		switch {
-		case name[0] == 'y':
+		switch name[0] {
+		case 'y':
 			assert.Equal(t, object && !twice, errWhole == nil, "%s: %v", name, errWhole)
 			assert.Equal(t, !twice, errInner == nil, "%s: %v", name, errInner)
 			accepted++
-		case name[0] == 'n':
+		case 'n':
 			assert.Error(t, errWhole, name)
 			assert.Error(t, errInner, name)
 			refused++
@@ -205,6 +206,36 @@ func readMembers(t require.TestingT, raw []byte) []member {
 	_, err = dec.Token()
 	require.NoError(t, err)
 	return list
+}
+
+// The fields that are acted on must be in the table, or their case would not be judged.
+func TestKnownNames(t *testing.T) {
+	for _, name := range fieldsRead() {
+		assert.Equal(t, name, knownName([]byte(name)))
+	}
+	known := 0
+	for _, name := range []string{"prompt", "model", "prompt_id", "prompt_variables", "prompt_version", "prompt_label", "environment", "version_id", "inputs",
+		"variables", "version", "label", "draft"} {
+		assert.NotEqual(t, form{}, formOf(name), name)
+		assert.Equal(t, name, knownName([]byte(name)))
+		known++
+	}
+	assert.Equal(t, 13, known)
+	assert.Equal(t, form{}, formOf("temperature"))
+}
+
+func TestBodyKeepsLittle(t *testing.T) {
+	var raw strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&raw, `%c"k%d":1`, "{,"[min(i, 1)], i)
+	}
+	b := scanned(t, raw.String()+"}")
+	assert.Len(t, b.Members(), 10_000)
+	b.Reset()
+	assert.Zero(t, cap(b.members))
+	b = scanned(t, `{"a":1}`)
+	b.Reset()
+	assert.NotZero(t, cap(b.members), "the usual body's room is used again")
 }
 
 func FuzzScan(f *testing.F) {

@@ -31,48 +31,21 @@ func decodeName(quoted []byte) (name string, known bool) {
 	if name = knownName(inner); name != "" {
 		return name, true
 	}
-	plain, err := jsontext.AppendUnquote(nil, quoted)
-	if err != nil { // the decoder has accepted it
-		return string(inner), false
+	name, _ = stringOf(quoted) // the decoder has accepted it
+	if known := knownName([]byte(name)); known != "" {
+		return known, true
 	}
-	if name = knownName(plain); name != "" {
-		return name, true
-	}
-	return string(plain), false
+	return name, false
 }
 
-// knownName is the table of names that bodies commonly hold: "" for any other. It only saves allocations; nothing depends on a name being
-// in it but that those of fieldsRead are.
+// knownName is the table of names that bodies commonly hold: "" for any other. It saves allocations; nothing else depends on a name being in
+// it, but that those of fieldsRead and formOf are.
 func knownName(b []byte) string {
 	switch string(b) {
 	case "model":
 		return "model"
 	case "messages":
 		return "messages"
-	case "prompt":
-		return "prompt"
-	case "prompt_id":
-		return "prompt_id"
-	case "prompt_variables":
-		return "prompt_variables"
-	case "prompt_version":
-		return "prompt_version"
-	case "prompt_label":
-		return "prompt_label"
-	case "environment":
-		return "environment"
-	case "version_id":
-		return "version_id"
-	case "inputs":
-		return "inputs"
-	case "variables":
-		return "variables"
-	case "version":
-		return "version"
-	case "label":
-		return "label"
-	case "draft":
-		return "draft"
 	case "stream":
 		return "stream"
 	case "stream_options":
@@ -113,6 +86,12 @@ func knownName(b []byte) string {
 		return "top_logprobs"
 	case "seed":
 		return "seed"
+	}
+	return lessKnownName(b)
+}
+
+func lessKnownName(b []byte) string {
+	switch string(b) {
 	case "user":
 		return "user"
 	case "metadata":
@@ -131,6 +110,30 @@ func knownName(b []byte) string {
 		return "instructions"
 	case "models":
 		return "models"
+	case "prompt":
+		return "prompt"
+	case "prompt_id":
+		return "prompt_id"
+	case "prompt_variables":
+		return "prompt_variables"
+	case "prompt_version":
+		return "prompt_version"
+	case "prompt_label":
+		return "prompt_label"
+	case "environment":
+		return "environment"
+	case "version_id":
+		return "version_id"
+	case "inputs":
+		return "inputs"
+	case "variables":
+		return "variables"
+	case "version":
+		return "version"
+	case "label":
+		return "label"
+	case "draft":
+		return "draft"
 	}
 	return ""
 }

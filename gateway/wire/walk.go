@@ -60,23 +60,6 @@ func (w *walker) closed(closer byte) bool {
 	return i < len(w.b) && w.b[i] == closer
 }
 
-// memberOf is one member of the object v, found by its plain name.
-func memberOf(v []byte, name string) ([]byte, bool) {
-	w, ok := walkInto(v, '{')
-	for ok {
-		var key, value []byte
-		if key, value, ok = w.member(); ok && keyIs(key, name) {
-			return value, true
-		}
-	}
-	return nil, false
-}
-
-// keyIs reports whether a quoted name without escapes is name.
-func keyIs(quoted []byte, name string) bool {
-	return len(quoted) == len(name)+2 && string(quoted[1:len(quoted)-1]) == name
-}
-
 func skipSpace(b []byte, i int) int {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
 		i++
