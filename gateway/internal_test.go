@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"io"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func TestReadAll(t *testing.T) {
+	var p buffers
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.SampledFrom([]int{0, 1, 4095, 4096, 4097, 300_000, 5 << 20}).Draw(t, "size")
+		hint := rapid.SampledFrom([]int64{-1, 0, int64(size), 1 << 40}).Draw(t, "hint")
+		limit := rapid.SampledFrom([]int64{1, 4096, 300_000, 8 << 20}).Draw(t, "limit")
+		text := strings.Repeat("x", size)
+		b, more, err := p.readAll(strings.NewReader(text), hint, limit)
+		require.NoError(t, err)
+		require.Equal(t, int64(size) > limit, more)
+		if !more {
+			require.Equal(t, text, string(b.B))
+		}
+		require.LessOrEqual(t, int64(cap(b.B)), max(2*int64(size), 512<<10), "no more memory than twice what came")
+		p.put(b)
+	})
+	_, _, err := p.readAll(iotest.ErrReader(io.ErrUnexpectedEOF), 10, 10)
+	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	b, _, err := p.readAll(iotest.DataErrReader(strings.NewReader("abc")), -1, 10)
+	require.NoError(t, err)
+	assert.Equal(t, "abc", string(b.B))
+}
+
+func TestSplitPath(t *testing.T) {
+	for path, want := range map[string][2]string{
+		"/v1/prompts/a/render":          {"a", "render"},
+		"/v1/prompts/a/b/render":        {"a/b", "render"},
+		"/v1/prompts/a%2Fb/completions": {"a/b", "completions"},
+		"/v1/prompts/a/render/render":   {"a/render", "render"},
+		"/v1/prompts/a%2Frender/render": {"a/render", "render"},
+		"/v1/prompts/a%40production/x":  {"a@production", "x"},
+		"/v1/prompts/a%2Frender":        {},
+		"/v1/prompts/render":            {},
+		"/v1/prompts//render":           {},
+		"/v1/elsewhere/a/render":        {},
+	} {
+		u, err := url.Parse(path)
+		require.NoError(t, err)
+		name, verb, ok := splitPath(u)
+		assert.Equal(t, want != [2]string{}, ok, path)
+		if ok {
+			assert.Equal(t, want, [2]string{name, verb}, path)
+		}
+	}
+}
+
+func TestRedact(t *testing.T) {
+	for in, want := range map[string]string{
+		"Incorrect API key provided: sk-proj-abc123DEF456. Go on": "Incorrect API key provided: [redacted] Go on",
+		`{"key":"abcdefgh01234567"}`:                              `{"key":"[redacted]"}`,
+		"authentication_error invalid_request_error insufficient": "authentication_error invalid_request_error insufficient",
+		strings.Repeat("a", 41):                                   "[redacted]",
+		"":                                                        "",
+	} {
+		assert.Equal(t, want, redact(in))
+	}
+}
+
+func TestDollars(t *testing.T) {
+	for micros, want := range map[int64]string{0: "0.000000", 1: "0.000001", 12_345: "0.012345", 1_000_000: "1.000000", 98_765_432: "98.765432"} {
+		assert.Equal(t, want, dollars(micros))
+	}
+}
+
+func TestEndsEvent(t *testing.T) {
+	for _, c := range []struct {
+		before bool
+		p      string
+		want   bool
+	}{
+		{true, "data: x\n\n", true}, {true, "data: x\r\n\r\n", true}, {true, "data: x\r\r", true}, {true, "data: x\n", false},
+		{true, "data: x", false}, {true, "\n", true}, {false, "\n", false}, {false, "x\n\n", true},
+	} {
+		assert.Equal(t, c.want, endsEvent(c.before, []byte(c.p)), "%v %q", c.before, c.p)
+	}
+}
+
+// A pooled call is as good as a new one: what one request left behind never shows in the next.
+func TestCallResets(t *testing.T) {
+	c := &call{done: true, byPath: true, pathName: "x"}
+	c.rec.Project, c.ref.label, c.ans.begun, c.out.byCaller = "p", "l", true, true
+	require.NoError(t, c.in.body.Scan([]byte(`{"model":"secret"}`)))
+	c.in.model = "secret"
+	c.prepare()
+	c.reset()
+	build := c.out.build
+	assert.NotNil(t, build, "made once")
+	c.out.build, c.out.observe = nil, nil
+	model, err := c.in.body.Model()
+	require.NoError(t, err)
+	assert.Empty(t, model)
+	assert.Empty(t, c.in.body.Raw())
+	c.in.body = (&call{}).in.body
+	c.out.edits, c.ans.slices, c.rec.Attempts = nil, nil, nil
+	assert.Equal(t, call{}, *c)
+}
