@@ -59,7 +59,7 @@ func TestMisbehavingUpstream(t *testing.T) {
 	providertest.Upstream(t, func(t *testing.T, s providertest.Settings) provider.Provider {
 		return make1(t, openai.Options{
 			BaseURL: s.BaseURL, AllowPrivate: true, HeadTimeout: s.HeadTimeout, IdleTimeout: s.IdleTimeout,
-			TLSTimeout: s.TLSTimeout, MaxBody: s.MaxBody, MaxHead: s.MaxHead,
+			DialTimeout: s.DialTimeout, TLSTimeout: s.TLSTimeout, MaxBody: s.MaxBody, MaxHead: s.MaxHead,
 		})
 	})
 }

@@ -22,6 +22,7 @@ type Settings struct {
 	BaseURL     string // of the upstream, on loopback
 	HeadTimeout time.Duration
 	IdleTimeout time.Duration
+	DialTimeout time.Duration
 	TLSTimeout  time.Duration
 	MaxBody     int64
 	MaxHead     int64
@@ -30,7 +31,7 @@ type Settings struct {
 // settings has timeouts that do not fire in a test that does not wait for them.
 func settings(url string) Settings {
 	return Settings{
-		BaseURL: url, HeadTimeout: patience, IdleTimeout: patience, TLSTimeout: patience, MaxBody: 1 << 20, MaxHead: 64 << 10,
+		BaseURL: url, HeadTimeout: patience, IdleTimeout: patience, DialTimeout: patience, TLSTimeout: patience, MaxBody: 1 << 20, MaxHead: 64 << 10,
 	}
 }
 
@@ -103,6 +104,21 @@ func Upstream(t *testing.T, newProvider func(t *testing.T, s Settings) provider.
 		set.TLSTimeout = short
 		_, err := newProvider(t, set).Do(ctx(t), Chat(Plain))
 		wantKind(t, err, provider.KindConnect)
+	})
+	t.Run("hang at connect", func(t *testing.T) {
+		NoLeaks(t)
+		set := settings(fullBacklog(t))
+		set.DialTimeout = short
+		_, err := newProvider(t, set).Do(ctx(t), Chat(Plain))
+		wantKind(t, err, provider.KindConnect)
+	})
+	t.Run("cancelled while it connects", func(t *testing.T) {
+		NoLeaks(t)
+		url := fullBacklog(t)
+		gone, cancel := context.WithTimeoutCause(ctx(t), short, errGone)
+		defer cancel()
+		_, err := newProvider(t, settings(url)).Do(gone, Chat(Plain))
+		wantKind(t, err, provider.KindTimeout)
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		NoLeaks(t)
