@@ -61,7 +61,8 @@ func (j *Journal) Change(ctx context.Context, ev *Event, fn func(ctx context.Con
 // committed is a change and when the database was asked to commit it.
 type committed struct {
 	Change
-	asked time.Time
+	prev, hash []byte
+	asked      time.Time
 }
 
 func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Context, bun.Tx) error) (committed, error) {
@@ -96,10 +97,10 @@ func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Contex
 		return committed{}, err
 	}
 	asked := j.clock()
-	if err := tx.Commit(); err != nil {
-		return committed{change, asked}, j.settle(txCtx, row, err)
+	if err = tx.Commit(); err != nil {
+		err = j.settle(txCtx, row, err)
 	}
-	return committed{change, asked}, nil
+	return committed{change, row.PrevHash, row.Hash, asked}, err
 }
 
 // late tells a deadline of ours, which ends the transaction by cancelling it, from a caller who left.

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,8 +84,8 @@ func (j *Journal) applyCommitted(ctx context.Context, c committed) error {
 	switch applied := j.applied.Load(); {
 	case applied >= c.Revision:
 		return nil
-	case applied == c.Revision-1:
-		j.deliver(c.Change)
+	case applied == c.Revision-1 && j.follows(c.prev):
+		j.deliver(c.Change, c.hash)
 		j.confirm(c.asked)
 		return nil
 	}
@@ -105,41 +106,59 @@ func (j *Journal) catchUpLocked(ctx context.Context) error {
 }
 
 func (j *Journal) follow(ctx context.Context) error {
+	if j.health == older {
+		return errOlder // for good, even when it has grown past what was seen here
+	}
 	head, err := readHead(ctx, j.db.DB)
 	if err != nil {
 		return err
 	}
-	if head.Revision < j.applied.Load() {
-		return fmt.Errorf("%w: it is at revision %d, and %d has been seen here", errOlder, head.Revision, j.applied.Load())
+	applied := j.applied.Load()
+	if head.Revision < applied || head.Revision == applied && !j.follows(head.Hash) {
+		return fmt.Errorf("%w: it is at revision %d, and %d has been seen here", errOlder, head.Revision, applied)
 	}
 	for j.applied.Load() < head.Revision {
-		var rows []eventRow
-		from := j.applied.Load()
-		err := j.db.NewSelect().Model(&rows).Where("revision > ?", from).Order("revision").Limit(page).Scan(ctx)
-		if err != nil {
-			return fmt.Errorf("journal: read events: %w", sqldb.Classify(err))
-		}
-		if len(rows) == 0 {
-			return fmt.Errorf("journal: events after revision %d are missing", from)
-		}
-		for i := range rows {
-			if want := j.applied.Load() + 1; rows[i].Revision != want {
-				return fmt.Errorf("journal: revision %d is missing", want)
-			}
-			change, err := rows[i].change()
-			if err != nil {
-				return err
-			}
-			j.deliver(change)
+		if err := j.followPage(ctx); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (j *Journal) deliver(c Change) {
+func (j *Journal) followPage(ctx context.Context) error {
+	var rows []eventRow
+	err := j.db.NewSelect().Model(&rows).Where("revision > ?", j.applied.Load()).Order("revision").Limit(page).Scan(ctx)
+	if err != nil {
+		return fmt.Errorf("journal: read events: %w", sqldb.Classify(err))
+	}
+	if len(rows) == 0 {
+		return fmt.Errorf("journal: events after revision %d are missing", j.applied.Load())
+	}
+	for i := range rows {
+		if want := j.applied.Load() + 1; rows[i].Revision != want {
+			return fmt.Errorf("journal: revision %d is missing", want)
+		}
+		if !j.follows(rows[i].PrevHash) {
+			return fmt.Errorf("%w: revision %d follows another one than was seen here", errOlder, rows[i].Revision)
+		}
+		change, err := rows[i].change()
+		if err != nil {
+			return err
+		}
+		j.deliver(change, rows[i].Hash)
+	}
+	return nil
+}
+
+// follows reports whether an event that names prev as the one before it continues what subscribers have been told. After Resume
+// the first one does.
+func (j *Journal) follows(prev []byte) bool { return j.tip == nil || bytes.Equal(j.tip, prev) }
+
+func (j *Journal) deliver(c Change, hash []byte) {
 	for _, fn := range j.subscribers {
 		fn(c)
 	}
+	j.tip = hash
 	j.advance(c.Revision)
 }
 

@@ -282,6 +282,40 @@ func TestAnOlderDatabaseIsNotConfirmed(t *testing.T) {
 	require.Equal(t, upTo(2), r.revisions())
 }
 
+// TestAnotherHistoryIsNotFollowed puts a database back and lets it grow, faster than the poll, past what was seen.
+func TestAnotherHistoryIsNotFollowed(t *testing.T) {
+	url := testenv.SQLite(t)
+	var log logLines
+	r := newReplica(t, url, journal.Options{Log: log.logger()})
+	for range 2 {
+		_, err := r.Change(t.Context(), event("a"), nothing)
+		require.NoError(t, err)
+	}
+	for _, q := range []string{
+		"DELETE FROM journal_payloads WHERE revision = 2", "DELETE FROM journal_events WHERE revision = 2",
+		"UPDATE journal_head SET revision = 1, hash = (SELECT hash FROM journal_events WHERE revision = 1)",
+	} {
+		_, err := r.db.Exec(q)
+		require.NoError(t, err)
+	}
+	other := newReplica(t, url, journal.Options{})
+	wait := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		return r.Wait(ctx, 3)
+	}
+	for range 2 { // to the revision that was seen here, then past it
+		_, err := other.Change(t.Context(), event("b"), nothing)
+		require.NoError(t, err)
+		confirmed := r.ConfirmedAt()
+		require.Error(t, wait())
+		require.Equal(t, confirmed, r.ConfirmedAt())
+	}
+	require.Equal(t, upTo(2), r.revisions())
+	require.Equal(t, 1, log.count("restart this replica"))
+	require.EqualValues(t, 3, newReplica(t, url, journal.Options{}).Revision(), "a restart helps")
+}
+
 func TestMissingEventsAreNotSkipped(t *testing.T) {
 	url := testenv.SQLite(t)
 	here, there := newReplica(t, url, journal.Options{}), newReplica(t, url, journal.Options{})

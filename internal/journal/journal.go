@@ -44,8 +44,9 @@ type Journal struct {
 	applied   atomic.Int64 // the revision that every subscriber has been told of
 	confirmed atomic.Int64 // nanoseconds since 1970; 0 until the database first answered
 
-	applying    chan struct{} // holds one token while subscribers are told; guards subscribers, health and since
+	applying    chan struct{} // holds one token while subscribers are told; guards what follows, to since
 	subscribers []func(Change)
+	tip         []byte // hash of the revision applied; nil when it is not known
 	health      health
 	since       time.Time // when the database was healthy last
 
@@ -109,6 +110,7 @@ func (j *Journal) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	j.tip = head.Hash
 	j.advance(head.Revision)
 	j.confirm(asked)
 	return nil
@@ -116,7 +118,12 @@ func (j *Journal) Load(ctx context.Context) error {
 
 // Resume starts from a revision known from elsewhere, such as a snapshot taken when it was current, without asking the
 // database. The next poll delivers what happened since.
-func (j *Journal) Resume(revision int64) { j.advance(revision) }
+func (j *Journal) Resume(revision int64) {
+	j.applying <- struct{}{}
+	defer func() { <-j.applying }()
+	j.tip = nil
+	j.advance(revision)
+}
 
 // Wait returns once Revision has reached min. It fails with RegistryUnavailable when ctx ends first.
 func (j *Journal) Wait(ctx context.Context, min int64) error {
