@@ -31,7 +31,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // TestManyWriters is the heart: two replicas, 50 goroutines, and what each subscriber, the chain and the rows say afterwards.
 func TestManyWriters(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, url string) {
-		const writers, each = 50, 6
+		const writers, each = 50, 3
 		replicas := []*replica{newReplica(t, url, journal.Options{Timeout: time.Minute}), newReplica(t, url, journal.Options{Timeout: time.Minute})}
 		for _, r := range replicas {
 			r.run(t)
