@@ -214,7 +214,6 @@ func (s *StreamScanner) Finish(out [][]byte) [][]byte {
 		data, _ := payload(s.hold)
 		if cutShort(data) {
 			s.res.Truncated = true
-			s.hold = s.hold[:0]
 		} else if !s.inspect(s.hold) {
 			s.release()
 			s.mid = true
@@ -223,7 +222,7 @@ func (s *StreamScanner) Finish(out [][]byte) [][]byte {
 		s.release()
 		s.mid = true
 	}
-	s.hold, s.over, s.fields = s.hold[:0], false, false
+	s.hold, s.over, s.fields = s.hold[:0], false, false // what was not released is dropped
 	out, s.out = s.out, nil
 	return out
 }

@@ -129,6 +129,7 @@ func TestStreamWithholdsOnlyTheUsageChunk(t *testing.T) {
 		"usage inside":            `{"id":"1","choices":[],"x":{"usage":` + usageObject + `}}`,
 		"usage in a text":         `{"id":"1","choices":[],"x":"{\"usage\":{\"prompt_tokens\":1}}"}`,
 		"no JSON":                 `{"choices":[],"usage":{"prompt_tokens":1`,
+		"no list":                 `{"choices":[:],"usage":` + usageObject + `}`,
 		"negative figures":        `{"choices":[],"usage":{"prompt_tokens":-1,"completion_tokens":1}}`,
 		"longer than can be kept": `{"choices":[],"pad":"` + strings.Repeat("x", holdMax) + `","usage":` + usageObject + `}`,
 	} {
