@@ -57,6 +57,7 @@ type Ledger struct {
 	syncEvery, flushEvery time.Duration
 
 	running sync.Mutex // held by Run, and by Close
+	closed  bool       // under running
 	stop    chan struct{}
 	once    sync.Once
 }
@@ -227,11 +228,15 @@ func (l *Ledger) Flush(ctx context.Context) error {
 }
 
 // Close ends Run, refuses further records, commits what waits as far as ctx allows, and gives the spool free. What could not be committed
-// stays in the spool for the next start; the error says so.
+// stays in the spool for the next start; the error says so. Closing again does nothing.
 func (l *Ledger) Close(ctx context.Context) error {
 	l.once.Do(func() { close(l.stop) })
 	l.running.Lock()
 	defer l.running.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
 	l.spool.stop()
 	err := l.Flush(ctx)
 	if err == nil {

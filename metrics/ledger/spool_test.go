@@ -267,6 +267,7 @@ func TestSpoolHasOneOwner(t *testing.T) {
 	_, err := Open(f.o)
 	require.ErrorContains(t, err, "in use")
 	require.NoError(t, f.Close(t.Context()))
+	require.NoError(t, f.Close(t.Context()), "again")
 	assert.Error(t, f.RecordCall(t.Context(), metricstest.Sample("p", 1)), "closed")
 	f.start(t, nil)
 }
