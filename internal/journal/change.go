@@ -39,7 +39,9 @@ const (
 // When Change returns, every subscriber here has been told, unless the database failed in that moment. Its errors are fn's own
 // or classified by sqldb.Classify, and mean that nothing has changed, but for one: when the connection breaks during the commit
 // and the database stays away, RegistryUnavailable says that the outcome is not known.
-func (j *Journal) Change(ctx context.Context, ev *Event, fn func(ctx context.Context, tx bun.Tx) error) (revision int64, err error) {
+func (j *Journal) Change(
+	ctx context.Context, ev *Event, fn func(ctx context.Context, tx bun.Tx) error,
+) (revision int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
 	given := *ev
@@ -78,11 +80,11 @@ func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Contex
 	detach := context.AfterFunc(ctx, cancel)
 	tx, err := j.db.BeginTx(txCtx, nil)
 	if err != nil {
-		return committed{}, firstOf(ctx.Err(), err)
+		return committed{}, because(ctx, err)
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing
 	if err := fn(ctx, tx); err != nil {
-		return committed{}, err
+		return committed{}, because(ctx, err)
 	}
 	if !detach() {
 		return committed{}, ctx.Err()
@@ -140,12 +142,14 @@ func (j *Journal) settle(txCtx context.Context, row *eventRow, cause error) erro
 	return nil
 }
 
-// firstOf prefers the reason over the error that it led to.
-func firstOf(reason, err error) error {
-	if reason != nil {
-		return reason
+// because says that the caller left or was out of time instead of what the driver makes of it: an interruption, or a cancellation
+// that was ours.
+func because(ctx context.Context, err error) error {
+	var f *fault.Error
+	if ctx.Err() == nil || errors.As(err, &f) {
+		return err
 	}
-	return err
+	return fmt.Errorf("%w: %v", ctx.Err(), err)
 }
 
 // append locks the head, links ev behind it and moves it. A failure is RegistryUnavailable (or StorageFull): no audit, no action.

@@ -32,8 +32,6 @@ func TestDeadlocksAreRunAgain(t *testing.T) {
 		_, err := r.Change(t.Context(), event(id), insertThing(id))
 		require.NoError(t, err)
 	}
-	_, err := r.db.Exec("ALTER ROLE postgres SET deadlock_timeout = '50ms'") // new connections only; the default is 1 s
-	require.NoError(t, err)
 	var runs atomic.Int32
 	var both sync.WaitGroup // each has its first row before either wants its second, in the first run
 	both.Add(2)

@@ -32,7 +32,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func TestManyWriters(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, url string) {
 		const writers, each = 50, 3
-		replicas := []*replica{newReplica(t, url, journal.Options{Timeout: time.Minute}), newReplica(t, url, journal.Options{Timeout: time.Minute})}
+		patient := journal.Options{Timeout: time.Minute}
+		replicas := []*replica{newReplica(t, url, patient), newReplica(t, url, patient)}
 		for _, r := range replicas {
 			r.run(t)
 		}

@@ -288,6 +288,25 @@ func TestCancelledInFn(t *testing.T) {
 	})
 }
 
+func TestCancelledInAStatement(t *testing.T) {
+	testenv.EachDatabase(t, func(t *testing.T, url string) {
+		r := newReplica(t, url, journal.Options{})
+		slow := map[sqldb.Dialect]string{
+			sqldb.Postgres: "SELECT pg_sleep(30)",
+			sqldb.SQLite:   "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+		}[r.db.Dialect]
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		_, err := r.Change(ctx, event("a"), func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.ExecContext(ctx, slow)
+			return err
+		})
+		require.True(t, fault.Is(err, fault.ClientClosed), "%v", err)
+		_, err = r.Change(t.Context(), event("a"), nothing)
+		require.NoError(t, err)
+	})
+}
+
 func TestCancelledTooLate(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, url string) {
 		r := newReplica(t, url, journal.Options{})

@@ -151,6 +151,7 @@ func TestTampering(t *testing.T) {
 	const (
 		cut    = "DELETE FROM journal_events WHERE revision = "
 		gone   = "DELETE FROM journal_payloads WHERE revision = "
+		set    = "UPDATE journal_payloads SET "
 		toHead = "UPDATE journal_head SET revision = 4, hash = (SELECT hash FROM journal_events WHERE revision = 4)"
 	)
 	cases := map[string]struct {
@@ -186,18 +187,30 @@ func TestTampering(t *testing.T) {
 				"UPDATE journal_head SET revision = 6",
 			}, journal.Edited, 6,
 		},
-		"tail cut off":          {[]string{cut + "5"}, journal.Tail, 5},
-		"everything cut off":    {[]string{"DELETE FROM journal_events", "DELETE FROM journal_payloads"}, journal.Tail, 5},
-		"payload deleted":       {[]string{gone + "2"}, journal.Payload, 2},
-		"payload of no event":   {[]string{"UPDATE journal_payloads SET revision = 77 WHERE revision = 4"}, journal.Payload, 77},
-		"payload added":         {[]string{"INSERT INTO journal_payloads SELECT 5, shredded, before_sealed, after_sealed FROM journal_payloads WHERE revision = 4"}, journal.Payload, 5},
-		"payload of another":    {[]string{"UPDATE journal_payloads SET after_sealed = (SELECT p.after_sealed FROM journal_payloads AS p WHERE p.revision = 1) WHERE revision = 2"}, journal.Payload, 2},
-		"before and after swap": {[]string{"UPDATE journal_payloads SET after_sealed = before_sealed, before_sealed = after_sealed WHERE revision = 2"}, journal.Payload, 2},
-		"shredded unrecorded":   {[]string{"UPDATE journal_payloads SET shredded = TRUE, before_sealed = '', after_sealed = '' WHERE revision = 2"}, journal.Shred, 2},
-		"half shredded":         {[]string{"UPDATE journal_payloads SET shredded = TRUE, before_sealed = '' WHERE revision = 2"}, journal.Shred, 2},
-		"marked shredded":       {[]string{"UPDATE journal_payloads SET shredded = TRUE WHERE revision = 2"}, journal.Shred, 2},
-		"emptied":               {[]string{"UPDATE journal_payloads SET before_sealed = '' WHERE revision = 2"}, journal.Payload, 2},
-		"rolled back unmarked":  {[]string{cut + "5", toHead}, "", 0},
+		"tail cut off":        {[]string{cut + "5"}, journal.Tail, 5},
+		"everything cut off":  {[]string{"DELETE FROM journal_events", "DELETE FROM journal_payloads"}, journal.Tail, 5},
+		"payload deleted":     {[]string{gone + "2"}, journal.Payload, 2},
+		"payload of no event": {[]string{"UPDATE journal_payloads SET revision = 77 WHERE revision = 4"}, journal.Payload, 77},
+		"payload added": {
+			[]string{
+				"INSERT INTO journal_payloads SELECT 5, shredded, before_sealed, after_sealed FROM journal_payloads WHERE revision = 4",
+			}, journal.Payload, 5,
+		},
+		"payload of another": {
+			[]string{
+				set + "after_sealed = (SELECT p.after_sealed FROM journal_payloads AS p WHERE p.revision = 1) WHERE revision = 2",
+			}, journal.Payload, 2,
+		},
+		"before and after swap": {
+			[]string{set + "after_sealed = before_sealed, before_sealed = after_sealed WHERE revision = 2"}, journal.Payload, 2,
+		},
+		"shredded unrecorded": {
+			[]string{set + "shredded = TRUE, before_sealed = '', after_sealed = '' WHERE revision = 2"}, journal.Shred, 2,
+		},
+		"half shredded":        {[]string{set + "shredded = TRUE, before_sealed = '' WHERE revision = 2"}, journal.Shred, 2},
+		"marked shredded":      {[]string{set + "shredded = TRUE WHERE revision = 2"}, journal.Shred, 2},
+		"emptied":              {[]string{set + "before_sealed = '' WHERE revision = 2"}, journal.Payload, 2},
+		"rolled back unmarked": {[]string{cut + "5", toHead}, "", 0},
 	}
 	testenv.EachDatabase(t, func(t *testing.T, url string) {
 		v := newVandal(t, url)
