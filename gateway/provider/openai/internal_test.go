@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -63,4 +64,28 @@ func TestEndings(t *testing.T) {
 			require.Equal(t, want, e.complete(), "%q by %d", text, step)
 		}
 	}
+}
+
+// Whatever the transport still holds of a request, the buffer is out of its reach once the exchange has ended.
+func TestTheBufferIsLetGo(t *testing.T) {
+	p, err := New(Options{Name: "p", BaseURL: "https://example.com"})
+	require.NoError(t, err)
+	e := newExchange(t.Context(), p, &provider.Request{Body: []byte("hello")})
+	held := e.sent.reader()
+	got := make([]byte, 2)
+	n, err := held.Read(got)
+	require.NoError(t, err)
+	require.Equal(t, "he", string(got[:n]))
+	replay, err := e.sent.again()
+	require.NoError(t, err)
+	whole, err := io.ReadAll(replay)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(whole), "a second reader begins again")
+	e.end()
+	for _, r := range []io.Reader{held, replay, e.sent.reader()} {
+		_, err = r.Read(got)
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+	}
+	_, straight := held.(io.WriterTo)
+	require.False(t, straight, "a WriterTo hands the buffer itself to the connection")
 }

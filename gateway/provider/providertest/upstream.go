@@ -138,7 +138,9 @@ func run(t *testing.T, p provider.Provider, sc scene) {
 	if sc.stream {
 		request = Chat(Streaming)
 	}
-	resp, err := p.Do(ctx(t), request)
+	c := ctx(t)
+	defer func() { require.NoError(t, c.Err(), "the provider's own timeouts must fire, not the test's") }()
+	resp, err := p.Do(c, request)
 	if sc.head != "" {
 		wantKind(t, err, sc.head)
 		return
