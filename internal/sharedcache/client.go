@@ -1,0 +1,55 @@
+// Package sharedcache is the cache that replicas share in Redis, without any domain in it: sealed entries that carry the journal's revision,
+// tombstones written by every change, and word of changes by pub/sub. Losing it costs speed, never truth: whatever it cannot
+// answer within its budget is read from the database.
+package sharedcache
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Config says where Redis is.
+type Config struct {
+	Addrs      []string
+	Cluster    bool
+	MasterName string // Sentinel's name of the master; Addrs are then the Sentinels
+	Username   string
+	Password   string
+	DB         int
+	TLS        bool
+	CAFile     string        // PEM; "" means the system's roots
+	Budget     time.Duration // of one command
+}
+
+// NewClient makes a client for a standalone server, Sentinel or a cluster. It does not connect. No command retries: the budget is for one try, and
+// what fails is answered by the database.
+func NewClient(c Config) (redis.UniversalClient, error) {
+	o := &redis.UniversalOptions{
+		Addrs: c.Addrs, MasterName: c.MasterName, IsClusterMode: c.Cluster, Username: c.Username, Password: c.Password, DB: c.DB,
+		DialTimeout: c.Budget, ReadTimeout: c.Budget, WriteTimeout: c.Budget, PoolTimeout: c.Budget,
+		ContextTimeoutEnabled: true, // without it a paused server holds every command for ReadTimeout, whatever the context says
+		MaxRetries:            -1,
+		MaxRedirects:          3,
+		DialerRetries:         1,
+	}
+	if !c.TLS {
+		return redis.NewUniversalClient(o), nil
+	}
+	o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("redis: %w", err)
+		}
+		o.TLSConfig.RootCAs = x509.NewCertPool()
+		if !o.TLSConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("redis: %s holds no certificate", c.CAFile)
+		}
+	}
+	return redis.NewUniversalClient(o), nil
+}
