@@ -35,14 +35,14 @@ var metadata = [...]netip.Addr{
 
 // Special ranges that netip's own predicates do not cover.
 var special = [...]netip.Prefix{
-	cidr4(0, 0, 0, 0, 8),                    // "this network"
-	cidr4(100, 64, 0, 0, 10),                // carrier-grade NAT
-	cidr4(192, 0, 0, 0, 24),                 // protocol assignments
-	cidr4(192, 0, 2, 0, 24),                 // documentation
-	cidr4(198, 18, 0, 0, 15),                // benchmarks
-	cidr4(198, 51, 100, 0, 24),              // documentation
-	cidr4(203, 0, 113, 0, 24),               // documentation
-	cidr4(240, 0, 0, 0, 4),                  // reserved, broadcast
+	cidr4(0, 0, 0, 8),                       // "this network"
+	cidr4(100, 64, 0, 10),                   // carrier-grade NAT
+	cidr4(192, 0, 0, 24),                    // protocol assignments
+	cidr4(192, 0, 2, 24),                    // documentation
+	cidr4(198, 18, 0, 15),                   // benchmarks
+	cidr4(198, 51, 100, 24),                 // documentation
+	cidr4(203, 0, 113, 24),                  // documentation
+	cidr4(240, 0, 0, 4),                     // reserved, broadcast
 	cidr6(96),                               // ::/96: IPv4-compatible, deprecated
 	cidr6(64, 0x01),                         // 100::/64: discard
 	cidr6(32, 0x20, 0x01, 0, 0),             // Teredo
@@ -53,8 +53,8 @@ var special = [...]netip.Prefix{
 	cidr6(10, 0xfe, 0xc0),                   // site-local, deprecated
 }
 
-func cidr4(a, b, c, d byte, bits int) netip.Prefix {
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{a, b, c, d}), bits)
+func cidr4(a, b, c byte, bits int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{a, b, c}), bits)
 }
 
 func cidr6(bits int, lead ...byte) netip.Prefix {

@@ -2,6 +2,7 @@ package openai
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -46,7 +47,7 @@ func TestASlowReaderIsNoSilence(t *testing.T) {
 	e.tick()
 	require.NoError(t, e.ctx.Err(), "nobody reads")
 	e.reading.Store(1)
-	require.Eventually(t, func() bool { e.tick(); return context.Cause(e.ctx) == errIdleTimeout }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { e.tick(); return errors.Is(context.Cause(e.ctx), errIdleTimeout) }, time.Minute, time.Millisecond)
 }
 
 func TestEndings(t *testing.T) {
