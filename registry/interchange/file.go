@@ -45,7 +45,7 @@
 //	=== tool tool_call_id="call_1" ===
 //	Found.
 //
-// A file of kind text has no separators: what follows the front matter is the text. Line ends are kept, but a file whose first line
+// A file of kind text has no separators: what follows the front matter is the text (a message of role user). Line ends are kept, but a file whose first line
 // ends in CRLF was converted as a whole, and is read as if all of its lines ended in LF. JSON in the front matter is
 // written as YAML; its numbers keep their spelling, and so must be spelled as JSON spells them.
 package interchange

@@ -113,7 +113,7 @@ func TestWindowsFile(t *testing.T) {
 func TestTextKindAndNameFromFile(t *testing.T) {
 	got, err := Parse(strings.NewReader("---\nkind: text\n---\nBe kind.\n\\=== x\n"), "./shared/tone.prompt.md")
 	require.NoError(t, err)
-	assert.Equal(t, File{Name: "shared/tone", Kind: registry.KindText, Content: template.Content{Messages: []template.Message{{Text: "Be kind.\n=== x"}}}}, got)
+	assert.Equal(t, File{Name: "shared/tone", Kind: registry.KindText, Content: template.Content{Messages: []template.Message{{Role: "user", Text: "Be kind.\n=== x"}}}}, got)
 }
 
 func TestYAMLValuesBecomeJSON(t *testing.T) {
@@ -249,7 +249,7 @@ func drawFile(rt *rapid.T) File {
 	f.Content.Model = texts().Draw(rt, "model")
 	if rapid.Bool().Draw(rt, "text kind") {
 		f.Kind = registry.KindText
-		f.Content.Messages = []template.Message{{Text: texts().Draw(rt, "text")}}
+		f.Content.Messages = []template.Message{{Role: "user", Text: texts().Draw(rt, "text")}}
 	} else {
 		for range rapid.IntRange(0, 4).Draw(rt, "messages") {
 			f.Content.Messages = append(f.Content.Messages, drawMessage(rt))

@@ -101,7 +101,7 @@ type block struct {
 func (p *parser) body(body string) error {
 	blocks := split(body, p.line)
 	if first := blocks[0]; p.file.Kind == registry.KindText && len(blocks) == 1 {
-		p.file.Content.Messages = []template.Message{{Text: trimEnd(first.text)}}
+		p.file.Content.Messages = []template.Message{{Role: "user", Text: trimEnd(first.text)}}
 		return nil
 	} else if strings.TrimSpace(first.text) != "" {
 		return fmt.Errorf("there is text before the first separator; put a line === user === (or another role) above it, or write kind: text in the front matter")

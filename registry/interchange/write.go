@@ -197,16 +197,12 @@ func referencesNode(c *template.Content) *yaml.Node {
 
 func writeMessages(b *bytes.Buffer, f *File) error {
 	messages := f.Content.Messages
-	if f.Kind == registry.KindText && len(messages) == 1 && messages[0].Role == "" {
-		m := messages[0]
-		if m.Type != "" || m.Name != "" || m.ToolCallID != "" || len(m.Parts) > 0 || len(m.ToolCalls) > 0 {
-			return fmt.Errorf("a prompt of kind text has one text and nothing else; remove the rest or give the message a role")
-		}
-		writeText(b, m.Text, true)
+	if f.Kind == registry.KindText && isText(messages) {
+		writeText(b, messages[0].Text, true)
 		return nil
 	}
-	if f.Kind == registry.KindText && len(messages) == 0 {
-		return fmt.Errorf("a prompt of kind text needs its text; add a message")
+	if f.Kind == registry.KindText {
+		return fmt.Errorf("a prompt of kind text has one message of role user, with one text; correct it")
 	}
 	for i := range messages {
 		b.WriteString("\n") // the first belongs to nobody, the others end the text before them
@@ -215,6 +211,15 @@ func writeMessages(b *bytes.Buffer, f *File) error {
 		}
 	}
 	return nil
+}
+
+// isText reports whether messages are a text prompt's.
+func isText(messages []template.Message) bool {
+	if len(messages) != 1 {
+		return false
+	}
+	m := messages[0]
+	return (m.Role == "user" || m.Role == "") && m.Type == "" && m.Name == "" && m.ToolCallID == "" && len(m.Parts) == 0 && len(m.ToolCalls) == 0
 }
 
 // writeMessage writes a message whose predecessor's empty line was written.

@@ -2,6 +2,8 @@ package template
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -182,6 +184,13 @@ func TestCheck(t *testing.T) {
 			assert.Regexp(t, `^[^:]+: .{20}`, f.Message, "%s %d", path, i)
 		}
 	}
+}
+
+func TestSchemasReadNoFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "schema.json")
+	require.NoError(t, os.WriteFile(path, []byte(`{"type":"string"}`), 0o600))
+	_, err := compileSchema(raw(`{"$ref":"file://` + filepath.ToSlash(path) + `"}`))
+	require.ErrorContains(t, err, "$defs")
 }
 
 func TestSchemas(t *testing.T) {

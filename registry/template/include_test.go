@@ -2,6 +2,7 @@ package template
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -46,17 +47,22 @@ func TestIncludes(t *testing.T) {
 	inner := l.text("x@1", "inner {{x}}", nil)
 	other := l.text("x@1", "another text of the same spelling", nil)
 	outer := l.text("outer@production", "<{{> x@1}}>\n{{=[ ]=}}{{x}}[x]", nil, inner)
+	lines := l.text("lines@1", "line\n", nil)
 	for text, want := range map[string]string{
-		"a\n  {{> outer@production}}  \nb":              "a\n  <inner V>\n{{x}}V  \nb",
-		"{{> x@1}}{{> outer@production}}":               "another text of the same spelling<inner V>\n{{x}}V",
-		"{{#x}}{{> outer@production}}{{/x}}":            "<inner V>\n{{x}}V",
-		"{{=<% %>=}}{{x}} <%> outer@production %>{{x}}": "{{x}} <inner V>\n{{x}}V{{x}}",
-		"{ {{> outer@production}} }{{#n}}{{/n}}":        "{ <inner V>\n{{x}}V }",
+		// A section behind an include that ends a line is not alone on its line.
+		"{{> lines@1}}{{#x}}\n{{> lines@1}}{{/x}}\n{{> lines@1}}{{^x}}\n{{/x}}": "line\n\nline\n\nline\n",
+		"a\n  {{> outer@production}}  \nb":                                      "a\n  <inner V>\n{{x}}V  \nb",
+		"{{> x@1}}{{> outer@production}}":                                       "another text of the same spelling<inner V>\n{{x}}V",
+		"{{#x}}{{> outer@production}}{{/x}}":                                    "<inner V>\n{{x}}V",
+		"{{=<% %>=}}{{x}} <%> outer@production %>{{x}}":                         "{{x}} <inner V>\n{{x}}V{{x}}",
+		"{ {{> outer@production}} }{{#n}}{{/n}}":                                "{ <inner V>\n{{x}}V }",
 	} {
 		t.Run(text, func(t *testing.T) {
-			pins := []Reference{outer}
-			if text[:4] == "{{> " {
-				pins = append(pins, other)
+			var pins []Reference
+			for _, pin := range []Reference{lines, outer, other} {
+				if strings.Contains(text, pin.Spelling) {
+					pins = append(pins, pin)
+				}
 			}
 			c, err := Compile(including(text, pins...), l.refs)
 			require.NoError(t, err)
@@ -88,16 +94,16 @@ func TestIncludesThatAreRefused(t *testing.T) {
 		content Content
 		want    string
 	}{
-		"not pinned":  {including("{{> ok@1}}"), "not pinned"},
-		"not loaded":  {including("{{> ok@1}}", Reference{Spelling: "ok@1", PromptID: "p", Version: 1, Digest: "sha256:" + repeat("0", 64)}), "not loaded"},
-		"other text":  {including("{{> ok@1}}", forged), "digest differs"},
-		"a chat":      {including("{{> ok@1}}", Reference{Spelling: "ok@1", PromptID: "p", Version: 1, Digest: digest(t, chat)}), "only a prompt of kind text"},
-		"too deep":    {including("{{> "+deep.Spelling+"}}", deep), "more than 5 deep"},
-		"too wide":    {including("{{> "+wide.Spelling+"}}", wide), "more than 2000 tags"},
-		"too big":     {including(repeat("{{> big@1}}", 5), big), "more than 1048576 bytes"},
-		"nested":      {including("{{#y}}{{> s@1}}{{/y}}", sections), "nested more than 16 deep"},
-		"stale":       {including("nothing", ok), "remove the reference"},
-		"unsorted":    {including("{{> ok@1}}{{> big@1}}", ok, big), "sorted"},
+		"not pinned":    {including("{{> ok@1}}"), "not pinned"},
+		"not loaded":    {including("{{> ok@1}}", Reference{Spelling: "ok@1", PromptID: "p", Version: 1, Digest: "sha256:" + repeat("0", 64)}), "not loaded"},
+		"other text":    {including("{{> ok@1}}", forged), "digest differs"},
+		"a chat":        {including("{{> ok@1}}", Reference{Spelling: "ok@1", PromptID: "p", Version: 1, Digest: digest(t, chat)}), "only a prompt of kind text"},
+		"too deep":      {including("{{> "+deep.Spelling+"}}", deep), "more than 5 deep"},
+		"too wide":      {including("{{> "+wide.Spelling+"}}", wide), "more than 2000 tags"},
+		"too big":       {including(repeat("{{> big@1}}", 5), big), "more than 1048576 bytes"},
+		"nested":        {including("{{#y}}{{> s@1}}{{/y}}", sections), "nested more than 16 deep"},
+		"stale":         {including("nothing", ok), "remove the reference"},
+		"unsorted":      {including("{{> ok@1}}{{> big@1}}", ok, big), "sorted"},
 		"nothing wrong": {including("{{> ok@1}}{{x}}", ok), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
