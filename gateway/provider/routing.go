@@ -45,10 +45,11 @@ var _ Router = (*Routes)(nil)
 
 // project is what Routes keeps of one project.
 type project struct {
-	table   atomic.Pointer[table] // nil: must be loaded
-	changes atomic.Int64          // counts what Changed heard of
-	loading chan struct{}         // holds one token while somebody loads; guards built
-	built   map[string]built      // by the definition's id
+	table   atomic.Pointer[table]  // nil: must be loaded
+	changes atomic.Int64           // counts what Changed heard of
+	loading chan struct{}          // holds one token while somebody loads; guards built
+	built   map[string]built       // by the definition's id
+	source  atomic.Pointer[served] // what table was made of, for Served
 }
 
 // built is a provider that was made from one revision of a definition. It lives on through reloads, with its connections and what
@@ -210,6 +211,7 @@ func (r *Routes) load(ctx context.Context, name string, p *project) (*table, err
 		if err != nil {
 			return nil, unavailable(err)
 		}
+		p.source.Store(&served{defs, aliases})
 		p.table.Store(t)
 		if p.changes.Load() == before {
 			return t, nil

@@ -227,5 +227,10 @@ func openKeyset(m *master, r *row) (*keys, error) {
 	if err != nil {
 		return nil, errors.New("seal: the stored keys (journal_keyset.keyset) were altered: restore them from a backup")
 	}
-	return newKeys(h, r.Revision)
+	k, err := newKeys(h, r.Revision)
+	if err != nil {
+		return nil, err
+	}
+	k.stored = r
+	return k, nil
 }

@@ -61,6 +61,7 @@ type keys struct {
 	aead   tink.AEAD
 	known  map[uint32]bool
 	newest int64 // revision of the stored keyset
+	stored *row  // as the database holds it, for Export
 }
 
 func newKeys(h *keyset.Handle, revision int64) (*keys, error) {

@@ -55,6 +55,7 @@ type entry struct {
 	principal *policy.Principal
 	hash      []byte
 	revoked   bool
+	record    policy.KeyRecord // as it was read, for Served
 
 	// proven is the SHA-256 of the token that matched the hash, so that the HMAC is computed once a load.
 	proven atomic.Pointer[[sha256.Size]byte]
@@ -243,11 +244,15 @@ func (a *Authenticator) read(ctx context.Context, lookup string) (*entry, error)
 	case err != nil:
 		return nil, fault.Wrap(err, fault.RegistryUnavailable, "The API key could not be checked: try again shortly.")
 	}
+	return newEntry(rec)
+}
+
+func newEntry(rec policy.KeyRecord) (*entry, error) {
 	p, err := rec.Principal()
 	if err != nil {
 		return nil, err
 	}
-	return &entry{principal: p, hash: rec.Hash, revoked: !rec.RevokedAt.IsZero()}, nil
+	return &entry{principal: p, hash: rec.Hash, revoked: !rec.RevokedAt.IsZero(), record: rec}, nil
 }
 
 // apply forgets the keys that a change touched.
