@@ -77,7 +77,7 @@ func createMaster(path string) (secret []byte, created bool, err error) {
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return nil, false, err
 	}
-	if err := os.Rename(tmp.Name(), path); errors.Is(err, fs.ErrExist) {
+	if err := os.Link(tmp.Name(), path); errors.Is(err, fs.ErrExist) {
 		secret, err = readMaster(path)
 		return secret, false, err
 	} else if err != nil {
