@@ -42,6 +42,8 @@ func TestDeadlocksAreRunAgain(t *testing.T) {
 			first := true
 			_, err := r.Change(t.Context(), ev, func(ctx context.Context, tx bun.Tx) error {
 				runs.Add(1)
+				assert.Equal(t, "x", ev.Object, "the event is as it was passed")
+				ev.Object = "y"
 				ev.Touches = append(ev.Touches, journal.Touch{Kind: "added by fn"})
 				for _, id := range order {
 					if _, err := tx.NewRaw("UPDATE things SET n = n + 1 WHERE id = ?", id).Exec(ctx); err != nil {

@@ -317,6 +317,34 @@ func TestAnotherHistoryIsNotFollowed(t *testing.T) {
 	require.EqualValues(t, 3, newReplica(t, url, journal.Options{}).Revision(), "a restart helps")
 }
 
+// TestASnapshotOfALostFutureIsNotFollowed has no hash to compare with, only that the database was once behind.
+func TestASnapshotOfALostFutureIsNotFollowed(t *testing.T) {
+	r := newReplica(t, testenv.SQLite(t), journal.Options{})
+	r.Resume(1) // from a snapshot that had seen more than the database has
+	wait := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		return r.Wait(ctx, 2)
+	}
+	require.Error(t, wait())
+	for range 2 {
+		_, err := newReplica(t, "sqlite:"+r.db.Path(), journal.Options{}).Change(t.Context(), event("a"), nothing)
+		require.NoError(t, err)
+	}
+	require.Error(t, wait())
+	require.Empty(t, r.revisions())
+}
+
+func TestConfirmedAtNeverGoesBack(t *testing.T) {
+	now := time.Now()
+	r := newReplica(t, testenv.SQLite(t), journal.Options{Clock: func() time.Time { return now }})
+	confirmed := r.ConfirmedAt()
+	now = now.Add(-time.Hour)
+	_, err := r.Change(t.Context(), event("a"), nothing)
+	require.NoError(t, err)
+	require.Equal(t, confirmed, r.ConfirmedAt())
+}
+
 func TestMissingEventsAreNotSkipped(t *testing.T) {
 	url := testenv.SQLite(t)
 	here, there := newReplica(t, url, journal.Options{}), newReplica(t, url, journal.Options{})

@@ -292,11 +292,19 @@ func TestShred(t *testing.T) {
 			require.Nil(t, e.After)
 			require.Equal(t, e.Revision != 5, e.Shredded, "revision 5 had none")
 		}
+		spoil := func(statement string) {
+			_, err := r.db.ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+		}
+		spoil("UPDATE journal_payloads SET after_sealed = (SELECT p.after_sealed FROM journal_payloads AS p WHERE p.revision = 6) WHERE revision = 2")
+		report, err = r.Verify(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []journal.Problem{{Revision: 2, Kind: journal.Shred}}, report.Problems, "shredded is empty")
+		spoil("UPDATE journal_payloads SET after_sealed = '' WHERE revision = 2")
+
 		_, err = r.Change(t.Context(), event("thing:9"), nothing)
 		require.NoError(t, err)
-		_, err = r.db.ExecContext(t.Context(),
-			"UPDATE journal_payloads SET shredded = TRUE, before_sealed = '', after_sealed = '' WHERE revision > 8 OR revision = 6")
-		require.NoError(t, err)
+		spoil("UPDATE journal_payloads SET shredded = TRUE, before_sealed = '', after_sealed = '' WHERE revision > 8 OR revision = 6")
 		report, err = r.Verify(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, []journal.ProblemKind{journal.Shred, journal.Shred}, kinds(report),
