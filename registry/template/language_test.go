@@ -94,7 +94,7 @@ func TestMustacheSpecification(t *testing.T) {
 
 func TestWhiteSpace(t *testing.T) {
 	for text, want := range map[string]string{
-		"a\n{{! stays }}  ":             "a\n  ", // at the very end white space counts, as the library has it
+		"a\n {{! stays }} ":             "a\n  ", // at the very end white space counts, as the library has it
 		"a\n{{! gone }}\nb":             "a\nb",
 		"a\n  {{! gone }}  \r\nb":       "a\nb",
 		"a {{! here }} b":               "a  b",
