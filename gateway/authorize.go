@@ -63,13 +63,12 @@ func (g *Gateway) authorizeModel(ctx context.Context, c *call, model string) err
 		return err
 	}
 	if !decision.Allowed {
-		f, _ := denied(decision).(*fault.Error)
-		return f.WithParam("model")
+		return denied(decision).WithParam("model")
 	}
 	return nil
 }
 
-func denied(d policy.Decision) error {
+func denied(d policy.Decision) *fault.Error {
 	return fault.New(fault.PermissionDenied, "This key lacks a permission: %s. Ask an admin to grant it.", d.Missing)
 }
 

@@ -75,7 +75,6 @@ type answer struct {
 	large    bool
 	waited   time.Duration       // for the provider
 	scan     *wire.StreamScanner // made for the first stream, then kept
-	scanned  bool
 	streamed bool
 	ours     bool // no provider's: a rendering
 	slices   [][]byte

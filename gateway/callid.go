@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash"
-	"hash/fnv"
 	"io"
 	"strings"
 	"sync"
@@ -48,7 +47,7 @@ type CallIDs struct {
 	random io.Reader
 	now    func() time.Time
 	enc    *base32.Encoding
-	calls  sync.Pool // of hash.Hash
+	calls  sync.Pool // of *macer
 	tokens sync.Pool
 }
 
@@ -64,8 +63,8 @@ func NewCallIDs(derive func(purpose string) []byte, random io.Reader, now func()
 	return &CallIDs{
 		random: random, now: now,
 		enc:    base32.NewEncoding(idAlphabet).WithPadding(base32.NoPadding),
-		calls:  sync.Pool{New: func() any { return hmac.New(sha256.New, callKey) }},
-		tokens: sync.Pool{New: func() any { return hmac.New(sha256.New, tokenKey) }},
+		calls:  sync.Pool{New: func() any { return &macer{h: hmac.New(sha256.New, callKey)} }},
+		tokens: sync.Pool{New: func() any { return &macer{h: hmac.New(sha256.New, tokenKey)} }},
 	}, nil
 }
 
@@ -100,14 +99,19 @@ func (c *CallIDs) Owned(project, principal, id string) bool {
 	return ok && c.genuine(project, raw) && ownerOf(raw[:callSeed], principal) == [callOwner]byte(raw[callSeed:callHead])
 }
 
-// ownerOf is a checksum, no secret: the MAC beside it keeps it from being changed, and the seed from linking two calls of one key.
+// ownerOf is a checksum (FNV-1a), no secret: the MAC beside it keeps it from being changed, and the seed from linking two calls of one key.
 func ownerOf(seed []byte, principal string) (owner [callOwner]byte) {
-	h := fnv.New64a()
-	h.Write(seed)
-	_, _ = io.WriteString(h, principal)
-	var sum [8]byte
-	binary.BigEndian.PutUint64(sum[:], h.Sum64())
-	copy(owner[:], sum[8-callOwner:])
+	const offset, prime = 14695981039346656037, 1099511628211
+	sum := uint64(offset)
+	for _, b := range seed {
+		sum = (sum ^ uint64(b)) * prime
+	}
+	for i := range len(principal) {
+		sum = (sum ^ uint64(principal[i])) * prime
+	}
+	var all [8]byte
+	binary.BigEndian.PutUint64(all[:], sum)
+	copy(owner[:], all[8-callOwner:])
 	return owner
 }
 
@@ -166,17 +170,25 @@ func (c *CallIDs) decode(id string) (raw [callRaw]byte, ok bool) {
 	if !found || len(text) != callRaw*8/5 {
 		return raw, false
 	}
-	n, err := c.enc.Decode(raw[:], []byte(text))
+	var in [callRaw * 8 / 5]byte
+	copy(in[:], text)
+	n, err := c.enc.Decode(raw[:], in[:])
 	return raw, err == nil && n == callRaw
+}
+
+// macer is one HMAC with the memory it works in, so that a MAC allocates nothing.
+type macer struct {
+	h   hash.Hash
+	in  []byte
+	sum [sha256.Size]byte
 }
 
 // mac fills dst with the MAC of data under a project. data has one length per key, so nothing can slide between the two.
 func (c *CallIDs) mac(dst []byte, pool *sync.Pool, project string, data []byte) {
-	h, _ := pool.Get().(hash.Hash)
-	h.Reset()
-	h.Write(data)
-	_, _ = io.WriteString(h, project)
-	var sum [sha256.Size]byte
-	copy(dst, h.Sum(sum[:0]))
-	pool.Put(h)
+	m, _ := pool.Get().(*macer)
+	m.in = append(append(m.in[:0], data...), project...)
+	m.h.Reset()
+	m.h.Write(m.in)
+	copy(dst, m.h.Sum(m.sum[:0]))
+	pool.Put(m)
 }

@@ -50,7 +50,6 @@ type env struct {
 	router   *fakeRouter
 	ids      *gateway.CallIDs
 	logs     *lockedBuffer
-	checks   []gateway.Check
 	meter    *fakeMeter
 }
 
@@ -161,7 +160,6 @@ type upstream struct {
 	serve  http.HandlerFunc
 	bodies [][]byte
 	heads  []http.Header
-	gone   atomic.Int64 // requests whose context ended before they were answered
 }
 
 const okJSON = `{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-test","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":11,"completion_tokens":2,"total_tokens":13}}`
@@ -538,5 +536,16 @@ func (e *env) closeProviders() {
 				_ = c.Close()
 			}
 		}
+	}
+}
+
+// useUpstream sends all models to another address.
+func (e *env) useUpstream(t testing.TB, url string) {
+	t.Helper()
+	up, err := openai.New(openai.Options{Name: "up", BaseURL: url + "/v1", AllowPrivate: true, Credential: provider.NewSecret("sk-provider")})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = up.Close() })
+	for model := range e.router.targets {
+		e.router.targets[model] = []provider.Target{{Provider: up, Model: "gpt-test"}}
 	}
 }

@@ -33,7 +33,8 @@ func (g *Gateway) render(_ context.Context, c *call) error {
 	if c.out.messages.B, err = version.AppendMessages(c.out.messages.B, vars, own); err != nil {
 		return err
 	}
-	c.out.edits = append(merged.Edits, wire.Edit{Name: "messages", Value: c.out.messages.B})
+	c.out.edits = merged.Edits
+	c.out.edits = append(c.out.edits, wire.Edit{Name: "messages", Value: c.out.messages.B})
 	return nil
 }
 
