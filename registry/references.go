@@ -139,7 +139,10 @@ func (s *Service) lookUp(ctx context.Context, project, spelling string, allow fu
 		target = ""
 	}
 	if allow != nil {
-		if err := allow(ctx, p, target); err != nil {
+		switch err := allow(ctx, p, target); {
+		case fault.Is(err, fault.PromptNotFound): // not this author's to know of
+			return Version{}, badReference(spelling, "there is no such prompt.")
+		case err != nil:
 			return Version{}, err
 		}
 	}

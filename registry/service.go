@@ -110,7 +110,8 @@ type VersionInput struct {
 	Latest   *int // the latest version that the author saw: another is a Conflict; nil: do not compare
 	Number   int  // 0 takes the next; an import may ask for a free one
 
-	// AllowReference is asked for each prompt that the templates include directly: including a text shows it. nil allows all.
+	// AllowReference is asked for each prompt that the templates include directly: including a text shows it. nil allows all. A
+	// PromptNotFound looks to the author as if there were no such prompt.
 	AllowReference func(ctx context.Context, p Prompt, label string) error
 }
 

@@ -68,6 +68,7 @@ type PromptFilter struct {
 	Category string
 	Query    string // substring of name or description, case folded; LIKE wildcards are plain characters
 	Archived bool   // with archived ones
+	Behind   string // only names that come after this one
 }
 
 // Gate judges a label move before it happens: approvals, evaluations, protection. policy implements it; a nil Gate allows.
