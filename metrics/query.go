@@ -13,6 +13,13 @@ type CallFilter struct {
 	Outcome  Outcome
 	Since    time.Time // by start, inclusive
 	Until    time.Time // by start, exclusive
+	Behind   Position  // only what comes after this place in the list
+}
+
+// Position is a call's place in a list of calls; the zero value is none.
+type Position struct {
+	Start time.Time
+	ID    string
 }
 
 // Page asks for a part of a list. After is what the page before answered as next; "" starts.

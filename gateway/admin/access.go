@@ -2,9 +2,11 @@ package admin
 
 import (
 	"context"
-	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -28,33 +30,14 @@ type caller struct {
 	*policy.Principal
 	Origin journal.Origin
 	Prompt registry.Prompt // of a path that names one
-	may    func(ctx context.Context, want policy.Permission) (bool, error)
+	check  policy.Checker
 }
 
-// Credentials is embedded in every input.
+// Credentials is embedded in every input. The guard has read both headers before an input is parsed; they stand here for the document.
 type Credentials struct {
 	Authorization string `header:"Authorization" doc:"Bearer pg_…" hidden:"true"`
 	Why           string `header:"X-Promptgate-Why" doc:"Why; kept in the journal" maxLength:"1000"`
-
-	client string
 }
-
-// Resolve implements huma.Resolver: it keeps the address that the request came from.
-func (c *Credentials) Resolve(ctx huma.Context) []error {
-	c.client = ctx.RemoteAddr()
-	return nil
-}
-
-func (c *Credentials) creds() *Credentials { return c }
-
-// input is what every operation's input offers by embedding Credentials.
-type input interface{ creds() *Credentials }
-
-// named is an input whose path names a prompt, by any handle.
-type named interface{ handle() string }
-
-// labelled is an input whose path names a label.
-type labelled interface{ label() string }
 
 // naming is an input whose body names a prompt that need not exist yet.
 type naming interface{ newName() string }
@@ -65,15 +48,11 @@ type OnPrompt struct {
 	Prompt string `path:"prompt" doc:"The prompt's name (percent-encoded: support%2Ftriage), alias or id" example:"support%2Ftriage"`
 }
 
-func (o *OnPrompt) handle() string { return o.Prompt }
-
 // OnLabel is embedded in inputs whose path names a label of a prompt.
 type OnLabel struct {
 	OnPrompt
 	Label string `path:"label" example:"production"`
 }
-
-func (o *OnLabel) label() string { return o.Label }
 
 // op describes one operation.
 type op struct {
@@ -83,28 +62,34 @@ type op struct {
 	action  policy.Action
 	kind    string
 	summary string
+	about   string // more than the summary says; may be ""
 	tag     string
 	status  int // of success; 0 means 200
 }
 
-// handle registers an operation. It is the only way to add one.
-func handle[I any, P interface {
-	*I
-	input
-}, O any](a *API, o op, h func(ctx context.Context, c *caller, in P) (*O, error)) {
-	_, hasLabel := any(P(nil)).(labelled)
-	a.access[o.id] = Access{Method: o.method, Path: Base + o.path, Action: o.action, Kind: o.kind, Label: hasLabel}
-	huma.Register(a.huma, huma.Operation{
-		OperationID: o.id, Method: o.method, Path: Base + o.path, Summary: o.summary, Tags: []string{o.tag},
-		DefaultStatus: o.status, MaxBodyBytes: 4 << 20,
-		Errors:     []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable},
-		Extensions: map[string]any{"x-permission": strings.TrimSpace(string(o.action) + " " + o.kind)},
-	}, func(ctx context.Context, in *I) (*O, error) {
-		c, err := a.authorize(ctx, o, P(in))
-		if err != nil {
-			return nil, a.problem(ctx, err)
+// access is the operation's row of the authorization table.
+func (o op) access() Access {
+	return Access{Method: o.method, Path: Base + o.path, Action: o.action, Kind: o.kind, Label: o.action == policy.ActionMoveLabel}
+}
+
+// handle registers an operation. It is the only way to add one. The guard runs before anything of the request but its path and
+// headers is read, so who may not do something learns nothing about what a body should look like, and has none read.
+func handle[I, O any](a *API, o op, h func(ctx context.Context, c *caller, in *I) (*O, error)) {
+	a.access[o.id] = o.access()
+	doc := a.document(o, conditional[I]())
+	_, named := any((*I)(nil)).(naming) // authorized once the body is read
+	doc.Middlewares = huma.Middlewares{a.guard(o, named)}
+	huma.Register(a.huma, doc, func(ctx context.Context, in *I) (*O, error) {
+		c, ok := ctx.Value(callerKey{}).(*caller)
+		if !ok { // the guard did not run: refuse rather than guess
+			return nil, a.problem(ctx, fault.New(fault.Internal, "an operation without its guard"))
 		}
-		out, err := h(ctx, c, P(in))
+		if n, ok := any(in).(naming); ok {
+			if err := c.need(ctx, policy.Permission{Action: o.action, Kind: o.kind, Name: n.newName()}); err != nil {
+				return nil, a.problem(ctx, err)
+			}
+		}
+		out, err := h(ctx, c, in)
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
@@ -112,74 +97,146 @@ func handle[I any, P interface {
 	})
 }
 
-// authorize answers who calls, or why it may not. Like the data plane it authorizes before it tells what exists.
-func (a *API) authorize(ctx context.Context, o op, in input) (*caller, error) {
-	cr := in.creds()
-	p, err := a.principal(ctx, cr.Authorization)
+type callerKey struct{}
+
+// guard stands before every operation: it finds out who calls, refuses what it may not do, and hands the caller on.
+func (a *API) guard(o op, named bool) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		ctx = answer{ctx}
+		c, err := a.admit(ctx)
+		if err == nil && !named {
+			err = a.authorize(ctx, o, c)
+		}
+		if err == nil {
+			err = readable(ctx.URL())
+		}
+		if err != nil {
+			a.refuse(ctx, err)
+			return
+		}
+		next(huma.WithValue(ctx, callerKey{}, c))
+	}
+}
+
+// admit answers who calls.
+func (a *API) admit(ctx huma.Context) (*caller, error) {
+	p, err := a.deps.Authenticator.Authenticate(ctx.Context(), bearer(ctx))
 	if err != nil {
 		return nil, err
 	}
-	if !admitted(p, cr.client) {
+	if p == nil || p.Project == "" {
+		return nil, fault.New(fault.Internal, "the authenticator returned no principal")
+	}
+	from, err := netip.ParseAddrPort(ctx.RemoteAddr())
+	if len(p.Networks) > 0 && (err != nil || !p.AllowsAddr(from.Addr())) {
 		return nil, fault.New(fault.PermissionDenied, "This key may not be used from this address; ask an admin to widen its networks.")
 	}
-	c := &caller{Principal: p, Origin: origin(p, cr)}
-	c.may = func(ctx context.Context, want policy.Permission) (bool, error) {
-		d, err := a.deps.Checker.Check(ctx, p, want)
-		return d.Allowed && err == nil, err
+	address := ctx.RemoteAddr()
+	if err == nil {
+		address = from.Addr().Unmap().String()
 	}
+	why := ctx.Header("X-Promptgate-Why")
+	if !storable(why) {
+		return nil, fault.New(fault.InvalidRequest, "X-Promptgate-Why must be UTF-8 without control characters.").WithParam("X-Promptgate-Why")
+	}
+	return &caller{
+		Principal: p, check: a.deps.Checker,
+		Origin: journal.Origin{Actor: journal.Actor{Kind: p.Kind, ID: p.ID, Name: p.Name}, From: address, Why: why},
+	}, nil
+}
+
+// authorize refuses what the caller may not do. Like the data plane it authorizes before it tells what exists.
+func (a *API) authorize(ctx huma.Context, o op, c *caller) error {
 	if o.action == "" {
-		return c, nil
+		return nil
 	}
 	want := policy.Permission{Action: o.action, Kind: o.kind}
+	if o.access().Label {
+		want.Label = ctx.Param("label")
+	}
 	var missing error
-	switch in := in.(type) {
-	case named:
-		c.Prompt, missing = a.deps.Registry.Prompt(ctx, p.Project, in.handle())
-		if missing != nil && !fault.Is(missing, fault.PromptNotFound) {
-			return nil, missing
+	if strings.Contains(o.path, "{prompt}") {
+		want.Name = ctx.Param("prompt") // what is not there is authorized by its spelling
+		c.Prompt, missing = a.deps.Registry.Prompt(ctx.Context(), c.Project, want.Name)
+		switch {
+		case missing == nil:
+			want.Name = c.Prompt.Name
+		case !fault.Is(missing, fault.PromptNotFound):
+			return missing
 		}
-		want.Name = c.Prompt.Name
-		if missing != nil {
-			want.Name = in.handle() // what is not there is authorized by its spelling
-		}
-	case naming:
-		want.Name = in.newName()
 	}
-	if l, ok := in.(labelled); ok {
-		want.Label = l.label()
-	}
-	d, err := a.deps.Checker.Check(ctx, p, want)
+	d, err := c.check.Check(ctx.Context(), c.Principal, want)
 	switch {
 	case err != nil:
-		return nil, err
+		return err
 	case d.Allowed:
-		return c, missing
+		return missing
 	case d.Holds || o.kind == policy.ObjectSystem:
-		return nil, fault.New(fault.PermissionDenied, "This key lacks the permission %q; ask an admin of the project for it.", d.Missing)
+		return lacks(d.Missing)
 	}
-	return nil, registry.ErrPromptNotFound()
+	return registry.ErrPromptNotFound()
 }
 
-func origin(p *policy.Principal, cr *Credentials) journal.Origin {
-	from := cr.client
-	if ap, err := netip.ParseAddrPort(from); err == nil {
-		from = ap.Addr().Unmap().String()
-	}
-	return journal.Origin{Actor: journal.Actor{Kind: p.Kind, ID: p.ID, Name: p.Name}, From: from, Why: cr.Why}
+func lacks(permission string) error {
+	return fault.New(fault.PermissionDenied, "This key lacks the permission %q; ask an admin of the project for it.", permission)
 }
 
-func admitted(p *policy.Principal, client string) bool {
-	if len(p.Networks) == 0 {
-		return true
-	}
-	ap, err := netip.ParseAddrPort(client)
-	return err == nil && p.AllowsAddr(ap.Addr())
+// may asks for a permission beside the operation's own.
+func (c *caller) may(ctx context.Context, want policy.Permission) (bool, error) {
+	d, err := c.check.Check(ctx, c.Principal, want)
+	return d.Allowed && err == nil, err
 }
 
-func bearer(header string) string {
-	scheme, token, _ := strings.Cut(header, " ")
+// need refuses (PermissionDenied) without a permission beside the operation's own. The answer depends on the name that was asked
+// for and never on what stands there.
+func (c *caller) need(ctx context.Context, want policy.Permission) error {
+	ok, err := c.may(ctx, want)
+	if err != nil || ok {
+		return err
+	}
+	return lacks(want.Describe())
+}
+
+// bearer is the key in the Authorization header; "" without one, and with two: nobody could say whose request that is.
+func bearer(ctx huma.Context) string {
+	var values []string
+	ctx.EachHeader(func(name, value string) {
+		if strings.EqualFold(name, "Authorization") {
+			values = append(values, value)
+		}
+	})
+	if len(values) != 1 {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}
 	return strings.TrimSpace(token)
+}
+
+// readable refuses addresses that would be understood in part only: net/url leaves out parameters that it cannot decode, and of one that
+// is given twice only the first would count.
+func readable(u url.URL) error {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return fault.New(fault.InvalidRequest, "The query cannot be decoded: percent-encode its values.")
+	}
+	if !storable(u.Path) {
+		return fault.New(fault.InvalidRequest, "The path must be UTF-8 without control characters.")
+	}
+	for name, values := range query {
+		switch {
+		case len(values) > 1:
+			return fault.New(fault.InvalidRequest, "The query names a parameter twice.").WithParam(name)
+		case !storable(name + values[0]):
+			return fault.New(fault.InvalidRequest, "The query must be UTF-8 without control characters.")
+		}
+	}
+	return nil
+}
+
+// storable reports whether every database can hold a text and every log show it.
+func storable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }

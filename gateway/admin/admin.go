@@ -4,7 +4,6 @@
 package admin
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 
@@ -67,6 +66,8 @@ func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 	a.providers()
 	a.calls()
 	a.journal()
+	a.dataPlane()
+	a.tidy()
 	return a, nil
 }
 
@@ -82,9 +83,4 @@ func (d Deps) check() error {
 		return errors.New("admin: a dependency is missing")
 	}
 	return nil
-}
-
-// principal authenticates a request.
-func (a *API) principal(ctx context.Context, authorization string) (*policy.Principal, error) {
-	return a.deps.Authenticator.Authenticate(ctx, bearer(authorization))
 }

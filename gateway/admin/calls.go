@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/promptgate/promptgate/internal/fault"
@@ -266,12 +268,15 @@ func (s *sight) sees(ctx context.Context, promptID string) (bool, error) {
 	return ok, err
 }
 
-// listCalls reads pages until one holds something that the key may see.
 func (a *API) listCalls(ctx context.Context, c *caller, in *listCallsInput) (*callList, error) {
 	f := metrics.CallFilter{Version: in.Version, Label: in.Label, Outcome: metrics.Outcome(in.Outcome), Since: in.Since, Until: in.Until}
 	s := &sight{api: a, c: c, known: map[string]bool{}}
 	out := &callList{}
 	out.Body.Calls = []Call{}
+	var err error
+	if f.Behind, err = positionOf(in.After); err != nil {
+		return nil, err
+	}
 	if in.Prompt != "" {
 		p, err := a.deps.Registry.Prompt(ctx, c.Project, in.Prompt)
 		if fault.Is(err, fault.PromptNotFound) {
@@ -282,41 +287,50 @@ func (a *API) listCalls(ctx context.Context, c *caller, in *listCallsInput) (*ca
 		}
 		f.PromptID = p.ID
 	}
-	page := metrics.Page{After: in.After, Limit: in.Limit}
-	for {
-		found, next, err := a.deps.Calls.ListCalls(ctx, c.Project, f, page)
-		if err != nil {
-			return nil, err
-		}
-		for _, call := range found {
-			ok, err := s.sees(ctx, call.PromptID)
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				out.Body.Calls = append(out.Body.Calls, callOf(call))
-			}
-		}
-		out.Body.Next = next
-		if next == "" || len(out.Body.Calls) > 0 {
-			return out, nil
-		}
-		page.After = next
+	found, next, err := visible(in.Limit, func(after string, limit int) ([]metrics.Call, string, error) {
+		return a.deps.Calls.ListCalls(ctx, c.Project, f, metrics.Page{After: after, Limit: limit})
+	}, func(call metrics.Call) (bool, error) { return s.sees(ctx, call.PromptID) }, placeOf)
+	if err != nil {
+		return nil, err
 	}
+	for _, call := range found {
+		out.Body.Calls = append(out.Body.Calls, callOf(call))
+	}
+	out.Body.Next = next
+	return out, nil
 }
 
+func placeOf(c metrics.Call) string {
+	return place(strconv.FormatInt(c.Start.UnixMicro(), 10) + " " + c.ID)
+}
+
+func positionOf(cursor string) (metrics.Position, error) {
+	entry, err := placed(cursor)
+	if err != nil || entry == "" {
+		return metrics.Position{}, err
+	}
+	at, id, ok := strings.Cut(entry, " ")
+	us, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || !ok {
+		return metrics.Position{}, wrongCursor()
+	}
+	return metrics.Position{Start: time.UnixMicro(us), ID: id}, nil
+}
+
+// getCall answers alike for a call that is not there, a foreign one and one of a prompt that the key may not read.
 func (a *API) getCall(ctx context.Context, c *caller, in *callInput) (*callAnswer, error) {
 	found, err := a.deps.Calls.Call(ctx, c.Project, in.ID)
-	if err != nil {
-		return nil, err
+	ok := false
+	if err == nil {
+		s := &sight{api: a, c: c, known: map[string]bool{}}
+		ok, err = s.sees(ctx, found.PromptID)
 	}
-	s := &sight{api: a, c: c, known: map[string]bool{}}
-	ok, err := s.sees(ctx, found.PromptID)
-	if err != nil {
+	switch {
+	case err != nil && !fault.Is(err, fault.CallNotFound):
 		return nil, err
-	}
-	if !ok {
-		return nil, fault.New(fault.CallNotFound, "There is no such call, or this key may not see it.").WithParam("call")
+	case !ok:
+		return nil, fault.New(fault.CallNotFound, "There is no such call, or this key may not see it. One that has just ended shows after a moment.").
+			WithParam("call")
 	}
 	return &callAnswer{Body: callOf(*found)}, nil
 }

@@ -1,12 +1,11 @@
 package admin
 
 import (
-	"context"
+	"encoding/base64"
+	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/promptgate/promptgate/internal/fault"
-	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -26,9 +25,75 @@ type Paging struct {
 
 func (p Paging) page() registry.Page { return registry.Page{After: p.After, Limit: p.Limit} }
 
+// Created is embedded in the answers of what makes something.
+type Created struct {
+	Location string `header:"Location" doc:"Where it stands now"`
+}
+
+func created(path ...string) Created {
+	at := Base
+	for _, p := range path {
+		at += "/" + url.PathEscape(p)
+	}
+	return Created{Location: at}
+}
+
+// visible gathers a page of what sees lets through. The cursor stands behind an entry that is shown, and is there only when more can be
+// shown: neither what a cursor holds nor that there is one may tell of what is hidden.
+func visible[T any](limit int, read func(after string, limit int) ([]T, string, error), sees func(T) (bool, error),
+	cursor func(T) string) (page []T, next string, err error) {
+	const chunk = 200
+	page = []T{}
+	size := min(limit+1, chunk)
+	for after := ""; ; size = chunk {
+		found, more, err := read(after, size)
+		if err != nil {
+			return nil, "", err
+		}
+		for _, v := range found {
+			ok, err := sees(v)
+			switch {
+			case err != nil:
+				return nil, "", err
+			case ok && len(page) == limit:
+				return page, cursor(page[limit-1]), nil
+			case ok:
+				page = append(page, v)
+			}
+		}
+		if more == "" {
+			return page, "", nil
+		}
+		after = more
+	}
+}
+
+// place is the cursor for an entry, and placed reads it back.
+func place(entry string) string { return base64.RawURLEncoding.EncodeToString([]byte(entry)) }
+
+func placed(cursor string) (string, error) {
+	entry, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || !storable(string(entry)) {
+		return "", wrongCursor()
+	}
+	return string(entry), nil
+}
+
+func wrongCursor() error {
+	return fault.New(fault.InvalidRequest, "This cursor is not one that this list gave out: start again without it.").WithParam("after")
+}
+
 // Precondition is embedded in the inputs of edits.
 type Precondition struct {
 	IfMatch string `header:"If-Match" doc:"The ETag that was read; * for whatever it is now. Without it the edit is refused" example:"\"17\""`
+}
+
+func (Precondition) conditional() {}
+
+// conditional reports whether an input has a precondition.
+func conditional[I any]() bool {
+	_, ok := any((*I)(nil)).(interface{ conditional() })
+	return ok
 }
 
 // revision is the revision that the caller read. An edit that does not say is refused: it would undo somebody else's.
@@ -36,12 +101,58 @@ func (p Precondition) revision() (int64, error) {
 	if p.IfMatch == "*" {
 		return registry.AnyRevision, nil
 	}
-	n, err := strconv.ParseInt(strings.Trim(p.IfMatch, `"`), 10, 64)
-	if err != nil || n <= 0 {
+	n, err := revisionOf(p.IfMatch)
+	if err != nil {
 		return 0, fault.New(fault.PreconditionFailed,
 			"Send the ETag that you read in If-Match, so that nobody's edit is lost, or If-Match: * to write whatever is there.").WithParam("If-Match")
 	}
 	return n, nil
+}
+
+// Removal is embedded in the inputs of what removes things.
+type Removal struct {
+	IfMatch string `header:"If-Match" doc:"The ETag that was read: nothing is removed when it was changed since. Without it, whatever is there is removed" example:"\"17\""`
+}
+
+func (Removal) conditional() {}
+
+// revision is the one that must be there, 0 for any.
+func (r Removal) revision() (int64, error) {
+	if r.IfMatch == "" || r.IfMatch == "*" {
+		return 0, nil
+	}
+	n, err := revisionOf(r.IfMatch)
+	if err != nil {
+		return 0, fault.New(fault.PreconditionFailed, "If-Match is not an ETag of this API: send the one that you read, or none.").WithParam("If-Match")
+	}
+	return n, nil
+}
+
+// Replacement is embedded in the inputs of what makes or replaces a thing.
+type Replacement struct {
+	IfMatch string `header:"If-Match" doc:"The ETag that was read; without it the thing must be new" example:"\"17\""`
+}
+
+func (Replacement) conditional() {}
+
+// revision is the one that must be there, 0 for none.
+func (r Replacement) revision() (int64, error) {
+	if r.IfMatch == "" {
+		return 0, nil
+	}
+	return Precondition(r).revision()
+}
+
+// revisionOf reads an ETag, also without its quotes.
+func revisionOf(tag string) (int64, error) {
+	if len(tag) > 1 && tag[0] == '"' && tag[len(tag)-1] == '"' {
+		tag = tag[1 : len(tag)-1]
+	}
+	n, err := strconv.ParseUint(tag, 10, 63)
+	if err == nil && n == 0 {
+		err = strconv.ErrRange
+	}
+	return int64(n), err
 }
 
 func etag(revision int64) string { return `"` + strconv.FormatInt(revision, 10) + `"` }
@@ -52,17 +163,4 @@ func list[T any](s []T) []T {
 		return []T{}
 	}
 	return s
-}
-
-// need asks for one more permission than the operation's own.
-func (c *caller) need(ctx context.Context, want policy.Permission) error {
-	ok, err := c.may(ctx, want)
-	if err != nil || ok {
-		return err
-	}
-	name := string(want.Action)
-	if want.Name != "" {
-		name += " on " + want.Name
-	}
-	return fault.New(fault.PermissionDenied, "This key lacks the permission %q; ask an admin of the project for it.", name)
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
 )
 
@@ -101,6 +102,7 @@ type keyAnswer struct {
 
 type keyCreatedAnswer struct {
 	Changed
+	Created
 	ETag string `header:"ETag"`
 	Body KeyCreated
 }
@@ -149,6 +151,9 @@ func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*ke
 	if in.Body.ExpiresAt != nil {
 		r.Expires = *in.Body.ExpiresAt
 	}
+	if err := shown(r.Expires); err != nil {
+		return nil, err
+	}
 	issued, err := a.deps.Issuer()
 	if err != nil {
 		return nil, err
@@ -159,7 +164,7 @@ func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*ke
 		return nil, err
 	}
 	return &keyCreatedAnswer{
-		Changed: changed(k.Revision), ETag: etag(k.Revision), Body: KeyCreated{Key: keyOf(k), Secret: issued.Plaintext},
+		Changed: changed(k.Revision), Created: created("keys", k.ID), ETag: etag(k.Revision), Body: KeyCreated{Key: keyOf(k), Secret: issued.Plaintext},
 	}, nil
 }
 
@@ -189,6 +194,9 @@ func (a *API) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyA
 	set(&k.Grants, b.Grants)
 	set(&k.Networks, b.Networks)
 	set(&k.Expires, b.ExpiresAt)
+	if err := shown(k.Expires); err != nil {
+		return nil, err
+	}
 	k, err = a.deps.Keys.UpdateKey(ctx, c.Origin, c.Principal, k)
 	if err != nil {
 		return nil, err
@@ -202,6 +210,14 @@ func (a *API) revokeKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswe
 		return nil, err
 	}
 	return answerKey(k), nil
+}
+
+// shown refuses a time that no answer could spell.
+func shown(t time.Time) error {
+	if y := t.UTC().Year(); y < 0 || y > 9999 {
+		return fault.New(fault.InvalidRequest, "The key's time of expiry is past the year 9999.").WithParam("expires_at")
+	}
+	return nil
 }
 
 // set writes a patch's field when it is there.

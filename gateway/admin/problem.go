@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
+	strict "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/promptgate/promptgate/gateway/wire"
@@ -31,15 +34,15 @@ func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
 func (p *Problem) GetStatus() int { return p.Status }
 
 // ContentType implements huma.ContentTypeFilter.
-func (p *Problem) ContentType(string) string { return "application/problem+json" }
+func (p *Problem) ContentType(string) string { return problemType }
 
 // problem turns a domain error into an answer. Causes are logged here, once, and never shown.
-func (a *API) problem(ctx context.Context, err error) error {
+func (a *API) problem(ctx context.Context, err error) *Problem {
 	code := fault.CodeOf(err)
 	status := wire.Status(code)
-	p := &Problem{Title: http.StatusText(status), Status: status, Code: string(code)}
+	p := &Problem{Title: title(status), Status: status, Code: string(code)}
 	var f *fault.Error
-	if errors.As(err, &f) && code != fault.Internal {
+	if errors.As(err, &f) && status != http.StatusInternalServerError {
 		p.Detail, p.Param = f.Message, f.Param
 	} else {
 		p.Detail = "Something failed inside the gateway. Try again; if it stays, tell its operator the time of this request."
@@ -50,44 +53,120 @@ func (a *API) problem(ctx context.Context, err error) error {
 	return p
 }
 
-// problems gives huma's own errors (validation, unknown fields, wrong types) the shape of a Problem.
+// title is a status in words.
+func title(status int) string {
+	if status == wire.StatusClientClosed {
+		return "Client Closed Request"
+	}
+	return http.StatusText(status)
+}
+
+// refuse answers a request that never reaches its operation.
+func (a *API) refuse(ctx huma.Context, err error) {
+	p := a.problem(ctx.Context(), err)
+	if p.Status == http.StatusUnauthorized {
+		ctx.SetHeader("WWW-Authenticate", "Bearer")
+	}
+	ctx.SetHeader("Content-Type", problemType)
+	ctx.SetStatus(p.Status)
+	if err := writeJSON(ctx.BodyWriter(), p); err != nil {
+		a.deps.Log.DebugContext(ctx.Context(), "the caller left before its answer", "error", err)
+	}
+}
+
+const problemType = "application/problem+json"
+
+// humaContext is huma.Context under a name that does not hide its method Context.
+type humaContext huma.Context
+
+// answer is a request's context in which huma's refusals of bodies and parameters have the status of their code: one table says
+// what a code is answered with, and invalid_request is a 400.
+type answer struct{ humaContext }
+
+// SetStatus implements huma.Context.
+func (c answer) SetStatus(status int) {
+	if status == http.StatusUnprocessableEntity {
+		status = http.StatusBadRequest
+	}
+	c.humaContext.SetStatus(status)
+}
+
+// What an answer says of a body that breaks many rules.
+const (
+	maxErrors     = 20
+	maxErrorBytes = 300
+)
+
+// problems gives huma's own errors (validation, unknown fields, wrong types) the shape of a Problem. The values that were sent are left
+// out: one of them may be a credential.
 func problems(_ huma.Context, _ string, v any) (any, error) {
 	m, ok := v.(*huma.ErrorModel)
 	if !ok {
 		return v, nil
 	}
-	code := fault.InvalidRequest
+	status, code := m.Status, fault.InvalidRequest
 	switch {
-	case m.Status == http.StatusRequestEntityTooLarge:
+	case status == http.StatusUnprocessableEntity:
+		status = http.StatusBadRequest
+	case status == http.StatusRequestEntityTooLarge:
 		code = fault.RequestTooLarge
-	case m.Status >= http.StatusInternalServerError:
+	case status >= http.StatusInternalServerError:
 		code = fault.Internal
 	}
-	p := &Problem{Title: m.Title, Status: m.Status, Detail: m.Detail, Code: string(code)}
-	for _, e := range m.Errors {
+	p := &Problem{Title: http.StatusText(status), Status: status, Detail: sentence(m.Detail), Code: string(code)}
+	for _, e := range m.Errors[:min(len(m.Errors), maxErrors)] {
 		line := e.Message
 		if e.Location != "" {
 			line = e.Location + ": " + line
 		}
-		p.Errors = append(p.Errors, line)
+		p.Errors = append(p.Errors, cut(line, maxErrorBytes))
 	}
 	return p, nil
 }
 
-// strictJSON reads bodies without the latitude of encoding/json: a name that stands twice is refused, since what was checked would
-// not be what is used.
+// sentence says what huma says in few words as something to act on.
+func sentence(detail string) string {
+	switch detail {
+	case "validation failed":
+		return "The request breaks the rules of this operation; errors lists where. /openapi.json describes what it takes."
+	case "request body is required":
+		return "This operation needs a JSON body; /openapi.json describes it."
+	}
+	return detail
+}
+
+// cut shortens a text to n bytes, at a rune.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// strictJSON reads bodies without the latitude of encoding/json: names that stand twice, in another case or for nothing are refused,
+// since what was checked would not be what is used.
 func strictJSON() map[string]huma.Format {
 	f := huma.Format{
-		Marshal: func(w io.Writer, v any) error {
-			enc := json.NewEncoder(w)
-			enc.SetEscapeHTML(false)
-			return enc.Encode(v)
-		},
+		Marshal: writeJSON,
 		Unmarshal: func(data []byte, v any) error {
-			if !jsontext.Value(data).IsValid() { // IsValid refuses duplicate names and invalid UTF-8
+			if !jsontext.Value(data).IsValid() { // refuses duplicate names and invalid UTF-8
 				return errors.New("not valid JSON: check quotes, commas, duplicate names and UTF-8")
 			}
-			return json.Unmarshal(data, v)
+			err := strict.Unmarshal(data, v, strict.RejectUnknownMembers(true))
+			var s *strict.SemanticError
+			if errors.As(err, &s) { // its text may hold the value
+				return fmt.Errorf("what stands at %q is unknown here or has another type; names are case-sensitive", s.JSONPointer)
+			}
+			return err
 		},
 	}
 	return map[string]huma.Format{"application/json": f, "json": f}

@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/promptgate/promptgate/policy"
@@ -65,6 +67,11 @@ type promptAnswer struct {
 	Body Prompt
 }
 
+type createdPrompt struct {
+	promptAnswer
+	Created
+}
+
 func answerPrompt(p registry.Prompt) *promptAnswer {
 	return &promptAnswer{Changed: changed(p.Revision), ETag: etag(p.Revision), Body: promptOf(p)}
 }
@@ -111,36 +118,35 @@ func (a *API) prompts() {
 		tag: "prompts", summary: "Change, rename, archive or restore a prompt"}, a.patchPrompt)
 }
 
-// listPrompts reads pages until one holds something that the key may read, so that a page is never empty for what it hides.
 func (a *API) listPrompts(ctx context.Context, c *caller, in *listPromptsInput) (*promptList, error) {
-	out := &promptList{}
-	out.Body.Prompts = []Prompt{}
-	f := registry.PromptFilter{Folder: in.Folder, Tag: in.Tag, Category: in.Category, Query: in.Query, Archived: in.Archived}
-	page := in.page()
-	for {
-		found, next, err := a.deps.Registry.Prompts(ctx, c.Project, f, page)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range found {
-			ok, err := c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name})
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				out.Body.Prompts = append(out.Body.Prompts, promptOf(p))
-			}
-		}
-		out.Body.Next = next
-		if next == "" || len(out.Body.Prompts) > 0 {
-			return out, nil
-		}
-		page.After = next
+	behind, err := placed(in.After)
+	if err != nil {
+		return nil, err
 	}
+	f := registry.PromptFilter{
+		Folder: in.Folder, Tag: in.Tag, Category: in.Category, Query: in.Query, Archived: in.Archived, Behind: behind,
+	}
+	found, next, err := visible(in.Limit, func(after string, limit int) ([]registry.Prompt, string, error) {
+		return a.deps.Registry.Prompts(ctx, c.Project, f, registry.Page{After: after, Limit: limit})
+	}, func(p registry.Prompt) (bool, error) {
+		return c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name})
+	}, func(p registry.Prompt) string { return place(p.Name) })
+	if err != nil {
+		return nil, err
+	}
+	out := &promptList{}
+	out.Body.Prompts, out.Body.Next = make([]Prompt, 0, len(found)), next
+	for _, p := range found {
+		out.Body.Prompts = append(out.Body.Prompts, promptOf(p))
+	}
+	return out, nil
 }
 
-func (a *API) createPrompt(ctx context.Context, c *caller, in *createPromptInput) (*promptAnswer, error) {
+func (a *API) createPrompt(ctx context.Context, c *caller, in *createPromptInput) (*createdPrompt, error) {
 	b := in.Body
+	if err := c.needHandles(ctx, b.Aliases); err != nil {
+		return nil, err
+	}
 	create := registry.PromptInput{
 		Project: c.Project, Name: b.Name, Kind: registry.Kind(b.Kind), Description: b.Description, Category: b.Category,
 		Tags: b.Tags, Owner: b.Owner, Aliases: b.Aliases,
@@ -149,13 +155,36 @@ func (a *API) createPrompt(ctx context.Context, c *caller, in *createPromptInput
 		create.Owner = c.Name
 	}
 	if b.Content != nil {
-		create.First = &registry.FirstVersion{Content: b.Content.template(), Note: b.Note}
+		create.First = &registry.FirstVersion{Content: b.Content.template(), Note: b.Note, AllowReference: c.mayInclude}
 	}
 	p, err := a.deps.Registry.CreatePrompt(ctx, c.Origin, create)
 	if err != nil {
 		return nil, err
 	}
-	return answerPrompt(p), nil
+	return &createdPrompt{promptAnswer: *answerPrompt(p), Created: created("prompts", p.ID)}, nil
+}
+
+// needHandles asks for write on further names that a prompt shall answer to: a handle is taken for good, so it must not be taken from a
+// folder that the caller has no rights in. Ids of another system stand in no folder.
+func (c *caller) needHandles(ctx context.Context, handles []string) error {
+	for _, h := range handles {
+		if strings.HasPrefix(h, registry.PromptIDPrefix) {
+			continue
+		}
+		if err := c.need(ctx, policy.Permission{Action: policy.ActionWrite, Kind: policy.ObjectPrompt, Name: h}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayInclude lets an author include what it may read: an included text can be read in whatever includes it.
+func (c *caller) mayInclude(ctx context.Context, p registry.Prompt, _ string) error {
+	ok, err := c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name})
+	if err != nil || ok {
+		return err
+	}
+	return registry.ErrPromptNotFound()
 }
 
 // patchPrompt asks for write on the new name as well: moving between folders needs rights on both.
@@ -167,6 +196,14 @@ func (a *API) patchPrompt(ctx context.Context, c *caller, in *patchPromptInput) 
 	b := in.Body
 	if b.Name != nil && *b.Name != c.Prompt.Name {
 		if err := c.need(ctx, policy.Permission{Action: policy.ActionWrite, Kind: policy.ObjectPrompt, Name: *b.Name}); err != nil {
+			return nil, err
+		}
+	}
+	if b.Aliases != nil {
+		added := slices.DeleteFunc(slices.Clone(*b.Aliases), func(h string) bool {
+			return h == c.Prompt.Name || slices.Contains(c.Prompt.Aliases, h)
+		})
+		if err := c.needHandles(ctx, added); err != nil {
 			return nil, err
 		}
 	}

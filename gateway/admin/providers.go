@@ -94,6 +94,11 @@ type providerAnswer struct {
 	Body Provider
 }
 
+type createdProvider struct {
+	providerAnswer
+	Created
+}
+
 type providerList struct {
 	Body struct {
 		Providers []Provider `json:"providers"`
@@ -105,10 +110,20 @@ type AliasInput struct {
 	Name string `path:"alias" example:"fast"`
 }
 
+type deleteProviderInput struct {
+	ProviderInput
+	Removal
+}
+
+type deleteAliasInput struct {
+	AliasInput
+	Removal
+}
+
 type putAliasInput struct {
 	AliasInput
-	IfMatch string `header:"If-Match" doc:"The ETag that was read; without it the alias must be new"`
-	Body    AliasPut
+	Replacement
+	Body AliasPut
 }
 
 type aliasAnswer struct {
@@ -154,7 +169,7 @@ func (a *API) listProviders(ctx context.Context, c *caller, _ *Credentials) (*pr
 	return out, nil
 }
 
-func (a *API) createProvider(ctx context.Context, c *caller, in *createProviderInput) (*providerAnswer, error) {
+func (a *API) createProvider(ctx context.Context, c *caller, in *createProviderInput) (*createdProvider, error) {
 	b := in.Body
 	d, err := a.deps.Providers.CreateProvider(ctx, c.Origin, provider.Definition{
 		Project: c.Project, Name: b.Name, Kind: b.Kind, BaseURL: b.BaseURL, Credential: provider.NewSecret(b.Credential),
@@ -163,7 +178,7 @@ func (a *API) createProvider(ctx context.Context, c *caller, in *createProviderI
 	if err != nil {
 		return nil, err
 	}
-	return answerProvider(d), nil
+	return &createdProvider{providerAnswer: *answerProvider(d), Created: created("providers", d.ID)}, nil
 }
 
 func (a *API) getProvider(ctx context.Context, c *caller, in *ProviderInput) (*providerAnswer, error) {
@@ -203,8 +218,13 @@ func (a *API) patchProvider(ctx context.Context, c *caller, in *patchProviderInp
 	return answerProvider(d), nil
 }
 
-func (a *API) deleteProvider(ctx context.Context, c *caller, in *ProviderInput) (*struct{}, error) {
-	return nil, a.deps.Providers.DeleteProvider(ctx, c.Origin, c.Project, in.ID, 0)
+func (a *API) deleteProvider(ctx context.Context, c *caller, in *deleteProviderInput) (*removedAnswer, error) {
+	rev, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	rev, err = a.deps.Providers.DeleteProvider(ctx, c.Origin, c.Project, in.ID, rev)
+	return &removedAnswer{Changed: changed(rev)}, err
 }
 
 func (a *API) listAliases(ctx context.Context, c *caller, _ *Credentials) (*aliasList, error) {
@@ -222,18 +242,14 @@ func (a *API) listAliases(ctx context.Context, c *caller, _ *Credentials) (*alia
 
 func (a *API) putAlias(ctx context.Context, c *caller, in *putAliasInput) (*aliasAnswer, error) {
 	al := provider.Alias{Project: c.Project, Name: in.Name, Targets: in.Body.Targets}
-	if in.IfMatch != "" {
-		rev, err := Precondition{IfMatch: in.IfMatch}.revision()
-		if err != nil {
-			return nil, err
-		}
-		if rev < 0 {
-			return nil, fault.New(fault.PreconditionFailed, "An alias is replaced by its ETag: list the aliases to read it.").WithParam("If-Match")
-		}
-		al.Revision = rev
+	if in.IfMatch == "*" {
+		return nil, fault.New(fault.PreconditionFailed, "An alias is replaced by its ETag: list the aliases to read it.").WithParam("If-Match")
 	}
-	al, err := a.deps.Providers.PutAlias(ctx, c.Origin, al)
-	if err != nil {
+	var err error
+	if al.Revision, err = in.revision(); err != nil {
+		return nil, err
+	}
+	if al, err = a.deps.Providers.PutAlias(ctx, c.Origin, al); err != nil {
 		return nil, err
 	}
 	return &aliasAnswer{
@@ -241,6 +257,11 @@ func (a *API) putAlias(ctx context.Context, c *caller, in *putAliasInput) (*alia
 	}, nil
 }
 
-func (a *API) deleteAlias(ctx context.Context, c *caller, in *AliasInput) (*struct{}, error) {
-	return nil, a.deps.Providers.DeleteAlias(ctx, c.Origin, c.Project, in.Name, 0)
+func (a *API) deleteAlias(ctx context.Context, c *caller, in *deleteAliasInput) (*removedAnswer, error) {
+	rev, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
+	rev, err = a.deps.Providers.DeleteAlias(ctx, c.Origin, c.Project, in.Name, rev)
+	return &removedAnswer{Changed: changed(rev)}, err
 }

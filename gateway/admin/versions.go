@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/promptgate/promptgate/policy"
@@ -41,6 +42,7 @@ type VersionCreate struct {
 
 type versionAnswer struct {
 	Changed
+	Created
 	Status int
 	Body   VersionSaved
 }
@@ -134,7 +136,7 @@ func (a *API) listVersions(ctx context.Context, c *caller, in *listVersionsInput
 func (a *API) createVersion(ctx context.Context, c *caller, in *createVersionInput) (*versionAnswer, error) {
 	v := registry.VersionInput{
 		Project: c.Project, PromptID: c.Prompt.ID, Content: in.Body.Content.template(), Note: in.Body.Note,
-		Parent: in.Body.Parent, Latest: in.Body.Latest,
+		Parent: in.Body.Parent, Latest: in.Body.Latest, AllowReference: c.mayInclude,
 	}
 	if in.Body.DryRun {
 		checked, err := a.deps.Registry.Check(ctx, v)
@@ -154,6 +156,7 @@ func (a *API) createVersion(ctx context.Context, c *caller, in *createVersionInp
 		Changed: changed(saved.Version.Revision), Status: http.StatusCreated,
 		Body: VersionSaved{Version: versionOf(saved.Version, true), Unchanged: saved.Unchanged},
 	}
+	out.Created = created("prompts", c.Prompt.ID, "versions", strconv.Itoa(saved.Version.Number))
 	if saved.Unchanged {
 		out.Status = http.StatusOK
 	}

@@ -84,14 +84,16 @@ type Store interface {
 	CreateProvider(ctx context.Context, by journal.Origin, d Definition) (Definition, error)
 	// UpdateProvider writes everything but id and kind. A changed BaseURL needs its credential entered again.
 	UpdateProvider(ctx context.Context, by journal.Origin, d Definition) (Definition, error)
-	// DeleteProvider removes it; revision 0 does not compare. Conflict while an alias of the project names it.
-	DeleteProvider(ctx context.Context, by journal.Origin, project, id string, revision int64) error
+	// DeleteProvider removes it and returns the journal's revision; revision 0 does not compare. Conflict while an alias of the project
+	// names it.
+	DeleteProvider(ctx context.Context, by journal.Origin, project, id string, revision int64) (int64, error)
 
 	ListAliases(ctx context.Context, project string) ([]Alias, error)
 	// PutAlias creates (Revision 0) or replaces an alias. The providers it names, other than the project's own, are not checked here:
 	// configured ones are known to the router alone.
 	PutAlias(ctx context.Context, by journal.Origin, a Alias) (Alias, error)
-	DeleteAlias(ctx context.Context, by journal.Origin, project, name string, revision int64) error
+	// DeleteAlias removes it and returns the journal's revision; revision 0 does not compare.
+	DeleteAlias(ctx context.Context, by journal.Origin, project, name string, revision int64) (int64, error)
 }
 
 var (

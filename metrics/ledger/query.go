@@ -77,6 +77,9 @@ func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFi
 	if after != nil {
 		q = q.Where("(started_at, id) < (?, ?)", after.Micros, after.ID)
 	}
+	if f.Behind != (metrics.Position{}) {
+		q = q.Where("(started_at, id) < (?, ?)", f.Behind.Start.UnixMicro(), f.Behind.ID)
+	}
 	rows, err := q.Rows(ctx)
 	if err != nil {
 		return nil, "", sqldb.Classify(err)

@@ -36,7 +36,7 @@ func (s *Store) ListPrompts(ctx context.Context, project string, f registry.Prom
 	if err != nil {
 		return nil, "", err
 	}
-	if !storable(project, f.Folder, f.Tag, f.Category, f.Query) {
+	if !storable(project, f.Folder, f.Tag, f.Category, f.Query, f.Behind) {
 		return []registry.Prompt{}, "", nil
 	}
 	var rows []promptRow
@@ -56,6 +56,9 @@ func narrow(q *bun.SelectQuery, f registry.PromptFilter) *bun.SelectQuery {
 		// Names sort by their bytes, and '0' follows '/': a range of the index instead of a pattern.
 		folder := strings.TrimSuffix(f.Folder, "/")
 		q.Where("p.name > ? AND p.name < ?", folder+"/", folder+"0")
+	}
+	if f.Behind != "" {
+		q.Where("p.name > ?", f.Behind)
 	}
 	if f.Tag != "" {
 		q.Where("EXISTS (SELECT 1 FROM registry_tags AS t WHERE t.project = p.project AND t.prompt_id = p.id AND t.tag = ?)", f.Tag)

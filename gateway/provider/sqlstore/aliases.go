@@ -78,11 +78,11 @@ func (s *Store) PutAlias(ctx context.Context, by journal.Origin, a provider.Alia
 }
 
 // DeleteAlias implements provider.Store.
-func (s *Store) DeleteAlias(ctx context.Context, by journal.Origin, project, name string, revision int64) error {
+func (s *Store) DeleteAlias(ctx context.Context, by journal.Origin, project, name string, revision int64) (int64, error) {
 	ev := journal.Event{
 		Project: project, Origin: by, Action: "model.delete", Object: "model:" + name, Touches: touch(project, name),
 	}
-	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
+	return s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
 		before, err := s.lockAlias(ctx, tx, project, name)
 		if err != nil {
 			return err
@@ -96,7 +96,6 @@ func (s *Store) DeleteAlias(ctx context.Context, by journal.Origin, project, nam
 		_, err = tx.NewDelete().Model((*modelRow)(nil)).Where("project = ? AND name = ?", project, name).Exec(ctx)
 		return err
 	})
-	return err
 }
 
 func (s *Store) lockAlias(ctx context.Context, tx bun.Tx, project, name string) (provider.Alias, error) {

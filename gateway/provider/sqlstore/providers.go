@@ -140,11 +140,11 @@ func (s *Store) UpdateProvider(ctx context.Context, by journal.Origin, d provide
 }
 
 // DeleteProvider implements provider.Store.
-func (s *Store) DeleteProvider(ctx context.Context, by journal.Origin, project, id string, revision int64) error {
+func (s *Store) DeleteProvider(ctx context.Context, by journal.Origin, project, id string, revision int64) (int64, error) {
 	ev := journal.Event{
 		Project: project, Origin: by, Action: "provider.delete", Object: "provider:" + id, Touches: touch(project, id),
 	}
-	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
+	return s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
 		row, err := s.lockProvider(ctx, tx, project, id)
 		if err != nil {
 			return err
@@ -165,7 +165,6 @@ func (s *Store) DeleteProvider(ctx context.Context, by journal.Origin, project, 
 		_, err = tx.NewDelete().Model(&row).WherePK().Exec(ctx)
 		return err
 	})
-	return err
 }
 
 func (s *Store) lockProvider(ctx context.Context, tx bun.Tx, project, id string) (providerRow, error) {

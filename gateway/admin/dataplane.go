@@ -1,0 +1,199 @@
+package admin
+
+import (
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Envelope is an error answer of the data plane, in OpenAI's shape.
+type Envelope struct {
+	Error EnvelopeError `json:"error"`
+}
+
+// EnvelopeError is what went wrong with a call.
+type EnvelopeError struct {
+	Message string  `json:"message" doc:"What is wrong and what to do"`
+	Type    string  `json:"type" example:"invalid_request_error"`
+	Param   *string `json:"param" doc:"The field at fault"`
+	Code    string  `json:"code" doc:"Stable, for programs" example:"missing_variable"`
+}
+
+// PromptReference names a prompt in a call.
+type PromptReference struct {
+	ID        string         `json:"id" doc:"Name, alias or id" example:"support/triage"`
+	Version   int            `json:"version,omitempty" minimum:"1" doc:"Excludes label"`
+	Label     string         `json:"label,omitempty" doc:"The project's default label when neither is given" example:"production"`
+	Variables map[string]Raw `json:"variables,omitempty" doc:"Values by name, inserted verbatim"`
+}
+
+// ScoreRequest scores one call, named in one of three ways.
+type ScoreRequest struct {
+	CallID       string `json:"call_id,omitempty" doc:"x-promptgate-call-id of the answer"`
+	CompletionID string `json:"completion_id,omitempty" doc:"The id in the provider's answer"`
+	Token        string `json:"token,omitempty" doc:"x-promptgate-feedback-token of the answer: no key is needed with it"`
+	Name         string `json:"name" maxLength:"64" example:"helpful"`
+	Value        Raw    `json:"value" doc:"true or false, a number, or a category"`
+	Comment      string `json:"comment,omitempty"`
+	User         string `json:"user,omitempty"`
+	ID           string `json:"id,omitempty" doc:"Scoring again under the same id changes nothing"`
+}
+
+// Rendering is a resolved and rendered prompt that was sent to nobody.
+type Rendering struct {
+	Object   string `json:"object" enum:"prompt.rendering"`
+	Prompt   string `json:"prompt"`
+	PromptID string `json:"prompt_id"`
+	Version  int    `json:"version"`
+	Label    string `json:"label,omitempty"`
+	Digest   string `json:"digest"`
+	Model    string `json:"model,omitempty"`
+	Messages []Raw  `json:"messages"`
+	Request  Raw    `json:"request" doc:"The whole body that a provider would get"`
+}
+
+// endpoint is one address of the data plane. Its handlers are not huma's: they relay bytes and never decode a body into a struct.
+type endpoint struct {
+	id, method, path string
+	summary, about   string
+	tag              string
+	open             bool // asks for no key
+	body             *huma.Schema
+	answer           *huma.Response
+	status           int // of success
+	refused          []int
+}
+
+// dataPlane adds what applications call to the document, so that one document tells all. A test compares it with the router.
+func (a *API) dataPlane() {
+	calling := []int{
+		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestEntityTooLarge,
+		http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	}
+	rendering := []int{
+		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestEntityTooLarge,
+		http.StatusInternalServerError, http.StatusServiceUnavailable,
+	}
+	for _, e := range []endpoint{
+		{id: "chat-completions", method: http.MethodPost, path: "/v1/chat/completions", tag: "data plane", summary: "Call a model, with a managed prompt or without one",
+			about: "OpenAI's chat completions, JSON or SSE. `prompt` names a managed prompt; every other field goes to the provider as it came." +
+				" Needs `call` on the prompt under its label, or on the model.",
+			body: a.chatBody(true), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
+		{id: "prompt-completions", method: http.MethodPost, path: "/v1/prompts/{name}/completions", tag: "data plane", summary: "Call a managed prompt named in the path",
+			about: "As chat-completions; the body gives version or label, and variables. Needs `call` on the prompt under its label.",
+			body:  a.chatBody(false), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
+		{id: "render-prompt", method: http.MethodPost, path: "/v1/prompts/{name}/render", tag: "data plane", summary: "Resolve and render a prompt, calling nobody",
+			about: "Needs `read` on the prompt.", body: a.chatBody(false), answer: a.answerAs("What a provider would get", reflect.TypeFor[Rendering]()), refused: rendering},
+		{id: "list-models", method: http.MethodGet, path: "/v1/models", tag: "data plane", summary: "List the models and prompts that this key may call",
+			about:  "Prompts stand in it as `prompt/<name>@<label>`. Needs a valid key and nothing more.",
+			answer: answerOf("OpenAI's list of models", "application/json"), refused: []int{401, 403, 429, 500, 503}},
+		{id: "give-feedback", method: http.MethodPost, path: "/v1/feedback", tag: "data plane", summary: "Score a call",
+			about: "Needs `feedback` on the call's prompt, or a call's own token instead of a key.", body: a.schemaOf(reflect.TypeFor[ScoreRequest]()),
+			answer: answerOf("The score was taken", "application/json"), status: http.StatusAccepted, refused: []int{400, 401, 403, 404, 413, 429, 500, 503}},
+		{id: "livez", method: http.MethodGet, path: "/livez", tag: "operations", summary: "Whether the process serves HTTP", open: true, answer: answerOf("It does", "text/plain")},
+		{id: "readyz", method: http.MethodGet, path: "/readyz", tag: "operations", summary: "Whether to send calls here", open: true,
+			about: "With ?verbose it says why, as JSON. Stands on the operations' listener when one is configured.", answer: answerOf("Send calls", "text/plain", "application/json"), refused: []int{503}},
+		{id: "metrics", method: http.MethodGet, path: "/metrics", tag: "operations", summary: "Prometheus metrics", open: true,
+			about: "Stands on the operations' listener when one is configured.", answer: answerOf("Prometheus' text format", "text/plain"), refused: []int{503}},
+	} {
+		a.describe(e)
+	}
+	for _, path := range []string{
+		"/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/completions", "/v1/moderations", "/v1/images/{path}", "/v1/audio/{path}",
+	} {
+		a.describe(endpoint{id: "unserved" + operationID(path), method: http.MethodPost, path: path, tag: "data plane", summary: "Not served yet: answers 501",
+			open: true, refused: []int{http.StatusNotImplemented}})
+	}
+}
+
+// operationID is a path as part of an operation's id.
+func operationID(path string) string {
+	return strings.NewReplacer("/", "-", "{", "", "}", "").Replace(path)
+}
+
+func (a *API) describe(e endpoint) {
+	op := &huma.Operation{
+		OperationID: e.id, Method: e.method, Path: e.path, Summary: e.summary, Description: e.about, Tags: []string{e.tag},
+		Security: []map[string][]string{{"key": {}}}, Responses: map[string]*huma.Response{},
+	}
+	if e.open {
+		op.Security = []map[string][]string{}
+		op.Extensions = map[string]any{"x-permission": "open"}
+	}
+	if e.answer != nil {
+		op.Responses[strconv.Itoa(max(e.status, http.StatusOK))] = e.answer
+	}
+	for _, status := range e.refused {
+		op.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/json": {Schema: a.schemaOf(reflect.TypeFor[Envelope]())}},
+		}
+	}
+	if e.body != nil {
+		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: e.body}}}
+	}
+	for _, name := range pathParams(e.path) {
+		about := "The prompt's name, percent-encoded or with its slashes"
+		if name == "path" {
+			about = "The rest of the address"
+		}
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: name, In: "path", Required: true, Description: about, Schema: &huma.Schema{Type: huma.TypeString},
+		})
+	}
+	a.huma.OpenAPI().AddOperation(op)
+}
+
+func (a *API) schemaOf(t reflect.Type) *huma.Schema {
+	return a.huma.OpenAPI().Components.Schemas.Schema(t, true, t.Name())
+}
+
+func answerOf(about string, contentTypes ...string) *huma.Response {
+	out := &huma.Response{Description: about, Content: map[string]*huma.MediaType{}}
+	for _, t := range contentTypes {
+		schema := &huma.Schema{Type: huma.TypeString}
+		if t == "application/json" {
+			schema = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+		}
+		out.Content[t] = &huma.MediaType{Schema: schema}
+	}
+	return out
+}
+
+func (a *API) answerAs(about string, t reflect.Type) *huma.Response {
+	return &huma.Response{Description: about, Content: map[string]*huma.MediaType{"application/json": {Schema: a.schemaOf(t)}}}
+}
+
+// chatBody is OpenAI's chat completion request with our field. Fields that are not listed here go to the provider untouched.
+func (a *API) chatBody(named bool) *huma.Schema {
+	reference := a.schemaOf(reflect.TypeFor[PromptReference]())
+	out := &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: true,
+		Properties: map[string]*huma.Schema{
+			"model":    {Type: huma.TypeString, Description: "A model or alias, `default`, or prompt/<name>@<label>"},
+			"messages": {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}, Description: "Follow the prompt's own, or take its placeholder"},
+			"stream":   {Type: huma.TypeBoolean},
+		},
+	}
+	if named {
+		out.Properties["prompt"] = reference
+		return out
+	}
+	out.Properties["version"] = &huma.Schema{Type: huma.TypeInteger}
+	out.Properties["label"] = &huma.Schema{Type: huma.TypeString}
+	out.Properties["variables"] = &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+	return out
+}
+
+// pathParams are the names in braces.
+func pathParams(path string) []string {
+	var names []string
+	for segment := range strings.SplitSeq(path, "/") {
+		if name, ok := strings.CutPrefix(segment, "{"); ok {
+			names = append(names, strings.TrimSuffix(name, "}"))
+		}
+	}
+	return names
+}
