@@ -38,13 +38,18 @@ func (s *Service) check(ctx context.Context, p Prompt, in VersionInput) (Checked
 	if err := checkKind(p.Kind, c); err != nil {
 		return Checked{}, err
 	}
-	c.Locked = sortedUnique(c.Locked)
+	if c.Locked = sortedUnique(c.Locked); len(c.Locked) == 0 {
+		c.Locked = nil // as it will be read again
+	}
 	var refs map[string]template.Content
 	if c.References, refs, err = s.pin(ctx, p, in); err != nil {
 		return Checked{}, err
 	}
 	if c.Variables, err = template.Infer(c, refs); err != nil {
 		return Checked{}, err
+	}
+	if len(c.Variables) == 0 {
+		c.Variables = nil
 	}
 	if err := template.Check(c); err != nil {
 		return Checked{}, err
