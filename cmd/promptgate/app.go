@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/promptgate/promptgate/gateway"
 	"github.com/promptgate/promptgate/gateway/admin"
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/policy/keys"
 	"github.com/promptgate/promptgate/policy/rbac"
 	"github.com/promptgate/promptgate/registry"
@@ -30,6 +32,7 @@ type App struct {
 	log       *slog.Logger
 	stores    *stores
 	authn     *keys.Authenticator
+	keeper    *keeper
 	recording *recording
 	gateway   *gateway.Gateway
 	server    *http.Server
@@ -56,11 +59,11 @@ func newApp(ctx context.Context, cfg configs.Config, log *slog.Logger) (a *App, 
 	if err := a.listen(ctx); err != nil {
 		return a, err
 	}
-	if a.stores, err = openStores(ctx, cfg, log); err != nil {
+	reg := prometheus.NewRegistry()
+	if a.stores, err = openStores(ctx, cfg, log, reg, true); err != nil {
 		return a, err
 	}
 	a.onStop(func(context.Context) error { a.stores.close(); return nil })
-	reg := prometheus.NewRegistry()
 	rec, err := openRecording(ctx, cfg, log, a.stores, reg)
 	if err != nil {
 		return a, err
@@ -72,7 +75,10 @@ func newApp(ctx context.Context, cfg configs.Config, log *slog.Logger) (a *App, 
 		return a, err
 	}
 	// Loaded after every subscriber is registered, so that no change falls between.
-	if err := a.stores.journal.Load(ctx); err != nil {
+	if err := a.stores.load(ctx); err != nil {
+		return a, err
+	}
+	if err := a.preload(ctx); err != nil {
 		return a, err
 	}
 	a.server = a.httpServer(engine)
@@ -117,7 +123,7 @@ func ignoreClosed(err error) error {
 // build makes the data plane and the management API on one engine.
 func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry) (*gin.Engine, error) {
 	s, cfg := a.stores, a.cfg
-	authn, err := keys.NewAuthenticator(s.keys, s.hasher, s.journal, keys.Options{MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys})
+	authn, err := keys.NewAuthenticator(s.shared.keySource(s.keys), s.hasher, s.feed, keys.Options{MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys})
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +132,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	if err != nil {
 		return nil, err
 	}
-	resolver, err := registry.NewResolver(s.registry, s.journal, registry.ResolverOptions{
+	resolver, err := registry.NewResolver(s.shared.source(s.registry), s.feed, registry.ResolverOptions{
 		Handles: cfg.Cache.Prompts, StaleAfter: cfg.Stale.After, MaxStale: cfg.Stale.Prompts,
 	})
 	if err != nil {
@@ -136,7 +142,10 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	if err != nil {
 		return nil, err
 	}
-	s.journal.Subscribe(routes.Changed)
+	s.feed.Subscribe(routes.Changed)
+	a.keeper = &keeper{
+		path: filepath.Join(cfg.Data, lastKnownName), sealer: s.sealer, feed: s.feed, resolver: resolver, authn: authn, routes: routes, log: a.log,
+	}
 	ids, err := gateway.NewCallIDs(s.sealer.DeriveKey, rand.Reader, time.Now)
 	if err != nil {
 		return nil, err
@@ -147,7 +156,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	}
 	a.gateway, err = gateway.New(gateway.Deps{
 		Authenticator: authn, Checker: checker, Registry: resolver, Catalog: s.registry, Router: routes,
-		Forwarder: provider.NewForwarder(provider.RetryOptions{}), Recorder: rec.Ledger, Pricer: rec.pricer, Feed: s.journal, CallIDs: ids,
+		Forwarder: provider.NewForwarder(provider.RetryOptions{}), Recorder: rec.Ledger, Pricer: rec.pricer, Feed: s.feed, CallIDs: ids,
 		HashUser: userHash(s.sealer.DeriveKey("end-user")), Clock: time.Now, Log: a.log, Meter: rec.collectors, Events: events,
 		Calls: rec, Metrics: metricsHandler(reg), Checks: a.checks(rec),
 	}, gateway.Options{
@@ -165,16 +174,50 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	}
 	_, err = admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers,
-		Calls: rec, Journal: s.journal, Log: a.log,
+		Calls: rec, Journal: s.feed, Log: a.log,
 	}, version)
 	return engine, err
 }
 
 // checks are what /readyz asks. Losing the database is no reason to take a replica that still serves out of service.
 func (a *App) checks(rec *recording) []gateway.Check {
-	return []gateway.Check{
+	checks := []gateway.Check{
 		{Name: "database", Probe: a.stores.db.PingContext},
 		{Name: "spool", Probe: rec.healthy},
+	}
+	if a.stores.shared != nil {
+		checks = append(checks, gateway.Check{Name: "redis", Probe: a.stores.shared.healthy})
+	}
+	return checks
+}
+
+// preload puts what was served last into the caches when the database is down.
+func (a *App) preload(ctx context.Context) error {
+	l := a.stores.lastKnown
+	if l == nil {
+		return nil
+	}
+	a.keeper.authn.Preload(l.Keys)
+	a.keeper.routes.Preload(l.Routes)
+	return a.keeper.resolver.Preload(ctx, l.Registry)
+}
+
+// migrateLate does what a start does once the database answers, when it did not at the start.
+func (a *App) migrateLate(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+		if a.stores.reach(ctx) != nil {
+			continue
+		}
+		err := errors.Join(sqldb.Migrate(ctx, a.stores.db, a.log), sqldb.Migrate(ctx, a.recording.db, a.log, sqldb.Ledger))
+		if err != nil && sqldb.IsUnavailable(err) {
+			continue
+		}
+		return err // a schema that is newer than this binary ends it, as it would a start
 	}
 }
 
@@ -190,8 +233,12 @@ func (a *App) httpServer(h http.Handler) *http.Server {
 func (a *App) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
-	a.loop(ctx, "journal", a.stores.journal.Run)
+	a.loop(ctx, "journal", a.stores.feed.Run)
 	a.loop(ctx, "ledger", a.recording.Run)
+	a.loop(ctx, "last known good", a.keeper.run)
+	if a.stores.lastKnown != nil {
+		a.loop(ctx, "late migration", a.migrateLate)
+	}
 	serve := func(s *http.Server, l net.Listener) {
 		a.loops.Go(func() {
 			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {

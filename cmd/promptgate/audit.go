@@ -18,12 +18,12 @@ func (c auditVerifyCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	s, err := openStores(ctx, cfg, logger(cfg, io.err))
+	s, err := openStores(ctx, cfg, logger(cfg, io.err), nil, false)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	report, err := s.journal.Verify(ctx)
+	report, err := s.feed.Verify(ctx)
 	if err != nil {
 		return err
 	}

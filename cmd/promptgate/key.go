@@ -98,7 +98,7 @@ func (c keyCreateCmd) createLocally(ctx context.Context, in admin.KeyCreate, io 
 	if err != nil {
 		return "", "", err
 	}
-	s, err := openStores(ctx, cfg, logger(cfg, io.err))
+	s, err := openStores(ctx, cfg, logger(cfg, io.err), nil, false)
 	if err != nil {
 		return "", "", err
 	}

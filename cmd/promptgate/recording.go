@@ -40,8 +40,10 @@ func openRecording(ctx context.Context, cfg configs.Config, log *slog.Logger, s 
 		}
 		return nil, err
 	}
-	if err := sqldb.Migrate(ctx, r.db, log, sqldb.Ledger); err != nil {
-		return fail(err)
+	if s.lastKnown == nil { // else when the database answers, see migrateLate
+		if err := sqldb.Migrate(ctx, r.db, log, sqldb.Ledger); err != nil {
+			return fail(err)
+		}
 	}
 	var err error
 	if r.pricer, err = pricing.New(pricing.Options{}); err != nil {

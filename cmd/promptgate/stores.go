@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/gateway/admin"
 	providerstore "github.com/promptgate/promptgate/gateway/provider/sqlstore"
@@ -29,16 +31,22 @@ type stores struct {
 	db        *sqldb.DB
 	sealer    *seal.Sealer
 	hasher    *keys.Hasher
-	journal   *journal.Journal
+	feed      *feed
+	shared    *shared    // nil without Redis
+	lastKnown *lastKnown // set when the database is down and what was served last stands in for it
 	registry  *registrystore.Store
 	service   *registry.Service
 	keys      *policystore.Store
 	providers *providerstore.Store
 }
 
-// openStores opens, migrates and unseals. Subscribers of the journal register before journal.Load.
-func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, notify ...journal.Notifier) (s *stores, err error) {
-	s = &stores{}
+// startTimeout bounds how long a start waits for a database that does not answer before it serves what was served last.
+const startTimeout = 5 * time.Second
+
+// openStores opens, migrates and unseals. Subscribers register with feed before feed.Load. reg may be nil. standIn allows a start
+// without the database from the last-known-good file.
+func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, reg prometheus.Registerer, standIn bool) (s *stores, err error) {
+	s = &stores{feed: &feed{}}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -47,32 +55,82 @@ func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, notif
 	if s.db, err = sqldb.Open(ctx, sqldb.Options{URL: cfg.DatabaseURL(), MaxOpen: cfg.Database.MaxOpenConns}); err != nil {
 		return s, err
 	}
-	if err = sqldb.Migrate(ctx, s.db, log); err != nil {
+	if err = s.unseal(ctx, cfg, log, standIn); err != nil {
 		return s, err
 	}
-	s.sealer, err = seal.OpenKeys(ctx, s.db, seal.Options{
-		DataDir: cfg.Data, Key: cfg.Encryption.MasterKey, KeyFile: cfg.Encryption.MasterKeyFile, AllowCreate: !cfg.Postgres(), Log: log,
-	})
-	if err != nil {
+	if s.shared, err = openShared(cfg, s.sealer, s.feed, log, reg); err != nil {
 		return s, err
 	}
-	o := journal.Options{Log: log}
-	if len(notify) > 0 {
-		o.Notifier = notify[0]
-	}
-	s.journal = journal.New(s.db, s.sealer, o)
+	s.feed.Journal = journal.New(s.db, s.sealer, journal.Options{Log: log, Notifier: s.shared.notifier()})
+	s.shared.subscribe(s.feed.Journal)
 	if s.hasher, err = keys.NewHasher(s.sealer.DeriveKey(keys.HashPurpose)); err != nil {
 		return s, err
 	}
-	s.registry = registrystore.New(s.db, s.journal, s.sealer, registrystore.Options{})
-	s.keys = policystore.New(s.db, s.journal, time.Now)
-	s.providers = providerstore.New(s.db, s.journal, s.sealer, providerstore.Options{})
+	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{})
+	s.keys = policystore.New(s.db, s.feed.Journal, time.Now)
+	s.providers = providerstore.New(s.db, s.feed.Journal, s.sealer, providerstore.Options{})
 	s.service, err = registry.NewService(s.registry, nil, registry.ServiceOptions{})
 	return s, err
 }
 
+// unseal migrates and opens the data keys; when the database does not answer, those of the last-known-good file.
+func (s *stores) unseal(ctx context.Context, cfg configs.Config, log *slog.Logger, standIn bool) error {
+	o := seal.Options{
+		DataDir: cfg.Data, Key: cfg.Encryption.MasterKey, KeyFile: cfg.Encryption.MasterKeyFile, AllowCreate: !cfg.Postgres(), Log: log,
+	}
+	down := s.reach(ctx)
+	if down == nil {
+		if err := sqldb.Migrate(ctx, s.db, log); err != nil {
+			return err
+		}
+		var err error
+		s.sealer, err = seal.OpenKeys(ctx, s.db, o)
+		return err
+	}
+	if !standIn || ctx.Err() != nil {
+		return down
+	}
+	var err error
+	s.lastKnown, s.sealer, err = readLastKnown(cfg.Data, func(exported []byte) (*seal.Sealer, error) {
+		return seal.OpenExported(exported, s.db, o)
+	})
+	if err != nil {
+		return explainMissing(down, err)
+	}
+	log.Warn("the database does not answer: serving what was served last, until it does",
+		"revision", s.lastKnown.Revision, "confirmed", s.lastKnown.ConfirmedAt, "error", down)
+	return nil
+}
+
+// reach asks the database for an answer within startTimeout.
+func (s *stores) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return sqldb.Classify(s.db.PingContext(ctx))
+}
+
+// load starts the feed: from the database's present revision, or from the last-known-good file's, whose changes since will follow.
+func (s *stores) load(ctx context.Context) error {
+	if l := s.lastKnown; l != nil {
+		s.feed.Resume(l.Revision)
+		s.feed.snapshot.Store(l.ConfirmedAt.UnixNano())
+		if s.shared != nil {
+			s.shared.cache.Seed([]journal.Change{{Revision: l.Revision}}, false)
+		}
+		return nil
+	}
+	if err := s.feed.Load(ctx); err != nil {
+		return err
+	}
+	return s.shared.seed(ctx, s.feed.Journal)
+}
+
 func (s *stores) close() {
-	if s != nil && s.db != nil {
+	if s == nil {
+		return
+	}
+	_ = s.shared.close(context.Background())
+	if s.db != nil {
 		_ = s.db.Close()
 	}
 }

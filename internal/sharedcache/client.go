@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // Config says where Redis is.
@@ -36,6 +37,8 @@ func NewClient(c Config) (redis.UniversalClient, error) {
 		MaxRetries:            -1,
 		MaxRedirects:          3,
 		DialerRetries:         1,
+		// Announcements of a managed Redis' maintenance: not what this cache needs, and goroutines for ever.
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	if !c.TLS {
 		return redis.NewUniversalClient(o), nil

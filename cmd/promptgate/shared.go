@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/promptgate/promptgate/configs"
+	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/seal"
+	"github.com/promptgate/promptgate/internal/sharedcache"
+	"github.com/promptgate/promptgate/policy"
+	policycache "github.com/promptgate/promptgate/policy/rediscache"
+	"github.com/promptgate/promptgate/registry"
+	registrycache "github.com/promptgate/promptgate/registry/rediscache"
+)
+
+// shared is the cache in Redis that replicas share, nil without one.
+type shared struct {
+	cache   *sharedcache.Cache
+	bus     *sharedcache.Bus
+	clients []redis.UniversalClient
+}
+
+// openShared makes the clients; Redis need not be up. f.Journal is set later: the cache asks for its revision when it reads.
+func openShared(cfg configs.Config, sealer *seal.Sealer, f *feed, log *slog.Logger, reg prometheus.Registerer) (*shared, error) {
+	r := cfg.Redis
+	if len(r.Addrs) == 0 {
+		return nil, nil
+	}
+	s := &shared{}
+	cluster := r.Cluster || len(r.Addrs) > 1 && r.MasterName == ""
+	for range 2 { // one for commands, one for the subscription
+		c, err := sharedcache.NewClient(sharedcache.Config{
+			Addrs: r.Addrs, Cluster: cluster, MasterName: r.MasterName, Username: r.Username, Password: r.Password, DB: r.DB,
+			TLS: r.TLS, CAFile: r.CAFile, Budget: r.Budget,
+		})
+		if err != nil {
+			return nil, errors.Join(err, s.close(context.Background()))
+		}
+		s.clients = append(s.clients, c)
+	}
+	var err error
+	s.cache, err = sharedcache.New(sharedcache.Options{
+		Client: s.clients[0], Sealer: sealer, Revision: func() int64 { return f.Revision() }, Prefix: r.Prefix, Budget: r.Budget,
+		Registry: reg, Log: log,
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.close(context.Background()))
+	}
+	s.bus = sharedcache.NewBus(s.cache, s.clients[1], cluster, f.hint)
+	return s, nil
+}
+
+// notifier is what the journal publishes through; nil without Redis.
+func (s *shared) notifier() journal.Notifier {
+	if s == nil {
+		return nil
+	}
+	return s.bus
+}
+
+// subscribe comes before every other subscriber: they read through the cache as soon as they hear of a change.
+func (s *shared) subscribe(j *journal.Journal) {
+	if s != nil {
+		j.Subscribe(s.cache.Apply)
+		j.Subscribe(s.bus.Applied)
+	}
+}
+
+// source and keySource read through Redis where there is one.
+func (s *shared) source(below registry.Source) registry.Source {
+	if s == nil {
+		return below
+	}
+	return registrycache.New(s.cache, below)
+}
+
+func (s *shared) keySource(below policy.KeySource) policy.KeySource {
+	if s == nil {
+		return below
+	}
+	return policycache.New(s.cache, below)
+}
+
+// maxSeed bounds how many past changes a new process asks for.
+const maxSeed = 20_000
+
+// seed tells the cache of the changes that entries in Redis may not have heard of: those within the life of an entry.
+func (s *shared) seed(ctx context.Context, j *journal.Journal) error {
+	if s == nil {
+		return nil
+	}
+	var changes []journal.Change
+	complete := true
+	q := journal.Query{Since: time.Now().Add(-s.cache.TTL()), Limit: 500}
+	for {
+		entries, next, err := j.List(ctx, q)
+		if err != nil {
+			return fmt.Errorf("read recent changes: %w", err)
+		}
+		for _, e := range entries {
+			changes = append(changes, e.Change)
+		}
+		if next == 0 {
+			break
+		}
+		if len(changes) >= maxSeed {
+			complete = false
+			break
+		}
+		q.Before = next
+	}
+	slices.Reverse(changes) // the journal lists the newest first
+	s.cache.Seed(changes, complete)
+	return nil
+}
+
+// healthy fails while Redis is left alone.
+func (s *shared) healthy(context.Context) error {
+	if s.cache.Down() {
+		return errors.New("redis does not answer in time")
+	}
+	return nil
+}
+
+func (s *shared) close(context.Context) error {
+	if s == nil {
+		return nil
+	}
+	var errs []error
+	for _, c := range s.clients {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
