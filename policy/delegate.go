@@ -194,25 +194,19 @@ func (r Rule) coversObject(o Rule) bool {
 	return r.Kind == ObjectSystem
 }
 
-// overlaps reports whether two rules speak of a common object under a common label.
+// overlaps reports whether two rules speak of a common object. Labels are left out on purpose: a denial under one label also answers
+// questions that name none, so a grant under other labels does not go round it.
 func (r Rule) overlaps(o Rule) bool {
 	if r.Kind != o.Kind {
 		return false
 	}
-	switch {
-	case r.Kind == ObjectPrompt && !overlapsPrompt(r.Pattern, o.Pattern):
-		return false
-	case r.Kind == ObjectModel && !overlapsModel(r.Pattern, o.Pattern):
-		return false
+	switch r.Kind {
+	case ObjectPrompt:
+		return overlapsPrompt(r.Pattern, o.Pattern)
+	case ObjectModel:
+		return overlapsModel(r.Pattern, o.Pattern)
 	}
-	for _, a := range r.Labels {
-		for _, b := range o.Labels {
-			if overlapsLabel(a, b) {
-				return true
-			}
-		}
-	}
-	return false
+	return true
 }
 
 func notHeld(want Rule, action Action, label string) error {

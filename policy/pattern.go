@@ -176,12 +176,10 @@ func MatchLabel(pattern, label string) bool {
 	return false
 }
 
-// coversLabel and overlapsLabel compare label patterns as coversPrompt and overlapsPrompt do for prompts.
+// coversLabel reports whether every label that fits need fits have as well.
 func coversLabel(have, need string) bool {
 	return have == anyLabel || have == need || MatchLabel(have, need)
 }
-
-func overlapsLabel(a, b string) bool { return coversLabel(a, b) || coversLabel(b, a) }
 
 // validPromptPattern says what is wrong with a prompt pattern.
 func validPromptPattern(pattern string) error {
@@ -203,7 +201,8 @@ func validPromptPattern(pattern string) error {
 func validSegment(s string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || i > 0 && (c == '_' || c == '.' || c == '-')) {
+		letterOrDigit := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		if !letterOrDigit && (i == 0 || (c != '_' && c != '.' && c != '-')) {
 			return false
 		}
 	}

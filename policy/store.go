@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -159,7 +160,8 @@ func (r KeyRecord) Public() json.RawMessage {
 }
 
 func param(err error, name string) error {
-	if f, ok := err.(*fault.Error); ok {
+	var f *fault.Error
+	if errors.As(err, &f) {
 		return f.WithParam(name)
 	}
 	return err

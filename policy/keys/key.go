@@ -96,7 +96,7 @@ func Parse(token string) (lookup string, ok bool) {
 		return "", false
 	}
 	for i := len(prefix); i < len(prefix)+bodyChars; i++ {
-		if c := token[i]; !(c >= 'a' && c <= 'z' || c >= '2' && c <= '7') {
+		if c := token[i]; (c < 'a' || c > 'z') && (c < '2' || c > '7') {
 			return "", false
 		}
 	}

@@ -219,31 +219,36 @@ func revoke(t *testing.T, e Env) {
 }
 
 func oneUpdateWins(t *testing.T, e Env) {
-	k := create(t, e.Store, NewKey("prj_1", "contended"))
-	const writers = 8
-	errs := make([]error, writers)
-	var wg sync.WaitGroup
-	for i := range writers {
-		wg.Go(func() {
-			mine := k
-			mine.Name = fmt.Sprint("writer ", i)
-			_, errs[i] = e.Store.UpdateKey(context.Background(), origin, system, mine)
-		})
-	}
-	wg.Wait()
-	won := 0
-	for i, err := range errs {
-		if err == nil {
-			won++
-			stored, err := e.Store.KeyByID(context.Background(), "prj_1", k.ID)
-			require.NoError(t, err)
-			assert.Equal(t, fmt.Sprint("writer ", i), stored.Name)
-			continue
+	const rounds, writers = 10, 8
+	for round := range rounds {
+		k := create(t, e.Store, NewKey("prj_1", "contended"))
+		errs := make([]error, writers)
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range writers {
+			wg.Go(func() {
+				mine := k
+				mine.Name = fmt.Sprint("writer ", i)
+				<-start
+				_, errs[i] = e.Store.UpdateKey(context.Background(), origin, system, mine)
+			})
 		}
-		requireCode(t, fault.PreconditionFailed, err)
+		close(start)
+		wg.Wait()
+		won := 0
+		for i, err := range errs {
+			if err == nil {
+				won++
+				stored, err := e.Store.KeyByID(context.Background(), "prj_1", k.ID)
+				require.NoError(t, err)
+				assert.Equal(t, fmt.Sprint("writer ", i), stored.Name)
+				continue
+			}
+			requireCode(t, fault.PreconditionFailed, err)
+		}
+		require.Equal(t, 1, won)
+		require.Len(t, e.Changes(), 2*(round+1))
 	}
-	assert.Equal(t, 1, won)
-	assert.Len(t, e.Changes(), 2)
 }
 
 func lookupIsUnique(t *testing.T, e Env) {

@@ -162,6 +162,7 @@ func TestGrants(t *testing.T) {
 		"a neighbour stays":               {nil, grant(on(folder, nil), deny(on([]string{"support/a"}, nil))), calls("support/b", "production"), true, true},
 		"another label stays":             {nil, grant(on(folder, nil), deny(on(folder, production))), calls("support/a", "staging"), true, true},
 		"denied label, others held":       {nil, grant(on(folder, nil), deny(on(folder, production))), calls("support/a", "production"), false, true},
+		"label left out, one denied":      {nil, grant(on(folder, nil), deny(on(folder, production))), calls("support/a", policy.LabelAny), false, true},
 		"denying all is denying versions": {nil, grant(on(folder, []string{policy.LabelVersion}), deny(on(folder, nil))), calls("support/a", policy.LabelVersion), false, false},
 		"star likewise":                   {nil, grant(on(folder, []string{"latest"}), deny(on(folder, []string{"*"}))), calls("support/a", "latest"), false, false},
 
@@ -399,7 +400,8 @@ func BenchmarkCheck(b *testing.B) {
 		ps := make([]*policy.Principal, n)
 		want := make([]policy.Permission, n)
 		for i := range ps {
-			ps[i], want[i] = principal(i), prompt(policy.ActionCall, fmt.Sprintf("team%d/triage", i), "production")
+			ps[i], want[i] = principal(i%1_000), prompt(policy.ActionCall, fmt.Sprintf("team%d/triage", i%1_000), "production")
+			ps[i].ID = fmt.Sprintf("key_%016d", i)
 			d, err := checker.Check(b.Context(), ps[i], want[i])
 			require.NoError(b, err)
 			require.True(b, d.Allowed)

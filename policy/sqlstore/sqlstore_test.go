@@ -2,6 +2,7 @@ package sqlstore_test
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -10,11 +11,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/seal"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/internal/testenv"
+	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/keys"
 	"github.com/promptgate/promptgate/policy/policytest"
+	"github.com/promptgate/promptgate/policy/rbac"
 	"github.com/promptgate/promptgate/policy/sqlstore"
 )
 
@@ -28,7 +33,7 @@ func TestPostgres(t *testing.T) {
 	policytest.KeyStore(t, func(t *testing.T) policytest.Env { return open(t, testenv.Postgres(t)) })
 }
 
-func open(t *testing.T, url string) policytest.Env {
+func openDB(t *testing.T, url string) (*sqldb.DB, *journal.Journal) {
 	t.Helper()
 	ctx := context.Background()
 	db, err := sqldb.Open(ctx, sqldb.Options{URL: url})
@@ -37,7 +42,12 @@ func open(t *testing.T, url string) policytest.Env {
 	require.NoError(t, sqldb.Migrate(ctx, db, slog.New(slog.DiscardHandler)))
 	sealer, err := seal.OpenKeys(ctx, db, seal.Options{DataDir: t.TempDir(), AllowCreate: true, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	j := journal.New(db, sealer, journal.Options{})
+	return db, journal.New(db, sealer, journal.Options{})
+}
+
+func open(t *testing.T, url string) policytest.Env {
+	t.Helper()
+	db, j := openDB(t, url)
 	var mu sync.Mutex
 	var changes []journal.Change
 	j.Subscribe(func(c journal.Change) {
@@ -45,7 +55,7 @@ func open(t *testing.T, url string) policytest.Env {
 		defer mu.Unlock()
 		changes = append(changes, c)
 	})
-	require.NoError(t, j.Load(ctx))
+	require.NoError(t, j.Load(context.Background()))
 	return policytest.Env{
 		Store: sqlstore.New(db, j, nil),
 		Changes: func() []journal.Change {
@@ -54,4 +64,45 @@ func open(t *testing.T, url string) policytest.Env {
 			return slices.Clone(changes)
 		},
 	}
+}
+
+// From issuing a key to its revocation, with the real journal between store and authenticator.
+func TestKeysThroughTheJournal(t *testing.T) {
+	ctx := t.Context()
+	db, j := openDB(t, "sqlite:"+filepath.Join(t.TempDir(), "promptgate.db"))
+	hasher, err := keys.NewHasher(make([]byte, keys.MinHashKey))
+	require.NoError(t, err)
+	store := sqlstore.New(db, j, nil)
+	auth, err := keys.NewAuthenticator(store, hasher, j, keys.Options{})
+	require.NoError(t, err)
+	checker, err := rbac.New(rbac.Options{})
+	require.NoError(t, err)
+	require.NoError(t, j.Load(ctx))
+
+	rec, issued, err := keys.Issuer{Store: store, Hasher: hasher, Random: rand.Reader}.Create(ctx, journal.Origin{},
+		&policy.Principal{Kind: policy.KindSystem}, policy.KeyRecord{Project: "prj_1", Name: "app", Roles: []string{policy.RoleViewer}})
+	require.NoError(t, err)
+	may := func(want policy.Permission) bool {
+		p, err := auth.Authenticate(ctx, issued.Plaintext)
+		require.NoError(t, err)
+		d, err := checker.Check(ctx, p, want)
+		require.NoError(t, err)
+		return d.Allowed
+	}
+	read := policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: "a"}
+	write := policy.Permission{Action: policy.ActionWrite, Kind: policy.ObjectPrompt, Name: "a"}
+	require.True(t, may(read))
+	require.False(t, may(write))
+
+	rec.Roles = []string{policy.RoleEditor}
+	rec.Grants = []policy.Grant{{Effect: policy.EffectDeny, Actions: []policy.Action{policy.ActionRead}, Prompts: []string{"a"}}}
+	rec, err = store.UpdateKey(ctx, journal.Origin{}, &policy.Principal{Kind: policy.KindSystem}, rec)
+	require.NoError(t, err)
+	require.True(t, may(write), "an edit counts as soon as it is acknowledged")
+	require.False(t, may(read), "a denial that was added as well")
+
+	_, err = store.RevokeKey(ctx, journal.Origin{}, "prj_1", rec.ID)
+	require.NoError(t, err)
+	_, err = auth.Authenticate(ctx, issued.Plaintext)
+	require.Equal(t, fault.InvalidAPIKey, fault.CodeOf(err))
 }
