@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
@@ -64,6 +65,25 @@ func (g *Gateway) authorizeModel(ctx context.Context, c *call, model string) err
 	}
 	if !decision.Allowed {
 		return denied(decision).WithParam("model")
+	}
+	return nil
+}
+
+// authorizeFallbacks does the same for the list of further models that some upstreams take ("models"): each is a choice of the
+// caller's, and would be billed like one.
+func (g *Gateway) authorizeFallbacks(ctx context.Context, c *call) error {
+	raw, ok := c.in.body.Get("models")
+	if !ok || string(raw) == "null" {
+		return nil
+	}
+	var models []string
+	if err := json.Unmarshal(raw, &models); err != nil {
+		return fault.New(fault.InvalidRequest, "\"models\" must be a list of model names.").WithParam("models")
+	}
+	for _, model := range models {
+		if err := g.authorizeModel(ctx, c, model); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ func (g *Gateway) plan(ctx context.Context, c *call) error {
 			return err
 		}
 	}
+	if err := g.authorizeFallbacks(ctx, c); err != nil {
+		return err
+	}
 	targets, err := g.deps.Router.Route(ctx, c.who.Project, c.out.model)
 	if err != nil {
 		return err

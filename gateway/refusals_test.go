@@ -57,6 +57,8 @@ func TestRefusals(t *testing.T) {
 		{"version not granted", `{"prompt":{"id":"support/triage","version":1}}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on support/triage@@version", ""},
 		{"model not granted", `{"model":"gpt-test"}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on gpt-test", "model"},
 		{"overriding model not granted", `{"model":"alias","prompt":{"id":"support/triage","variables":{"ticket":"a"}}}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on alias", "model"},
+		{"fallback model not granted", `{"model":"default","models":["alias"],"prompt":{"id":"support/triage","variables":{"ticket":"a"}}}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on alias", "model"},
+		{"fallback models are no list", `{"model":"gpt-test","models":"alias"}`, nil, 400, "invalid_request", "", "models"},
 		{"no such model", `{"model":"gpt-none"}`, nil, 404, "model_not_found", "", "model"},
 		{"version without model", `{"prompt":{"id":"support/reply"}}`, nil, 400, "invalid_request", "", "model"},
 		{"messages no array", `{"prompt":{"id":"support/triage","variables":{"ticket":"a"}},"messages":{}}`, nil, 400, "invalid_request", "", "messages"},

@@ -25,7 +25,7 @@ type keyCreateCmd struct {
 	settings
 	Name     string        `arg:"" help:"What it is for, e.g. \"checkout service\"."`
 	Role     []string      `help:"admin, editor, viewer or tester; editor:marketing/** for a folder. May be repeated."`
-	Call     []string      `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
+	Call     []string      `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging; the label @version is for calls by number. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
 	Models   []string      `help:"May use these models without a prompt, or instead of a prompt's own; patterns with *."`
 	Networks []string      `help:"CIDRs that it may be used from."`
 	Expires  time.Duration `help:"How long it lives, e.g. 720h; for ever without."`
@@ -37,17 +37,13 @@ type keyCreateCmd struct {
 func (c keyCreateCmd) grants() ([]policy.Grant, error) {
 	var out []policy.Grant
 	for _, s := range c.Call {
-		pattern, labels := splitRef(s)
+		pattern, labels, _ := strings.Cut(s, "@")
 		if pattern == "" {
 			return nil, fmt.Errorf("--call %s: names no prompt; write a pattern such as support/**@production", s)
 		}
 		g := policy.Grant{Actions: []policy.Action{policy.ActionCall, policy.ActionFeedback}, Prompts: []string{pattern}}
 		for l := range strings.SplitSeq(labels, ",") {
-			switch l {
-			case "":
-			case "version": // written as label, since "@version" would be split at its @
-				g.Labels = append(g.Labels, policy.LabelVersion)
-			default:
+			if l != "" {
 				g.Labels = append(g.Labels, l)
 			}
 		}
