@@ -20,6 +20,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/admin"
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy/keys"
 	"github.com/promptgate/promptgate/policy/rbac"
 	"github.com/promptgate/promptgate/registry"
@@ -148,6 +149,9 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	}
 	ids, err := gateway.NewCallIDs(s.sealer.DeriveKey, rand.Reader, time.Now)
 	if err != nil {
+		return nil, err
+	}
+	if err := metrics.RegisterFreshness(reg, s.feed.Revision, s.feed.ConfirmedAt, time.Now); err != nil {
 		return nil, err
 	}
 	events, err := gateway.NewEvents(reg)

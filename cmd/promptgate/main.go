@@ -36,6 +36,7 @@ type cli struct {
 	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, revoke."`
 	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up or down."`
+	Ready   readyCmd   `cmd:"" help:"Ask a gateway whether it is ready: for health checks."`
 	Help    helpCmd    `cmd:"" help:"Read the manual: promptgate help <topic>."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
