@@ -68,8 +68,10 @@ type promptAnswer struct {
 }
 
 type createdPrompt struct {
-	promptAnswer
+	Changed
 	Created
+	ETag string `header:"ETag"`
+	Body Prompt
 }
 
 func answerPrompt(p registry.Prompt) *promptAnswer {
@@ -161,7 +163,7 @@ func (a *API) createPrompt(ctx context.Context, c *caller, in *createPromptInput
 	if err != nil {
 		return nil, err
 	}
-	return &createdPrompt{promptAnswer: *answerPrompt(p), Created: created("prompts", p.ID)}, nil
+	return &createdPrompt{Changed: changed(p.Revision), Created: created("prompts", p.ID), ETag: etag(p.Revision), Body: promptOf(p)}, nil
 }
 
 // needHandles asks for write on further names that a prompt shall answer to: a handle is taken for good, so it must not be taken from a

@@ -95,8 +95,10 @@ type providerAnswer struct {
 }
 
 type createdProvider struct {
-	providerAnswer
+	Changed
 	Created
+	ETag string `header:"ETag"`
+	Body Provider
 }
 
 type providerList struct {
@@ -178,7 +180,7 @@ func (a *API) createProvider(ctx context.Context, c *caller, in *createProviderI
 	if err != nil {
 		return nil, err
 	}
-	return &createdProvider{providerAnswer: *answerProvider(d), Created: created("providers", d.ID)}, nil
+	return &createdProvider{Changed: changed(d.Revision), Created: created("providers", d.ID), ETag: etag(d.Revision), Body: providerOf(d)}, nil
 }
 
 func (a *API) getProvider(ctx context.Context, c *caller, in *ProviderInput) (*providerAnswer, error) {
