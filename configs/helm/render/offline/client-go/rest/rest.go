@@ -1,0 +1,5 @@
+// Package rest stands in for client-go's: rendering talks to no cluster.
+package rest
+
+// Config is never made.
+type Config struct{}
