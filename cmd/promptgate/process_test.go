@@ -51,6 +51,8 @@ type process struct {
 	log    *syncBuffer
 	out    *syncBuffer
 	exited chan error
+
+	readyFile string
 }
 
 type syncBuffer struct {
@@ -84,11 +86,19 @@ func cleanEnv(more ...string) []string {
 // startGateway runs `promptgate serve` on a free port and waits until it listens.
 func startGateway(t *testing.T, data string, env []string, args ...string) *process {
 	t.Helper()
+	p := launchGateway(t, data, env, args...)
+	p.await()
+	return p
+}
+
+// launchGateway runs `promptgate serve` on a free port and does not wait.
+func launchGateway(t *testing.T, data string, env []string, args ...string) *process {
+	t.Helper()
 	name, err := binary()
 	require.NoError(t, err)
 	readyFile := filepath.Join(t.TempDir(), "ready.json")
 	args = append([]string{"serve", "--addr", "127.0.0.1:0", "--data", data, "--ready-file", readyFile}, args...)
-	p := &process{t: t, data: data, log: &syncBuffer{}, out: &syncBuffer{}, exited: make(chan error, 1)}
+	p := &process{t: t, data: data, log: &syncBuffer{}, out: &syncBuffer{}, exited: make(chan error, 1), readyFile: readyFile}
 	p.cmd = exec.Command(name, args...)
 	p.cmd.Env = cleanEnv(env...)
 	p.cmd.Stderr, p.cmd.Stdout = p.log, p.out
@@ -105,10 +115,17 @@ func startGateway(t *testing.T, data string, env []string, args ...string) *proc
 			t.Logf("gateway's log:\n%s", p.log)
 		}
 	})
+	return p
+}
+
+// await returns once the gateway listens; one that ends instead fails the test.
+func (p *process) await() {
+	t := p.t
+	t.Helper()
 	var r ready
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		text, err := os.ReadFile(readyFile)
+		text, err := os.ReadFile(p.readyFile)
 		if err == nil && json.Unmarshal(text, &r) == nil {
 			break
 		}
@@ -122,7 +139,26 @@ func startGateway(t *testing.T, data string, env []string, args ...string) *proc
 	}
 	require.Equal(t, p.cmd.Process.Pid, r.PID)
 	p.url, p.key = "http://"+r.Addr, r.Key
-	return p
+}
+
+// kill ends the gateway as a power cut would.
+func (p *process) kill() {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Kill())
+	err := <-p.exited
+	p.exited <- err
+}
+
+// ended waits for a gateway that must end by itself and returns its exit code.
+func (p *process) ended(within time.Duration) int {
+	p.t.Helper()
+	select {
+	case err := <-p.exited:
+		p.exited <- err
+	case <-time.After(within):
+		require.FailNow(p.t, "the gateway did not end", "%s", p.log)
+	}
+	return p.cmd.ProcessState.ExitCode()
 }
 
 // stop ends the gateway as an orchestrator does and waits for it.
