@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -473,4 +474,31 @@ func TestDiff(t *testing.T) {
 	require.Empty(t, same.Changed)
 	_, err = h.Diff(t.Context(), h.project, p.ID, 1, 3)
 	requireCode(t, fault.VersionNotFound, err)
+}
+
+// Of authors who all started from the same version one saves; the others are told.
+func TestSaversRace(t *testing.T) {
+	const n = 10
+	h := newHouse(t)
+	p := h.prompt("p", "")
+	h.save(p, "start")
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			_, errs[i] = h.SaveVersion(t.Context(), by, registry.VersionInput{
+				Project: h.project, PromptID: p.ID, Content: text("user", fmt.Sprint(i)), Latest: ptr(1),
+			})
+		})
+	}
+	wg.Wait()
+	won := 0
+	for _, err := range errs {
+		if err == nil {
+			won++
+			continue
+		}
+		requireCode(t, fault.Conflict, err)
+	}
+	require.Equal(t, 1, won)
 }
