@@ -143,15 +143,21 @@ func TestLargeAnswer(t *testing.T) {
 		assert.True(t, recorded, "before the answer ended")
 		assert.Equal(t, metrics.OutcomeOK, e.only().Outcome)
 	})
-	t.Run("cut", func(t *testing.T) {
-		e := newEnv(t, func(s *setup) { s.opts.BufferAnswer = 100_000 })
-		e.upstream.set(hijacked(jsonHead + "Content-Length: 700000\r\n\r\n" + large))
-		a := e.chat(triage)
-		require.Error(t, a.err, "the caller must see that it is not whole")
-		assert.Equal(t, metrics.OutcomeTruncated, e.only().Outcome)
-		e.upstream.set(respondJSON(200, okJSON))
-		assert.Equal(t, 200, e.chat(triage).status)
-	})
+	for name, raw := range map[string]string{
+		"cut": jsonHead + "Content-Length: 700000\r\n\r\n" + large,
+		// Without a declared length nothing but an abort tells the caller: the server would end the chunks properly.
+		"cut in chunks": jsonHead + "Transfer-Encoding: chunked\r\n\r\n" + strings.Repeat(chunk(large[:60_000]), 5),
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t, func(s *setup) { s.opts.BufferAnswer = 100_000 })
+			e.upstream.set(hijacked(raw))
+			a := e.chat(triage)
+			require.Error(t, a.err, "the caller must see that it is not whole")
+			assert.Equal(t, metrics.OutcomeTruncated, e.only().Outcome)
+			e.upstream.set(respondJSON(200, okJSON))
+			assert.Equal(t, 200, e.chat(triage).status)
+		})
+	}
 }
 
 func TestRecordedBeforeTheAnswerEnds(t *testing.T) {

@@ -65,6 +65,11 @@ func TestBareCallByteForByte(t *testing.T) {
 	assert.Zero(t, e.registry.resolves.Load(), "no prompt code ran")
 	assert.Empty(t, a.header.Get("X-Promptgate-Prompt"))
 
+	escaped := `{"model":"gpt\u002dtest","messages":[]}`
+	require.Equal(t, http.StatusOK, e.chat(escaped).status)
+	sent, _ = e.upstream.last()
+	assert.Equal(t, escaped, string(sent), "the same model, spelled otherwise, is left alone")
+
 	a = e.chat(`{"temperature":0,"model":"alias","messages":[]}`)
 	require.Equal(t, http.StatusOK, a.status)
 	sent, _ = e.upstream.last()

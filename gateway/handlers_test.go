@@ -77,6 +77,10 @@ func TestFeedback(t *testing.T) {
 	foreign := e.chat(`{"model":"gpt-test"}`, "Authorization", "Bearer foreign").header.Get("X-Promptgate-Call-Id")
 	made, err := e.ids.Mint(project, "key_somebody")
 	require.NoError(t, err)
+	forged := id[:len(id)-1] + "0"
+	if forged == id {
+		forged = id[:len(id)-1] + "1"
+	}
 	as := func(key string) []string { return []string{"Authorization", key} }
 
 	for _, c := range []struct {
@@ -95,7 +99,7 @@ func TestFeedback(t *testing.T) {
 		{"holds a grant but not this", `{"call_id":"` + id + `","name":"helpful","value":true}`, as("Bearer prompts"), 403, "permission_denied"},
 		{"foreign", `{"call_id":"` + foreign + `","name":"helpful","value":true}`, nil, 404, "call_not_found"},
 		{"genuine but unknown", `{"call_id":"` + made + `","name":"helpful","value":true}`, nil, 404, "call_not_found"},
-		{"forged", `{"call_id":"` + id[:len(id)-1] + "x" + `","name":"helpful","value":true}`, nil, 404, "call_not_found"},
+		{"forged", `{"call_id":"` + forged + `","name":"helpful","value":true}`, nil, 404, "call_not_found"},
 		{"no id", `{"call_id":"call_1","name":"helpful","value":true}`, nil, 404, "call_not_found"},
 		{"forged token", `{"token":"` + token[:len(token)-4] + `AAAA","name":"helpful","value":true}`, as(""), 401, "invalid_api_key"},
 		{"nobody", `{"call_id":"` + id + `","name":"helpful","value":true}`, as(""), 401, "invalid_api_key"},

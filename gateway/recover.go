@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"runtime"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -13,15 +12,13 @@ import (
 
 const stackBytes = 8 << 10
 
-// Guard is the outermost middleware: it counts the request as under way, clears the write deadline that an earlier answer on the same
-// connection left armed, and turns a panic into a 500 that says nothing. The log gets a bounded stack (function names
+// Guard is the outermost middleware: it counts the request as under way and turns a panic into a 500 that says nothing. The log gets a bounded stack (function names
 // and lines; never the request or the panic's value, which may hold a part of it), and http.ErrAbortHandler passes, since it is how an answer
 // is cut.
 func (g *Gateway) Guard(c *gin.Context) {
 	g.flights.enter()
 	defer g.flights.leave()
 	defer g.recover(c)
-	_ = http.NewResponseController(bottom(c.Writer)).SetWriteDeadline(time.Time{}) // not every writer of tests has one
 	c.Next()
 }
 
