@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -62,7 +63,7 @@ func (v *validation) oneOf(path, s string, allowed ...string) {
 func (v *validation) hostPort(path, s string) {
 	_, port, err := net.SplitHostPort(s)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	v.check(err == nil, path, "%q is no address; write host:port, such as 127.0.0.1:8080", s)
 }
@@ -95,8 +96,8 @@ func (v *validation) redis(r Redis) {
 	}
 	v.check(r.Budget > 0 && r.Budget <= time.Second, "redis.budget", "is %s; it must be more than 0 and at most 1s", r.Budget)
 	v.check(r.Prefix != "" && !strings.ContainsAny(r.Prefix, "{}: "), "redis.prefix", "is %q; use letters, digits and dashes", r.Prefix)
-	v.check(!(r.Cluster && r.MasterName != ""), "redis.cluster", "excludes redis.master_name; choose a cluster or Sentinel")
-	v.check(!(r.Cluster && r.DB != 0), "redis.db", "is %d; a cluster has database 0 only", r.DB)
+	v.check(!r.Cluster || r.MasterName == "", "redis.cluster", "excludes redis.master_name; choose a cluster or Sentinel")
+	v.check(!r.Cluster || r.DB == 0, "redis.db", "is %d; a cluster has database 0 only", r.DB)
 	v.check(r.CAFile == "" || r.TLS, "redis.ca_file", "is set without redis.tls: true")
 }
 
