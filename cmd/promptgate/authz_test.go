@@ -1,0 +1,408 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/configs"
+	"github.com/promptgate/promptgate/gateway/admin"
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/policy"
+	policystore "github.com/promptgate/promptgate/policy/sqlstore"
+	"github.com/promptgate/promptgate/registry"
+)
+
+// route is a row of the authorization table: what an address asks for. Every route of the program has one; the requests are real.
+//
+// {prompt}, {label}, {call}, {key}, {provider} and {alias} stand for objects; a row with one is tried with the project's own, a
+// foreign and a made-up one. Bodies are such that an allowed request changes nothing: they lose a comparison, or break a rule that is
+// looked at after the permission.
+type route struct {
+	method string
+	path   string // as the router has it
+	needs  string // "open", "key" (any valid one), or a permission of the matrix below
+	ok     int    // status of an allowed request on the project's own object
+	send   string // the address with its objects; "" is path
+	body   string
+}
+
+// Refusals that only an allowed request reaches.
+const (
+	stale   = http.StatusPreconditionFailed
+	lost    = http.StatusConflict
+	invalid = http.StatusBadRequest
+	nobody  = 0 // no principal of the matrix may
+)
+
+var routes = []route{
+	// The data plane.
+	{"POST", "/v1/chat/completions", "call prompt@production", 200, "", `{"prompt":{"id":"{prompt}","label":"production"}}`},
+	{"POST", "/v1/chat/completions", "call prompt@staging", nobody, "", `{"prompt":{"id":"{prompt}","label":"staging"}}`},
+	{"POST", "/v1/chat/completions", "call prompt@@version", nobody, "", `{"prompt":{"id":"{prompt}","version":1}}`},
+	{"POST", "/v1/chat/completions", "call model", 200, "", `{"model":"echo","messages":[{"role":"user","content":"hi"}]}`},
+	{"POST", "/v1/prompts/*path", "call prompt@production", 200, "/v1/prompts/{prompt}/completions", `{"label":"production"}`},
+	{"POST", "/v1/prompts/*path", "read prompt", 200, "/v1/prompts/{prompt}/render", `{}`},
+	{"GET", "/v1/models", "key", 200, "", ""},
+	{"POST", "/v1/feedback", "feedback call", 202, "", `{"call_id":"{call}","name":"helpful","value":true,"id":"once"}`},
+	{"POST", "/v1/responses", "open", 501, "", ""},
+	{"POST", "/v1/messages", "open", 501, "", ""},
+	{"POST", "/v1/embeddings", "open", 501, "", ""},
+	{"POST", "/v1/completions", "open", 501, "", ""},
+	{"POST", "/v1/moderations", "open", 501, "", ""},
+	{"POST", "/v1/images/*path", "open", 501, "/v1/images/generations", ""},
+	{"POST", "/v1/audio/*path", "open", 501, "/v1/audio/speech", ""},
+
+	// Operations and the document.
+	{"GET", "/livez", "open", 200, "", ""},
+	{"GET", "/readyz", "open", 200, "", ""},
+	{"GET", "/metrics", "open", 200, "", ""},
+	{"GET", "/openapi.json", "open", 200, "", ""},
+	{"GET", "/openapi.yaml", "open", 200, "", ""},
+	{"GET", "/openapi-3.0.json", "open", 200, "", ""},
+	{"GET", "/openapi-3.0.yaml", "open", 200, "", ""},
+
+	// Who, and which project.
+	{"GET", "/api/v1/me", "key", 200, "", ""},
+	{"GET", "/api/v1/project", "key", 200, "", ""},
+	{"PATCH", "/api/v1/project", "manage_project system", stale, "", `{"description":"x"}`},
+	{"GET", "/api/v1/projects", "create_project system", 200, "", ""},
+	{"POST", "/api/v1/projects", "create_project system", invalid, "", `{"name":"NO"}`},
+
+	// Prompts, versions, labels. Lists show what a key may read.
+	{"GET", "/api/v1/prompts", "key", 200, "", ""},
+	{"POST", "/api/v1/prompts", "write new prompt", invalid, "", `{"name":"support/NO"}`},
+	{"GET", "/api/v1/prompts/:prompt", "read prompt", 200, "", ""},
+	{"PATCH", "/api/v1/prompts/:prompt", "write prompt", stale, "", `{"description":"x"}`},
+	{"GET", "/api/v1/prompts/:prompt/versions", "read prompt", 200, "", ""},
+	{"POST", "/api/v1/prompts/:prompt/versions", "write prompt", 200, "", `{"content":{"messages":[{"role":"user","content":"x"}]},"dry_run":true}`},
+	{"GET", "/api/v1/prompts/:prompt/versions/:version", "read prompt", 200, "", ""},
+	{"GET", "/api/v1/prompts/:prompt/diff", "read prompt", 200, "/api/v1/prompts/{prompt}/diff?from=1&to=1", ""},
+	{"GET", "/api/v1/prompts/:prompt/labels", "read prompt", 200, "", ""},
+	{"GET", "/api/v1/prompts/:prompt/labels/:label/history", "read prompt", 200, "", ""},
+	{"PUT", "/api/v1/prompts/:prompt/labels/:label", "move_label prompt", lost, "", `{"version":1,"from":99}`},
+	{"DELETE", "/api/v1/prompts/:prompt/labels/:label", "move_label prompt", lost, "/api/v1/prompts/{prompt}/labels/{label}?from=99", ""},
+	{"POST", "/api/v1/prompts/:prompt/labels/:label/rollback", "move_label prompt", lost, "", `{"from":99}`},
+
+	// Figures.
+	{"GET", "/api/v1/prompts/:prompt/stats", "read prompt", 200, "", ""},
+	{"GET", "/api/v1/prompts/:prompt/feedback", "read prompt", 200, "", ""},
+	{"GET", "/api/v1/calls", "key", 200, "", ""},
+	{"GET", "/api/v1/calls/:call", "read call", 200, "", ""},
+
+	// What belongs to the project as a whole. {key} is revoked: revoking it again changes nothing.
+	{"GET", "/api/v1/keys", "manage_keys system", 200, "", ""},
+	{"POST", "/api/v1/keys", "manage_keys system", invalid, "", `{"name":""}`},
+	{"GET", "/api/v1/keys/:key", "manage_keys system", 200, "", ""},
+	{"PATCH", "/api/v1/keys/:key", "manage_keys system", lost, "", `{"name":"x"}`},
+	{"DELETE", "/api/v1/keys/:key", "manage_keys system", 200, "", ""},
+	{"GET", "/api/v1/providers", "manage_project system", 200, "", ""},
+	{"POST", "/api/v1/providers", "manage_project system", invalid, "", `{"name":"","kind":"echo"}`},
+	{"GET", "/api/v1/providers/:provider", "manage_project system", 200, "", ""},
+	{"PATCH", "/api/v1/providers/:provider", "manage_project system", stale, "", `{"enabled":true}`},
+	{"DELETE", "/api/v1/providers/:provider", "manage_project system", lost, "", ""}, // an alias names it
+	{"GET", "/api/v1/model-aliases", "manage_project system", 200, "", ""},
+	{"PUT", "/api/v1/model-aliases/:alias", "manage_project system", invalid, "", `{"targets":[]}`},
+	{"DELETE", "/api/v1/model-aliases/:alias", "manage_project system", stale, "", ""},
+	{"GET", "/api/v1/events", "audit system", 200, "", ""},
+}
+
+// matrix is what each kind of key may do, as MODEL's "Who may do what" has it. Calling is no role's: it is granted by prompt and label.
+// The own prompt is support/triage, where the folder's editor works.
+var matrix = map[string][]string{
+	"no key":      nil,
+	"wrong key":   nil,
+	"revoked key": nil,
+	"expired key": nil,
+
+	"viewer": {"key", "read prompt", "read call", "feedback call"},
+	"tester": {"key", "read prompt", "read call", "feedback call"},
+	"editor": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
+	"admin": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt",
+		"manage_keys system", "manage_project system", "audit system"},
+	"editor of support/**": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
+
+	"editor of finance/**": {"key"},
+	"execute-only":         {"key", "call prompt@production", "feedback call"},
+	"caller of models":     {"key", "call model"},
+	"operator":             {"key", "create_project system"},
+	"bearer of nothing":    {"key"},
+}
+
+// strangers hold nothing on the own prompt: to them it is not there.
+var strangers = []string{"editor of finance/**", "caller of models", "operator", "bearer of nothing"}
+
+// house is a running program with two projects that hold the same things.
+type house struct {
+	t    *testing.T
+	app  *App
+	url  string
+	keys map[string]string // by principal, in the own project
+
+	own, foreign, none map[string]string // objects by placeholder
+	foreignProject     string
+}
+
+var stage = journal.Origin{Actor: journal.Actor{Kind: policy.KindSystem, ID: "test", Name: "test"}}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	cfg := configs.Default()
+	cfg.Addr, cfg.Data = "127.0.0.1:0", t.TempDir()
+	cfg.Providers = []configs.Provider{{Name: "echo", Kind: "echo"}}
+	require.NoError(t, cfg.Validate())
+	a, err := newApp(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	a.start()
+	t.Cleanup(a.stop)
+	h := &house{t: t, app: a, url: "http://" + a.addr()}
+	var ownProject string
+	ownProject, h.own = h.project("own", "support/triage")
+	h.foreignProject, h.foreign = h.project("foreign", "support/theirs")
+	h.none = map[string]string{
+		"prompt": "support/nothing", "id": "pmpt_00000000000000000000000000", "label": "production", "call": "call_" + strings.Repeat("0", 48),
+		"key": "key_aaaaaaaaaaaaaaaa", "provider": "prov_aaaaaaaaaaaaaaaaaaaaaaaaaa", "alias": "nothing", "version": "1",
+	}
+	h.principals(ownProject)
+	return h
+}
+
+// project makes one of everything and returns its id and the objects.
+func (h *house) project(name, prompt string) (string, map[string]string) {
+	h.t.Helper()
+	ctx, s := h.t.Context(), h.app.stores
+	p, err := s.service.CreateProject(ctx, stage, registry.ProjectInput{Name: name})
+	require.NoError(h.t, err)
+	first, err := admin.Content{Model: "echo", Messages: []admin.Message{{Role: "user", Text: "Hello from " + name}}}.Template()
+	require.NoError(h.t, err)
+	made, err := s.service.CreatePrompt(ctx, stage, registry.PromptInput{Project: p.ID, Name: prompt, First: &registry.FirstVersion{Content: first}})
+	require.NoError(h.t, err)
+	for _, label := range []string{"production", "staging"} {
+		_, err = s.service.MoveLabel(ctx, stage, registry.LabelMove{Project: p.ID, PromptID: made.ID, Label: label, To: 1})
+		require.NoError(h.t, err)
+	}
+	d, err := s.providers.CreateProvider(ctx, stage, provider.Definition{Project: p.ID, Name: name + "-echo", Kind: provider.ProviderEcho, Enabled: true})
+	require.NoError(h.t, err)
+	_, err = s.providers.PutAlias(ctx, stage, provider.Alias{Project: p.ID, Name: name + "-alias", Targets: []provider.AliasTarget{{Provider: d.Name, Model: "echo"}}})
+	require.NoError(h.t, err)
+	_, revoked := h.key(p.ID, nil)
+	_, err = s.keys.RevokeKey(ctx, stage, p.ID, revoked)
+	require.NoError(h.t, err)
+	caller, _ := h.key(p.ID, nil, policy.Grant{Actions: []policy.Action{policy.ActionCall}, Prompts: []string{"**"}})
+	answer := h.do(caller, "POST", "/v1/chat/completions", `{"prompt":{"id":"`+prompt+`","label":"production"}}`)
+	require.Equal(h.t, 200, answer.status, answer.body)
+	call := answer.header.Get("X-Promptgate-Call-Id")
+	require.Eventually(h.t, func() bool {
+		_, err := h.app.recording.Call(ctx, p.ID, call)
+		return err == nil
+	}, 20*time.Second, 10*time.Millisecond)
+	return p.ID, map[string]string{
+		"prompt": prompt, "id": made.ID, "label": "production", "call": call, "key": revoked, "provider": d.ID, "alias": name + "-alias", "version": "1",
+	}
+}
+
+func (h *house) key(project string, roles []string, grants ...policy.Grant) (secret, id string) {
+	h.t.Helper()
+	secret, id, err := h.app.stores.createKey(h.t.Context(), stage, project, admin.KeyCreate{Name: "test", Roles: roles, Grants: grants})
+	require.NoError(h.t, err)
+	return secret, id
+}
+
+func (h *house) principals(project string) {
+	h.t.Helper()
+	h.keys = map[string]string{"no key": "", "wrong key": "pg_wrong"}
+	for name, role := range map[string]string{
+		"viewer": "viewer", "tester": "tester", "editor": "editor", "admin": "admin",
+		"editor of support/**": "editor:support/**", "editor of finance/**": "editor:finance/**",
+	} {
+		h.keys[name], _ = h.key(project, []string{role})
+	}
+	h.keys["bearer of nothing"], _ = h.key(project, nil)
+	h.keys["operator"], _ = h.key(project, nil, policy.Grant{Actions: []policy.Action{policy.ActionCreateProject}})
+	h.keys["caller of models"], _ = h.key(project, nil, policy.Grant{Actions: []policy.Action{policy.ActionCall}, Models: []string{"*"}})
+	h.keys["execute-only"], _ = h.key(project, nil, policy.Grant{
+		Actions: []policy.Action{policy.ActionCall, policy.ActionFeedback}, Prompts: []string{"support/**"}, Labels: []string{"production"},
+	})
+	secret, id := h.key(project, []string{"admin"})
+	_, err := h.app.stores.keys.RevokeKey(h.t.Context(), stage, project, id)
+	require.NoError(h.t, err)
+	h.keys["revoked key"] = secret
+	h.keys["expired key"] = h.expired(project)
+	require.ElementsMatch(h.t, slices.Collect(maps.Keys(matrix)), slices.Collect(maps.Keys(h.keys)), "a row of the matrix for each principal")
+}
+
+// expired makes an admin's key two hours ago that was good for one.
+func (h *house) expired(project string) string {
+	s, past := h.app.stores, time.Now().Add(-2*time.Hour)
+	issued, err := s.issuer()
+	require.NoError(h.t, err)
+	_, err = policystore.New(s.db, s.feed.Journal, func() time.Time { return past }).CreateKey(h.t.Context(), stage,
+		&policy.Principal{Kind: policy.KindSystem, ID: "test", Project: project}, policy.KeyRecord{
+			Project: project, Name: "expired", Roles: []string{"admin"}, Expires: past.Add(time.Hour),
+			Lookup: issued.Lookup, Hash: issued.Hash, LastFour: issued.LastFour,
+		})
+	require.NoError(h.t, err)
+	return issued.Plaintext
+}
+
+type seen struct {
+	status int
+	body   string
+	header http.Header
+}
+
+func (h *house) do(key, method, path, body string) seen {
+	h.t.Helper()
+	var in io.Reader
+	if body != "" {
+		in = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(context.Background(), method, h.url+path, in)
+	require.NoError(h.t, err)
+	if key != "" {
+		req.Header.Set("Authorization", "Bearer "+key)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if method == http.MethodPatch || strings.HasPrefix(path, "/api/v1/model-aliases/") && method == http.MethodDelete {
+		req.Header.Set("If-Match", `"999999"`) // never the newest
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(h.t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(h.t, err)
+	return seen{resp.StatusCode, string(b), resp.Header}
+}
+
+// try sends a row's request with these objects; byID names the prompt by its id.
+func (h *house) try(r route, principal string, objects map[string]string, byID bool) seen {
+	h.t.Helper()
+	path, body := r.send, r.body
+	if path == "" {
+		path = r.path
+		for name := range objects {
+			path = strings.Replace(path, ":"+name, "{"+name+"}", 1)
+		}
+	}
+	for name, object := range objects {
+		if name == "prompt" && byID {
+			object = objects["id"]
+		}
+		path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(object))
+		body = strings.ReplaceAll(body, "{"+name+"}", object)
+	}
+	require.NotContains(h.t, path, ":", "an object without a value")
+	return h.do(h.keys[principal], r.method, path, body)
+}
+
+func (r route) names(placeholder string) bool {
+	return strings.Contains(r.path, ":"+placeholder) || strings.Contains(r.send+r.body, "{"+placeholder+"}")
+}
+
+// objects reports whether the row is about one thing that can be foreign.
+func (r route) objects() bool {
+	return slices.ContainsFunc([]string{"prompt", "call", "key", "provider", "alias"}, r.names)
+}
+
+// refusal is what a principal without the permission is answered on the project's own object.
+func (r route) refusal(principal string) int {
+	switch {
+	case strings.HasSuffix(principal, " key"):
+		return http.StatusUnauthorized
+	case r.needs == "read call": // a call that one may not see is not there
+		return http.StatusNotFound
+	case strings.HasSuffix(r.needs, "call") || strings.Contains(r.needs, " prompt") && !strings.Contains(r.needs, "new"):
+		if slices.Contains(strangers, principal) {
+			return http.StatusNotFound
+		}
+	}
+	return http.StatusForbidden
+}
+
+// TestEveryRouteHasARow: a route that nobody thought about fails here.
+func TestEveryRouteHasARow(t *testing.T) {
+	h := newHouse(t)
+	rows := map[string]bool{}
+	for _, r := range routes {
+		rows[r.method+" "+r.path] = true
+	}
+	served := map[string]bool{}
+	for _, r := range h.app.server.Handler.(*gin.Engine).Routes() {
+		at := r.Method + " " + r.Path
+		served[at] = true
+		require.True(t, rows[at], "%s has no row in the authorization table: say what it needs", at)
+	}
+	for at := range rows {
+		require.True(t, served[at], "%s is in the authorization table but nothing serves it", at)
+	}
+}
+
+// TestAuthorizationOnEveryPath sends every row's request as every principal, for its own and for a foreign project's objects.
+func TestAuthorizationOnEveryPath(t *testing.T) {
+	h := newHouse(t)
+	requests := 0
+	for _, r := range routes {
+		t.Run(fmt.Sprintf("%s %s %s", r.method, r.path, r.needs), func(t *testing.T) {
+			h.t = t
+			for principal, may := range matrix {
+				allowed := r.needs == "open" || slices.Contains(may, r.needs)
+				want := r.refusal(principal)
+				if allowed {
+					want = r.ok
+				}
+				got := h.try(r, principal, h.own, false)
+				requests++
+				require.Equal(t, want, got.status, "%s: %s", principal, got.body)
+				if r.needs != "open" && r.needs != "create_project system" { // which is outside every project
+					require.NotContains(t, got.body, h.foreignProject, principal)
+					require.NotContains(t, got.body, "theirs", "%s is shown a foreign prompt", principal)
+				}
+				if !r.objects() {
+					continue
+				}
+				for _, byID := range []bool{false, true} {
+					foreign, none := h.try(r, principal, h.foreign, byID), h.try(r, principal, h.none, byID)
+					requests += 2
+					h.alike(principal, r, spelled(foreign, h.foreign), spelled(none, h.none))
+				}
+			}
+		})
+	}
+	require.Greater(t, requests, 1000)
+}
+
+// spelled takes the caller's own words out of an answer, and what differs between any two answers.
+func spelled(a seen, sent map[string]string) seen {
+	for _, name := range []string{"prompt", "id", "call", "key", "provider", "alias"} {
+		a.body = strings.ReplaceAll(a.body, sent[name], "<"+name+">")
+	}
+	for _, name := range []string{"X-Promptgate-Call-Id", "Date", "Content-Length"} {
+		a.header.Del(name)
+	}
+	return a
+}
+
+// alike demands that a foreign object is refused exactly as one that never was.
+func (h *house) alike(principal string, r route, foreign, none seen) {
+	h.t.Helper()
+	if r.needs != "open" && !(r.ok == invalid && foreign.status == invalid) { // refused for its body before anything is looked up
+		require.Contains(h.t, []int{401, 403, 404}, foreign.status, "%s reached a foreign object: %s", principal, foreign.body)
+	}
+	require.Equal(h.t, none.status, foreign.status, principal)
+	require.Equal(h.t, none.body, foreign.body, principal)
+	require.Equal(h.t, none.header, foreign.header, principal)
+}
