@@ -40,33 +40,33 @@ func (r remote) client() (*client, error) {
 	}}, nil
 }
 
-// call is one request of the management API; in and out may be nil. It returns the answer's headers.
-func (c *client) call(ctx context.Context, method, path string, in, out any, header ...string) (http.Header, error) {
+// call is one request of the management API; in and out may be nil.
+func (c *client) call(ctx context.Context, method, path string, in, out any, header ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		body = bytes.NewReader(b)
 	}
 	resp, err := c.send(ctx, method, path, body, header...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
-		return resp.Header, failure(resp)
+		return failure(resp)
 	}
 	if out == nil {
-		return resp.Header, nil
+		return nil
 	}
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return resp.Header, fmt.Errorf("the gateway's answer to %s %s cannot be read: %w", method, path, err)
+		return fmt.Errorf("the gateway's answer to %s %s cannot be read: %w", method, path, err)
 	}
-	return resp.Header, nil
+	return nil
 }
 
 // send is one request whose answer is not read yet. header holds names and values in turn.

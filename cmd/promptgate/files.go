@@ -104,7 +104,7 @@ func readPrompt(at promptFile) (interchange.File, error) {
 func (c pushCmd) push(ctx context.Context, cl *client, f interchange.File, io *streams) error {
 	content := admin.ContentOf(f.Content)
 	var found admin.Prompt
-	_, err := cl.call(ctx, http.MethodGet, promptPath(f.Name), nil, &found)
+	err := cl.call(ctx, http.MethodGet, promptPath(f.Name), nil, &found)
 	var missing *statusError
 	switch {
 	case errors.As(err, &missing) && missing.Status == http.StatusNotFound:
@@ -115,7 +115,7 @@ func (c pushCmd) push(ctx context.Context, cl *client, f interchange.File, io *s
 		in := admin.PromptCreate{
 			Name: f.Name, Kind: string(f.Kind), Description: f.Description, Category: f.Category, Tags: f.Tags, Content: &content, Note: f.Note,
 		}
-		if _, err := cl.call(ctx, http.MethodPost, "/api/v1/prompts", in, &found); err != nil {
+		if err := cl.call(ctx, http.MethodPost, "/api/v1/prompts", in, &found); err != nil {
 			return err
 		}
 		fmt.Fprintf(io.out, "%s: created, version %d\n", f.Name, found.LatestVersion)
@@ -125,7 +125,7 @@ func (c pushCmd) push(ctx context.Context, cl *client, f interchange.File, io *s
 	}
 	in := admin.VersionCreate{Content: content, Note: f.Note, Latest: &found.LatestVersion, DryRun: c.DryRun}
 	var saved admin.VersionSaved
-	if _, err := cl.call(ctx, http.MethodPost, promptPath(f.Name, "versions"), in, &saved); err != nil {
+	if err := cl.call(ctx, http.MethodPost, promptPath(f.Name, "versions"), in, &saved); err != nil {
 		return err
 	}
 	switch {
@@ -144,7 +144,7 @@ func (c pushCmd) moveLabel(ctx context.Context, cl *client, name string, version
 	if c.Label == "" {
 		return nil
 	}
-	_, err := cl.call(ctx, http.MethodPut, promptPath(name, "labels", c.Label), admin.LabelMove{Version: version}, nil, "X-Promptgate-Why", c.Note)
+	err := cl.call(ctx, http.MethodPut, promptPath(name, "labels", c.Label), admin.LabelMove{Version: version}, nil, "X-Promptgate-Why", c.Note)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (c *client) pull(ctx context.Context, ref string) (interchange.File, error)
 		selector = registry.LabelLatest
 	}
 	var p admin.Prompt
-	if _, err := c.call(ctx, http.MethodGet, promptPath(name), nil, &p); err != nil {
+	if err := c.call(ctx, http.MethodGet, promptPath(name), nil, &p); err != nil {
 		return interchange.File{}, err
 	}
 	number, err := c.version(ctx, name, selector)
@@ -214,7 +214,7 @@ func (c *client) pull(ctx context.Context, ref string) (interchange.File, error)
 		return interchange.File{}, err
 	}
 	var v admin.Version
-	if _, err := c.call(ctx, http.MethodGet, promptPath(name, "versions", fmt.Sprint(number)), nil, &v); err != nil {
+	if err := c.call(ctx, http.MethodGet, promptPath(name, "versions", fmt.Sprint(number)), nil, &v); err != nil {
 		return interchange.File{}, err
 	}
 	if v.Content == nil {

@@ -78,7 +78,7 @@ func (c keyCreateCmd) Run(ctx context.Context, io *streams) error {
 			return err
 		}
 		var out admin.KeyCreated
-		_, err = cl.call(ctx, http.MethodPost, "/api/v1/keys", in, &out)
+		err = cl.call(ctx, http.MethodPost, "/api/v1/keys", in, &out)
 		secret, id = out.Secret, out.ID
 	}
 	if err != nil {
@@ -122,7 +122,7 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 			Keys []admin.Key `json:"keys"`
 			Next string      `json:"next"`
 		}
-		if _, err := cl.call(ctx, http.MethodGet, "/api/v1/keys?limit=200&after="+after, nil, &page); err != nil {
+		if err := cl.call(ctx, http.MethodGet, "/api/v1/keys?limit=200&after="+after, nil, &page); err != nil {
 			return err
 		}
 		for _, k := range page.Keys {
@@ -156,7 +156,7 @@ func (c keyRevokeCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	var k admin.Key
-	if _, err := cl.call(ctx, http.MethodDelete, "/api/v1/keys/"+c.ID, nil, &k, "X-Promptgate-Why", c.Why); err != nil {
+	if err := cl.call(ctx, http.MethodDelete, "/api/v1/keys/"+c.ID, nil, &k, "X-Promptgate-Why", c.Why); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(io.out, "%s (%s): revoked\n", k.ID, k.Name)

@@ -77,7 +77,7 @@ func (c *client) prompts(ctx context.Context, q url.Values) ([]admin.Prompt, err
 			Prompts []admin.Prompt `json:"prompts"`
 			Next    string         `json:"next"`
 		}
-		if _, err := c.call(ctx, http.MethodGet, "/api/v1/prompts?"+q.Encode(), nil, &page); err != nil {
+		if err := c.call(ctx, http.MethodGet, "/api/v1/prompts?"+q.Encode(), nil, &page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Prompts...)
@@ -92,7 +92,7 @@ func (c *client) labels(ctx context.Context, prompt string) ([]admin.Label, erro
 	var out struct {
 		Labels []admin.Label `json:"labels"`
 	}
-	_, err := c.call(ctx, http.MethodGet, promptPath(prompt, "labels"), nil, &out)
+	err := c.call(ctx, http.MethodGet, promptPath(prompt, "labels"), nil, &out)
 	return out.Labels, err
 }
 
@@ -103,7 +103,7 @@ func (c *client) version(ctx context.Context, prompt, selector string) (int, err
 	}
 	if selector == "latest" {
 		var p admin.Prompt
-		_, err := c.call(ctx, http.MethodGet, promptPath(prompt), nil, &p)
+		err := c.call(ctx, http.MethodGet, promptPath(prompt), nil, &p)
 		return p.LatestVersion, err
 	}
 	labels, err := c.labels(ctx, prompt)
@@ -141,7 +141,7 @@ func (c diffCmd) Run(ctx context.Context, io *streams) error {
 	}
 	var d admin.Diff
 	path := fmt.Sprintf("%s?from=%d&to=%d", promptPath(c.Name, "diff"), from, to)
-	if _, err := cl.call(ctx, http.MethodGet, path, nil, &d); err != nil {
+	if err := cl.call(ctx, http.MethodGet, path, nil, &d); err != nil {
 		return err
 	}
 	if len(d.Changed) == 0 {
@@ -189,7 +189,7 @@ func (c labelCmd) Run(ctx context.Context, io *streams) error {
 		if c.From != nil {
 			path += "?from=" + strconv.Itoa(*c.From)
 		}
-		if _, err := cl.call(ctx, http.MethodDelete, path, nil, nil, "X-Promptgate-Why", c.Why); err != nil {
+		if err := cl.call(ctx, http.MethodDelete, path, nil, nil, "X-Promptgate-Why", c.Why); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(io.out, "%s: %s removed\n", c.Name, c.Label)
@@ -201,7 +201,7 @@ func (c labelCmd) Run(ctx context.Context, io *streams) error {
 	}
 	var l admin.Label
 	in := admin.LabelMove{Version: to, From: c.From, Force: c.Force}
-	if _, err := cl.call(ctx, http.MethodPut, path, in, &l, "X-Promptgate-Why", c.Why); err != nil {
+	if err := cl.call(ctx, http.MethodPut, path, in, &l, "X-Promptgate-Why", c.Why); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(io.out, "%s: %s is version %d\n", c.Name, l.Name, l.Version)
@@ -225,7 +225,7 @@ func (c rollbackCmd) Run(ctx context.Context, io *streams) error {
 	}
 	var l admin.Label
 	in := admin.Rollback{From: c.From, Force: c.Force}
-	if _, err := cl.call(ctx, http.MethodPost, promptPath(c.Name, "labels", c.Label, "rollback"), in, &l, "X-Promptgate-Why", c.Why); err != nil {
+	if err := cl.call(ctx, http.MethodPost, promptPath(c.Name, "labels", c.Label, "rollback"), in, &l, "X-Promptgate-Why", c.Why); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(io.out, "%s: %s is version %d again\n", c.Name, l.Name, l.Version)
@@ -249,7 +249,7 @@ func (c historyCmd) Run(ctx context.Context, io *streams) error {
 		var out struct {
 			Versions []admin.Version `json:"versions"`
 		}
-		if _, err := cl.call(ctx, http.MethodGet, promptPath(c.Name, "versions")+"?limit=200", nil, &out); err != nil {
+		if err := cl.call(ctx, http.MethodGet, promptPath(c.Name, "versions")+"?limit=200", nil, &out); err != nil {
 			return err
 		}
 		fmt.Fprintln(w, "VERSION\tCREATED\tAUTHOR\tNOTE\tDIGEST")
@@ -274,7 +274,7 @@ func (c historyCmd) Run(ctx context.Context, io *streams) error {
 		var out struct {
 			Events []admin.LabelEvent `json:"events"`
 		}
-		if _, err := cl.call(ctx, http.MethodGet, promptPath(c.Name, "labels", l, "history")+"?limit=200", nil, &out); err != nil {
+		if err := cl.call(ctx, http.MethodGet, promptPath(c.Name, "labels", l, "history")+"?limit=200", nil, &out); err != nil {
 			return err
 		}
 		for _, e := range out.Events {

@@ -61,7 +61,7 @@ func openRecording(ctx context.Context, cfg configs.Config, log *slog.Logger, s 
 		return fail(err)
 	}
 	if err := metrics.RegisterSpool(reg, r.SpoolStats); err != nil {
-		return fail(errors.Join(err, r.Ledger.Close(ctx)))
+		return fail(errors.Join(err, r.Close(ctx)))
 	}
 	return r, nil
 }
@@ -91,7 +91,7 @@ func (r *recording) healthy(context.Context) error {
 }
 
 func (r *recording) close(ctx context.Context) error {
-	err := r.Ledger.Close(ctx)
+	err := r.Close(ctx)
 	if r.ownsDB {
 		err = errors.Join(err, r.db.Close())
 	}

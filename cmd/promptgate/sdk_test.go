@@ -106,7 +106,7 @@ func sdkCases(p *process, weak string) []sdkCase {
 	bare := func(model string) map[string]any { return map[string]any{"model": model, "messages": user} }
 	raises := func(name string) map[string]string { return map[string]string{"node": name, "python": name} }
 	ok := map[string]any{"ticket": "x"}
-	for _, c := range []sdkCase{
+	all = append(all, []sdkCase{
 		{Name: "400", Body: refs("support/triage", "production", nil), status: 400, code: "missing_variable", raises: raises("BadRequestError")},
 		{Name: "400 of the provider", Body: bare("up-400"), status: 400, code: "invalid_value", raises: raises("BadRequestError")},
 		{Name: "401", Key: "pg_wrong", Body: refs("support/triage", "production", ok), status: 401, code: "invalid_api_key", raises: raises("AuthenticationError")},
@@ -115,9 +115,7 @@ func sdkCases(p *process, weak string) []sdkCase {
 		{Name: "429 of the provider", Body: bare("up-429"), status: 429, code: "insufficient_quota", raises: raises("RateLimitError")},
 		{Name: "502", Body: bare("up-500"), status: 502, code: "provider_error", raises: raises("InternalServerError")},
 		{Name: "502 credential", Body: bare("up-401"), status: 502, code: "provider_auth", raises: raises("InternalServerError")},
-	} {
-		all = append(all, c)
-	}
+	}...)
 	for i := range all {
 		all[i].BaseURL = p.url + "/v1"
 		if all[i].Key == "" {

@@ -72,6 +72,7 @@ type AliasPut struct {
 	Targets []provider.AliasTarget `json:"targets" minItems:"1" maxItems:"16" doc:"The first is used, the next ones when it fails"`
 }
 
+// ProviderInput names a provider by its id.
 type ProviderInput struct {
 	Credentials
 	ID string `path:"provider" example:"prov_0k3v"`
@@ -107,6 +108,7 @@ type providerList struct {
 	}
 }
 
+// AliasInput names a model alias.
 type AliasInput struct {
 	Credentials
 	Name string `path:"alias" example:"fast"`

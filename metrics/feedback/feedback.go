@@ -114,6 +114,6 @@ func goodText(s string, limit int, lines bool) bool {
 		return false
 	}
 	return !strings.ContainsFunc(s, func(r rune) bool {
-		return unicode.IsControl(r) && !(lines && (r == '\n' || r == '\r' || r == '\t'))
+		return unicode.IsControl(r) && (!lines || r != '\n' && r != '\r' && r != '\t')
 	})
 }

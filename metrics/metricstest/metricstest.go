@@ -191,11 +191,11 @@ func testStats(t *testing.T, l Ledger) {
 		c := Sample("a", n)
 		c.Version = 1 + n%2
 		c.Total = time.Duration(n+1) * 10 * time.Millisecond
-		switch {
-		case n%10 == 0:
+		switch n % 10 {
+		case 0:
 			c.Outcome, c.CostMicros, c.FirstToken = metrics.OutcomeTimeout, nil, 0
 			c.Tokens = metrics.Tokens{}
-		case n%10 == 2:
+		case 2:
 			c.Outcome, c.Provider, c.Model, c.CostMicros = metrics.OutcomeRefused, "", "the caller's text", nil
 			c.Tokens = metrics.Tokens{}
 		}

@@ -53,7 +53,7 @@ func TestMustacheSpecification(t *testing.T) {
 		"Implicit Iterators - Ampersand":                   "outside of a section",
 		"Implicit Iterators - Basic Integer Interpolation": "outside of a section",
 		"Implicit Iterator - Root-level":                   "no variable name",
-		"Partial Inheritence":                              "include needs",
+		"Partial Inheritence":                              "include needs", //nolint:misspell // the specification spells it so
 		"Post-Partial Behavior":                            "include needs",
 	}
 	ran := 0
