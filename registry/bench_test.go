@@ -40,7 +40,7 @@ func warmUp(b *testing.B, n int) warmed {
 	var err error
 	w.r, err = registry.NewResolver(w.src, feed, registry.ResolverOptions{
 		// Room for all: what is measured is the size, not eviction.
-		Handles: 2 * n, PointerBytes: uint64(n+100) << 14, LoadTimeout: time.Minute, Clock: func() time.Time { return epoch },
+		Handles: 4 * n, PointerBytes: uint64(n+100) << 14, LoadTimeout: time.Minute, Clock: func() time.Time { return epoch },
 	})
 	require.NoError(b, err)
 	for i := range w.handles {

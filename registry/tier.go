@@ -15,13 +15,16 @@ import (
 // whose key was forgotten while it was being loaded is not remembered: it may be from before the change.
 type tier[K comparable, V any] struct {
 	values *otter.Cache[K, V]
-	absent *otter.Cache[K, *fault.Error]
+	absent *otter.Cache[K, absence]
 
 	mu      sync.Mutex
 	flights map[K]*flight[V]
 
 	timeout time.Duration
 }
+
+// absence is the answer for what is not there.
+type absence struct{ err *fault.Error }
 
 // flight is one load. It is in flights until it lands or is forgotten.
 type flight[V any] struct {
@@ -49,7 +52,7 @@ func newTier[K comparable, V any](o tierOptions[K, V]) (*tier[K, V], error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "registry: cache")
 	}
-	absent, err := otter.New(&otter.Options[K, *fault.Error]{MaximumSize: o.absences})
+	absent, err := otter.New(&otter.Options[K, absence]{MaximumSize: o.absences})
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "registry: cache of absences")
 	}
@@ -64,9 +67,9 @@ const loadTries = 3
 func (t *tier[K, V]) load(ctx context.Context, key K, useAbsence bool, fetch func(context.Context) (V, error)) (V, error) {
 	for try := 1; ; try++ {
 		if useAbsence {
-			if err, ok := t.absent.GetIfPresent(key); ok {
+			if a, ok := t.absent.GetIfPresent(key); ok {
 				var none V
-				return none, err
+				return none, a.err
 			}
 		}
 		f, mine := t.join(key)
@@ -128,12 +131,12 @@ func (t *tier[K, V]) land(key K, f *flight[V]) {
 		return
 	}
 	delete(t.flights, key)
-	switch absence := absenceOf(f.err); {
+	switch gone := absenceOf(f.err); {
 	case f.err == nil:
 		t.absent.Invalidate(key)
 		t.values.Set(key, f.value)
-	case absence != nil:
-		t.absent.Set(key, absence)
+	case gone != nil:
+		t.absent.Set(key, absence{gone})
 	}
 }
 
