@@ -58,6 +58,10 @@ func TestNaughtyStrings(t *testing.T) {
 		requireCode(t, fault.InvalidRequest, err)
 		_, err = h.Prompt(t.Context(), h.project, s)
 		requireCode(t, fault.PromptNotFound, err)
+		_, _, err = h.Prompts(t.Context(), h.project, registry.PromptFilter{Query: s, Tag: s, Folder: s, Category: s}, registry.Page{})
+		if err != nil {
+			requireCode(t, fault.InvalidRequest, err)
+		}
 		_, err = h.UpdatePrompt(t.Context(), by, registry.PromptUpdate{
 			Project: h.project, ID: p.ID, Revision: registry.AnyRevision, Description: &s, Owner: &s, Category: &s,
 		})

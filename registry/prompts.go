@@ -15,6 +15,11 @@ func (s *Service) Prompt(ctx context.Context, project, handle string) (Prompt, e
 
 // Prompts lists prompts by name, and the cursor of the next page ("" when there is none).
 func (s *Service) Prompts(ctx context.Context, project string, f PromptFilter, page Page) ([]Prompt, string, error) {
+	for _, text := range [][2]string{{"folder", f.Folder}, {"tag", f.Tag}, {"category", f.Category}, {"query", f.Query}} {
+		if err := checkText(text[0], text[1], MaxNameBytes); err != nil {
+			return nil, "", err
+		}
+	}
 	return s.store.ListPrompts(ctx, project, f, page)
 }
 
