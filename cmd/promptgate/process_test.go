@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	binaryDir.Store(&dir)
 	name := filepath.Join(dir, "promptgate")
 	out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput()
 	if err != nil {
@@ -33,10 +35,13 @@ var binary = sync.OnceValues(func() (string, error) {
 	return name, nil
 })
 
+// binaryDir is where the binary was built; nil while it was not.
+var binaryDir atomic.Pointer[string]
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if name, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(name))
+	if dir := binaryDir.Load(); dir != nil { // no test may have needed it
+		_ = os.RemoveAll(*dir)
 	}
 	os.Exit(code)
 }
