@@ -56,10 +56,14 @@ func (g *Gateway) authorizeBare(ctx context.Context, c *call) error {
 	return g.authorizeModel(ctx, c, c.in.model)
 }
 
-// authorizeModel decides whether the caller may choose a model. The answer does not depend on whether the model exists, so it can name
-// what is missing.
+// authorizeModel decides whether the caller may choose a model: beside a prompt, or under the label of calls without one. The answer does
+// not depend on whether the model exists, so it can name what is missing.
 func (g *Gateway) authorizeModel(ctx context.Context, c *call, model string) error {
-	decision, err := g.deps.Checker.Check(ctx, c.who, policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: model})
+	want := policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: model, Label: policy.LabelAny}
+	if !c.in.ref.Present {
+		want.Label = policy.LabelModel
+	}
+	decision, err := g.deps.Checker.Check(ctx, c.who, want)
 	if err != nil {
 		return err
 	}

@@ -240,10 +240,11 @@ type fakeKeys struct {
 
 func newFakeKeys() *fakeKeys {
 	all := policy.Grant{Actions: []policy.Action{policy.ActionCall, policy.ActionRead}, Prompts: []string{"support/**", "gone/**"},
-		Labels: []string{"production", "staging", "missing", policy.LabelVersion}, Models: []string{"*"}}
+		Labels: []string{"production", "staging", "missing", policy.LabelVersion, policy.LabelModel}, Models: []string{"*"}}
 	return &fakeKeys{keys: map[string]*policy.Principal{
 		"caller":   {ID: "key_caller", Kind: "key", Project: project, Grants: []policy.Grant{all}},
 		"prompts":  {ID: "key_prompts", Kind: "key", Project: project, Grants: []policy.Grant{{Actions: []policy.Action{policy.ActionCall}, Prompts: []string{"support/*"}, Labels: []string{"production"}}}},
+		"override": {ID: "key_override", Kind: "key", Project: project, Grants: []policy.Grant{{Actions: []policy.Action{policy.ActionCall}, Prompts: []string{"support/*"}, Labels: []string{"production"}, Models: []string{"gpt-*"}}}},
 		"nothing":  {ID: "key_nothing", Kind: "key", Project: project},
 		"reviewer": {ID: "key_reviewer", Kind: "key", Project: project, Grants: []policy.Grant{{Actions: []policy.Action{policy.ActionFeedback}, Prompts: []string{"support/**"}}}},
 		"foreign":  {ID: "key_foreign", Kind: "key", Project: other, Grants: []policy.Grant{all}},

@@ -94,10 +94,7 @@ func (g *Gateway) feedbackByToken(c *gin.Context, s score, parseErr error) {
 
 // readScore reads the body under the same bounds as a call's.
 func (g *Gateway) readScore(c *gin.Context) (s score, err error) {
-	ctl := http.NewResponseController(bottom(c.Writer))
-	_ = ctl.SetReadDeadline(g.deps.Clock().Add(g.opts.ReadTimeout)) // not every writer of tests has one
-	body, err := io.ReadAll(io.LimitReader(c.Request.Body, maxScoreBytes+1))
-	_ = ctl.SetReadDeadline(time.Time{})
+	body, err := io.ReadAll(io.LimitReader(c.Request.Body, maxScoreBytes+1)) // Guard bounds the time
 	if err != nil {
 		return s, fault.Wrap(err, fault.ClientClosed, "The request was cut.")
 	}

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -56,6 +57,8 @@ func TestRefusals(t *testing.T) {
 		{"label not granted", `{"prompt":{"id":"support/triage","label":"secret"}}`, nil, 403, "permission_denied", "call on support/triage@secret", ""},
 		{"version not granted", `{"prompt":{"id":"support/triage","version":1}}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on support/triage@@version", ""},
 		{"model not granted", `{"model":"gpt-test"}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on gpt-test", "model"},
+		{"model granted beside a prompt only", `{"model":"gpt-test"}`, []string{key, "Bearer override"}, 403, "permission_denied", "@model", "model"},
+		{"fallback model granted beside a prompt only", `{"model":"gpt-test","models":["gpt-test"]}`, []string{key, "Bearer override"}, 403, "permission_denied", "@model", "model"},
 		{"overriding model not granted", `{"model":"alias","prompt":{"id":"support/triage","variables":{"ticket":"a"}}}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on alias", "model"},
 		{"fallback model not granted", `{"model":"default","models":["alias"],"prompt":{"id":"support/triage","variables":{"ticket":"a"}}}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on alias", "model"},
 		{"fallback models are no list", `{"model":"gpt-test","models":"alias"}`, nil, 400, "invalid_request", "", "models"},
@@ -204,6 +207,48 @@ func TestBufferedBytesAreBounded(t *testing.T) {
 	for range 20 { // the bytes are given back
 		require.Equal(t, 200, e.chat(triage).status)
 	}
+}
+
+func TestBufferedBytesOfUnknownLengthAreBounded(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.opts.MaxBuffered = 2 << 20 })
+	for range 2 { // the bytes are given back
+		for size, status := range map[int]int{1_900_000: 200, 3_000_000: 503} {
+			req := e.request(http.MethodPost, "/v1/chat/completions", "")
+			req.Body = io.NopCloser(strings.NewReader(`{"model":"gpt-test","x":"` + strings.Repeat("y", size) + `"}`))
+			req.ContentLength = -1
+			assert.Equal(t, status, e.do(req).status, size)
+		}
+	}
+}
+
+// Who says that a body follows and sends none must not hold the connection, whatever the answer was.
+func TestBodiesThatNeverComeEndTheConnection(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.opts.ReadTimeout = 20 * time.Millisecond })
+	for _, head := range []string{
+		"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000",
+		"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer caller\r\nContent-Length: 1000",
+		"POST /v1/prompts/support/triage/render HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer caller\r\nTransfer-Encoding: chunked",
+		"POST /v1/feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 1000",
+		"POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Length: 1000",
+		"POST /none HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked",
+		"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000",
+	} {
+		conn, err := net.Dial("tcp", e.server.Listener.Addr().String())
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, head+"\r\n\r\n")
+		require.NoError(t, err)
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second))) // the test's patience, no measure
+		text, err := io.ReadAll(conn)
+		assert.NoError(t, err, head)
+		assert.Contains(t, string(text), "HTTP/1.1", head)
+		require.NoError(t, conn.Close())
+	}
+	// One whose body came in time is not cut by that deadline, however long the answer takes.
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(5 * 20 * time.Millisecond) // longer than ReadTimeout: what is tested
+		respondJSON(200, okJSON)(w, r)
+	})
+	assert.Equal(t, 200, e.chat(`{"model":"gpt-test"}`).status)
 }
 
 func TestChunkedBody(t *testing.T) {
