@@ -53,7 +53,7 @@ func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFi
 	if err != nil {
 		return nil, "", err
 	}
-	q := l.db.NewSelect().TableExpr("metrics_calls").ColumnExpr(strings.Join(callColumns, ",")).
+	q := l.db.NewSelect().TableExpr("metrics_calls").ColumnExpr("record").
 		Where("project = ?", project).OrderExpr("started_at DESC, id DESC").Limit(int64(limit) + 1)
 	if f.PromptID != "" {
 		// The second condition lets the partial index be used whatever the value is.
@@ -114,7 +114,7 @@ func callNotFound() error {
 }
 
 func findCall(ctx context.Context, db *sqldb.DB, project, id string) (*metrics.Call, error) {
-	row := db.QueryRowContext(ctx, "SELECT "+strings.Join(callColumns, ",")+" FROM metrics_calls WHERE id = ? AND project = ?", id, project)
+	row := db.QueryRowContext(ctx, "SELECT record FROM metrics_calls WHERE id = ? AND project = ?", id, project)
 	c, err := scanCall(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, callNotFound()
@@ -123,29 +123,16 @@ func findCall(ctx context.Context, db *sqldb.DB, project, id string) (*metrics.C
 }
 
 func scanCall(row interface{ Scan(...any) error }) (*metrics.Call, error) {
-	c := &metrics.Call{}
-	var started, first, total, overhead int64
-	var n [7]sql.NullInt64
-	var cost sql.NullInt64
-	var attempts string
-	err := row.Scan(&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Version, &c.Label, &c.Digest, &c.Provider, &c.Model,
-		&c.Endpoint, &c.Stream, &c.CompletionID, &c.EndUser, &started, &first, &total, &overhead, &c.Status, &c.ErrorCode, &c.Outcome,
-		&c.Tokens.Reported, &c.Tokens.Estimated, &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &cost, &attempts)
-	if err != nil {
+	var record []byte
+	if err := row.Scan(&record); err != nil {
 		return nil, sqldb.Classify(err)
 	}
-	c.Start = time.UnixMicro(started).UTC()
-	c.FirstToken, c.Total, c.Overhead = micros(first), micros(total), micros(overhead)
-	var counts [7]int64
-	for i := range n {
-		counts[i] = n[i].Int64
+	c, _, err := decode(record)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "A recorded call cannot be read.")
 	}
-	setCounts(&c.Tokens, counts)
-	if cost.Valid {
-		c.CostMicros = &cost.Int64
-	}
-	if c.Attempts, err = decodeAttempts(attempts); err != nil {
-		return nil, err
+	if c == nil {
+		return nil, fault.New(fault.Internal, "A recorded call holds something else.")
 	}
 	return c, nil
 }

@@ -3,12 +3,10 @@ package ledger
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -22,10 +20,10 @@ const (
 )
 
 var (
-	callColumns = []string{"id", "project", "principal", "prompt_id", "prompt_name", "version", "label", "digest", "provider", "model",
-		"endpoint", "stream", "completion_id", "end_user", "started_at", "first_token", "total", "overhead", "status", "error_code", "outcome",
-		"reported", "estimated", "tokens_input", "tokens_cached_input", "tokens_cache_write", "tokens_audio_input", "tokens_output",
-		"tokens_reasoning", "tokens_audio_output", "cost_micros", "attempts"}
+	// What lists and joins select by stands in columns; record holds the whole call as the spool has it. A column each for all of it
+	// made a flush three times as dear.
+	callColumns = []string{"id", "project", "prompt_id", "prompt_name", "version", "label", "provider", "model", "endpoint", "completion_id",
+		"started_at", "status", "outcome", "record"}
 	rollupKeyColumns = []string{"project", "minute", "prompt_id", "version", "label", "provider", "model", "outcome", "shard"}
 	rollupSums       = []string{"prompt_name", "calls", "counted", "tokens_input", "tokens_cached_input", "tokens_cache_write",
 		"tokens_audio_input", "tokens_output", "tokens_reasoning", "tokens_audio_output", "cost_micros", "priced", "unpriced", "latency",
@@ -207,26 +205,8 @@ func (f *flusher) write(ctx context.Context, b *batch, careful bool) (fresh []*f
 func (w *writer) calls(ctx context.Context, calls []*metrics.Call, careful bool) ([]*metrics.Call, error) {
 	args := make([]any, 0, len(calls)*len(callColumns))
 	for _, c := range calls {
-		attempts, err := encodeAttempts(c.Attempts)
-		if err != nil {
-			return nil, err
-		}
-		args = append(args, c.ID, c.Project, c.Principal, c.PromptID, c.PromptName, int64(c.Version), c.Label, c.Digest, c.Provider, c.Model,
-			c.Endpoint, c.Stream, c.CompletionID, c.EndUser, c.Start.UnixMicro(), c.FirstToken.Microseconds(), c.Total.Microseconds(),
-			c.Overhead.Microseconds(), int64(c.Status), c.ErrorCode, string(c.Outcome), c.Tokens.Reported, c.Tokens.Estimated)
-		for _, n := range tokenCounts(&c.Tokens) {
-			if c.Tokens.Reported || c.Tokens.Estimated {
-				args = append(args, n)
-			} else {
-				args = append(args, nil)
-			}
-		}
-		if c.CostMicros != nil {
-			args = append(args, *c.CostMicros)
-		} else {
-			args = append(args, nil)
-		}
-		args = append(args, attempts)
+		args = append(args, c.ID, c.Project, c.PromptID, c.PromptName, int64(c.Version), c.Label, c.Provider, c.Model, c.Endpoint, c.CompletionID,
+			c.Start.UnixMicro(), int64(c.Status), string(c.Outcome), appendCall(make([]byte, 0, 512), c))
 	}
 	if !careful {
 		return calls, w.insertAll(ctx, "metrics_calls", callColumns, args, "")
@@ -365,60 +345,6 @@ func (w *writer) feedback(ctx context.Context, list []*feedbackRecord) ([]*feedb
 	}
 	return out, nil
 }
-
-// attemptJSON is an attempt in metrics_calls.attempts. Durations and times are in microseconds.
-type attemptJSON struct {
-	Provider   string          `json:"provider"`
-	Model      string          `json:"model"`
-	Start      int64           `json:"start"`
-	FirstToken int64           `json:"first_token,omitempty"`
-	Total      int64           `json:"total"`
-	Status     int             `json:"status,omitempty"`
-	Outcome    metrics.Outcome `json:"outcome"`
-	Tokens     []int64         `json:"tokens,omitempty"` // in the order of the columns; absent when unknown
-	Estimated  bool            `json:"estimated,omitempty"`
-	Reported   bool            `json:"reported,omitempty"`
-	CostMicros *int64          `json:"cost_micros,omitempty"`
-}
-
-func encodeAttempts(list []metrics.Attempt) (string, error) {
-	out := make([]attemptJSON, len(list))
-	for i, a := range list {
-		out[i] = attemptJSON{
-			Provider: a.Provider, Model: a.Model, Start: a.Start.UnixMicro(), FirstToken: a.FirstToken.Microseconds(),
-			Total: a.Total.Microseconds(), Status: a.Status, Outcome: a.Outcome, Estimated: a.Tokens.Estimated,
-			Reported: a.Tokens.Reported, CostMicros: a.CostMicros,
-		}
-		if a.Tokens.Reported || a.Tokens.Estimated {
-			t := tokenCounts(&a.Tokens)
-			out[i].Tokens = t[:]
-		}
-	}
-	b, err := json.Marshal(out)
-	return string(b), err
-}
-
-func decodeAttempts(text string) ([]metrics.Attempt, error) {
-	var list []attemptJSON
-	if err := json.Unmarshal([]byte(text), &list); err != nil {
-		return nil, fmt.Errorf("attempts: %w", err)
-	}
-	var out []metrics.Attempt
-	for _, a := range list {
-		m := metrics.Attempt{
-			Provider: a.Provider, Model: a.Model, Start: time.UnixMicro(a.Start).UTC(), FirstToken: micros(a.FirstToken),
-			Total: micros(a.Total), Status: a.Status, Outcome: a.Outcome, CostMicros: a.CostMicros,
-			Tokens: metrics.Tokens{Reported: a.Reported, Estimated: a.Estimated},
-		}
-		if len(a.Tokens) == 7 {
-			setCounts(&m.Tokens, [7]int64(a.Tokens))
-		}
-		out = append(out, m)
-	}
-	return out, nil
-}
-
-func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
 
 func setCounts(t *metrics.Tokens, n [7]int64) {
 	t.Input, t.CachedInput, t.CacheWrite, t.AudioInput, t.Output, t.Reasoning, t.AudioOutput = n[0], n[1], n[2], n[3], n[4], n[5], n[6]

@@ -1,40 +1,22 @@
 -- +goose Up
 
--- One row a call. Times and durations are in microseconds, times since 1970, UTC. Token counts are NULL where the provider reported
--- none and nothing was estimated; cost_micros (millionths of a US dollar) is NULL where it is unknown. attempts is JSON.
+-- One row a call. started_at is in microseconds since 1970, UTC. What is selected by stands in columns; record is the whole call in the
+-- spool's encoding (metrics/ledger/codec.go), which says its own layout.
 CREATE TABLE metrics_calls (
     id            TEXT    NOT NULL PRIMARY KEY,
     project       TEXT    NOT NULL,
-    principal     TEXT    NOT NULL,
     prompt_id     TEXT    NOT NULL,
     prompt_name   TEXT    NOT NULL,
     version       BIGINT  NOT NULL,
     label         TEXT    NOT NULL,
-    digest        TEXT    NOT NULL,
     provider      TEXT    NOT NULL,
     model         TEXT    NOT NULL,
     endpoint      TEXT    NOT NULL,
-    stream        BOOLEAN NOT NULL,
     completion_id TEXT    NOT NULL,
-    end_user      TEXT    NOT NULL,
     started_at    BIGINT  NOT NULL,
-    first_token   BIGINT  NOT NULL,
-    total         BIGINT  NOT NULL,
-    overhead      BIGINT  NOT NULL,
     status        BIGINT  NOT NULL,
-    error_code    TEXT    NOT NULL,
     outcome       TEXT    NOT NULL,
-    reported      BOOLEAN NOT NULL,
-    estimated     BOOLEAN NOT NULL,
-    tokens_input        BIGINT,
-    tokens_cached_input BIGINT,
-    tokens_cache_write  BIGINT,
-    tokens_audio_input  BIGINT,
-    tokens_output       BIGINT,
-    tokens_reasoning    BIGINT,
-    tokens_audio_output BIGINT,
-    cost_micros   BIGINT,
-    attempts      TEXT    NOT NULL
+    record        {{blob}} NOT NULL
 );
 
 CREATE INDEX metrics_calls_project ON metrics_calls (project, started_at, id);
