@@ -14,6 +14,10 @@ import (
 // MaxDepth is how deep a body may nest; the body itself is at depth 1. Deeper ones cost a provider's parser more than a caller gains.
 const MaxDepth = 200
 
+// MaxNames is how many names the objects that are open at one place of a body may have, together. To tell duplicates all of them are
+// remembered, at several times their own size: without a bound one body of short names would cost gigabytes.
+const MaxNames = 50_000
+
 // Member is one top-level member of a body, by offsets into the scanned bytes.
 type Member struct {
 	Name       string // decoded: escapes resolved
@@ -36,7 +40,7 @@ type Body struct {
 }
 
 // Scan reads raw once and records its top-level members. It refuses, with fault.InvalidJSON saying where and why: what is not one
-// JSON object, duplicate names at any depth, invalid UTF-8, nesting deeper than MaxDepth, anything after the object, and names that
+// JSON object, duplicate names at any depth, invalid UTF-8, nesting deeper than MaxDepth, more than MaxNames names, anything after the object, and names that
 // differ only by case from a field that the gateway reads.
 func (b *Body) Scan(raw []byte) error {
 	return b.scanAs(raw, true)
@@ -55,6 +59,9 @@ func (b *Body) scanAs(raw []byte, fields bool) error {
 func (b *Body) scan(fields bool) error {
 	if off := tooDeep(b.raw); off >= 0 {
 		return invalidAt(b.raw, off, "nested deeper than 200 levels")
+	}
+	if off := tooManyNames(b.raw); off >= 0 {
+		return invalidAt(b.raw, off, "more than 50000 names in one object and those around it")
 	}
 	// The decoder reads a bytes.Buffer in place, so nothing is copied.
 	b.buf = *bytes.NewBuffer(b.raw)
@@ -142,7 +149,11 @@ func (b *Body) Get(name string) (value []byte, ok bool) {
 	return nil, false
 }
 
-// Model is the decoded model, "" when it is absent or null. A model that is no string is fault.InvalidRequest with Param "model".
+// maxModelBytes bounds a model: it becomes a header, a column and a label. The longest are those that name a prompt and its label.
+const maxModelBytes = 512
+
+// Model is the decoded model, "" when it is absent or null. A model that is no string, is longer than 512 bytes or holds control
+// characters is fault.InvalidRequest with Param "model".
 func (b *Body) Model() (string, error) {
 	v, ok := b.Get("model")
 	if !ok || isNull(v) {
@@ -151,6 +162,9 @@ func (b *Body) Model() (string, error) {
 	s, ok := stringOf(v)
 	if !ok {
 		return "", fault.New(fault.InvalidRequest, "model must be a string").WithParam("model")
+	}
+	if len(s) > maxModelBytes || !printable(s) {
+		return "", fault.New(fault.InvalidRequest, "model must be a name of at most %d bytes without control characters", maxModelBytes).WithParam("model")
 	}
 	return s, nil
 }
@@ -200,6 +214,38 @@ func tooDeep(raw []byte) int {
 			}
 		case '}', ']':
 			depth--
+		}
+	}
+	return -1
+}
+
+// tooManyNames is the offset of the colon behind name MaxNames+1, or -1. It is asked about what nests no deeper than MaxDepth. A body with
+// few colons altogether, which is nearly every one, is settled by counting them.
+func tooManyNames(raw []byte) int {
+	if bytes.Count(raw, []byte{':'}) <= MaxNames {
+		return -1
+	}
+	var names [MaxDepth + 1]int // by level
+	depth, open := 0, 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			end := skipString(raw, i)
+			if end < 0 {
+				return -1 // not JSON: the decoder says so
+			}
+			i = end - 1
+		case '{', '[':
+			depth = min(depth+1, MaxDepth)
+		case '}', ']':
+			open -= names[depth]
+			names[depth] = 0
+			depth = max(depth-1, 0)
+		case ':':
+			names[depth]++
+			if open++; open > MaxNames {
+				return i
+			}
 		}
 	}
 	return -1

@@ -71,7 +71,19 @@ func TestScanRefuses(t *testing.T) {
 	// Brackets in text are no nesting.
 	require.NoError(t, new(Body).Scan([]byte(`{"a":"`+strings.Repeat("[{", 500)+`\"["}`)))
 
+	names := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `"%d":1,`, i)
+		}
+		return b.String()
+	}
+	require.NoError(t, new(Body).Scan([]byte(`{`+names(MaxNames-1)+`"a":1}`)), "the most names that are allowed")
+	require.NoError(t, new(Body).Scan([]byte(`{"a":[`+strings.Repeat(`{"b":1,"c":"d:e"},`, MaxNames)+`1]}`)), "closed objects are forgotten")
+
 	for _, c := range []struct{ name, raw, want string }{
+		{"many names", `{` + names(MaxNames) + `"a":1}`, "more than 50000 names"},
+		{"many names, nested", `{` + names(MaxNames/2) + `"a":[{` + names(MaxNames/2) + `"b":1}]}`, "more than 50000 names"},
 		{"empty", ``, "the body is empty"},
 		{"spaces", " \n ", "the body is empty"},
 		{"array", `[1]`, "must be one JSON object"},
@@ -133,7 +145,10 @@ func TestBodyFields(t *testing.T) {
 		assert.Equal(t, c.want, got, c.raw)
 		assert.Equal(t, c.bad, fault.Is(err, fault.InvalidRequest), c.raw)
 	}
-	for raw, ok := range map[string]bool{`{}`: true, `{"model":null}`: true, `{"model":"x"}`: true, `{"model":1}`: false, `{"model":["x"]}`: false} {
+	for raw, ok := range map[string]bool{
+		`{}`: true, `{"model":null}`: true, `{"model":"x"}`: true, `{"model":1}`: false, `{"model":["x"]}`: false,
+		`{"model":"` + strings.Repeat("x", 512) + `"}`: true, `{"model":"` + strings.Repeat("x", 513) + `"}`: false, `{"model":"a\nb"}`: false,
+	} {
 		_, err := scanned(t, raw).Model()
 		assert.Equal(t, ok, err == nil, raw)
 	}
