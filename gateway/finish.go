@@ -75,13 +75,17 @@ func originOf(code fault.Code) string {
 	return "gateway"
 }
 
-// logFault logs what the caller is not told. Refusals are the caller's business and show at debug level only.
+// logFault logs what the caller is not told. Refusals are the caller's business and show at debug level only, as do all but the first of
+// the failures that an outage of the database makes.
 func (g *Gateway) logFault(ctx context.Context, callID string, err error) {
-	level := slog.LevelDebug
+	level, hidden := slog.LevelDebug, int64(0)
 	if code := fault.CodeOf(err); statusOf(code) >= 500 && code != fault.Overloaded && code != fault.NotImplemented {
-		level = slog.LevelWarn
+		var worth bool
+		if hidden, worth = g.repeats.Worth(code, g.deps.Clock()); worth {
+			level = slog.LevelWarn
+		}
 	}
 	if g.log.Enabled(ctx, level) {
-		g.log.LogAttrs(ctx, level, "call failed", slog.String("call", callID), slog.Any("error", err))
+		g.log.LogAttrs(ctx, level, "call failed", slog.String("call", callID), slog.Int64("others_like_it", hidden), slog.Any("error", err))
 	}
 }

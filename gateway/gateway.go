@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
 )
 
@@ -16,6 +17,7 @@ type Gateway struct {
 
 	log       *slog.Logger
 	meter     Meter
+	repeats   fault.Repeats
 	flights   *flights
 	calls     sync.Pool // of *call
 	buffers   buffers

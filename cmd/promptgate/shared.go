@@ -34,6 +34,7 @@ func openShared(cfg configs.Config, sealer *seal.Sealer, f *feed, log *slog.Logg
 	if len(r.Addrs) == 0 {
 		return nil, nil
 	}
+	redis.SetLogger(redisLog{log})
 	s := &shared{}
 	cluster := r.Cluster || len(r.Addrs) > 1 && r.MasterName == ""
 	for range 2 { // one for commands, one for the subscription
@@ -56,6 +57,16 @@ func openShared(cfg configs.Config, sealer *seal.Sealer, f *feed, log *slog.Logg
 	}
 	s.bus = sharedcache.NewBus(s.cache, s.clients[1], cluster, f.hint)
 	return s, nil
+}
+
+// redisLog is where the library tells of each connection that fails: debug, since the cache logs each change of state.
+type redisLog struct{ log *slog.Logger }
+
+// Printf implements the library's logger, which is one for the whole process.
+func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
+	if l.log.Enabled(ctx, slog.LevelDebug) {
+		l.log.DebugContext(ctx, "redis: "+fmt.Sprintf(format, v...))
+	}
 }
 
 // notifier is what the journal publishes through; nil without Redis.

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/registry"
@@ -37,7 +38,8 @@ type API struct {
 	deps Deps
 	huma huma.API
 	// access lists what each operation asks for, by operation id: the authorization table, from which tests and docs are made.
-	access map[string]Access
+	access  map[string]Access
+	repeats fault.Repeats
 }
 
 // Mount registers every operation on the engine, and the OpenAPI document at /openapi.json and /openapi.yaml.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -56,7 +58,12 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 		p.Detail = "Something failed inside the gateway. Try again; if it stays, tell its operator the time of this request."
 	}
 	if status >= http.StatusInternalServerError {
-		a.deps.Log.ErrorContext(ctx, "management request failed", "code", code, "error", err)
+		level := slog.LevelDebug
+		hidden, worth := a.repeats.Worth(code, time.Now())
+		if worth {
+			level = slog.LevelError
+		}
+		a.deps.Log.Log(ctx, level, "management request failed", "code", code, "others_like_it", hidden, "error", err)
 	}
 	return p
 }
