@@ -240,6 +240,9 @@ func (a *App) start() {
 	a.loop(ctx, "journal", a.stores.feed.Run)
 	a.loop(ctx, "ledger", a.recording.Run)
 	a.loop(ctx, "last known good", a.keeper.run)
+	if a.stores.shared != nil {
+		a.loop(ctx, "redis", a.stores.shared.cache.Run)
+	}
 	if a.stores.lastKnown != nil {
 		a.loop(ctx, "late migration", a.migrateLate)
 	}
@@ -270,15 +273,18 @@ func (a *App) loop(ctx context.Context, name string, run func(context.Context) e
 // addr is where the data plane listens.
 func (a *App) addr() string { return a.main.Addr().String() }
 
-// stop drains: no new connections, calls in flight have the grace, past it streams end with an explicit error event. Then what was
-// recorded is flushed and everything is closed.
+// handover is how long busy clients have to leave their connections before the listeners close.
+const handover = 250 * time.Millisecond
+
+// stop drains: clients leave, then there are no new connections, calls in flight have the grace, past it streams end with an explicit error
+// event. Then what was recorded is flushed and everything is closed.
 func (a *App) stop() {
 	grace, cancel := context.WithTimeout(context.Background(), a.cfg.Server.DrainGrace)
 	defer cancel()
-	// Both at once: Shutdown closes the listeners and idle connections and waits for the others, Drain tells /readyz.
-	done := make(chan error, 1)
-	go func() { done <- a.server.Shutdown(grace) }()
-	if err := a.gateway.Drain(grace); err != nil {
+	a.gateway.Retire()
+	time.Sleep(min(handover, a.cfg.Server.DrainGrace/2))
+	// Shutdown waits for connections, not for calls: one whose request is still being read counts as well.
+	if err := a.server.Shutdown(grace); err != nil {
 		a.log.Warn("the grace is over; ending what still runs", "in_flight", a.gateway.InFlight())
 	}
 	late, cancelLate := context.WithTimeout(context.Background(), 10*time.Second)
@@ -286,7 +292,10 @@ func (a *App) stop() {
 	if err := a.gateway.Abort(late); err != nil {
 		a.log.Error("calls did not end", "in_flight", a.gateway.InFlight())
 	}
-	<-done
+	// Calls have ended; their last bytes may still be on the way out.
+	written, cancelWritten := context.WithTimeout(late, 2*time.Second)
+	defer cancelWritten()
+	_ = a.server.Shutdown(written)
 	_ = a.server.Close()
 	if a.opsHTTP != nil {
 		_ = a.opsHTTP.Close()

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
@@ -35,13 +34,13 @@ type Options struct {
 	Clock    func() time.Time
 }
 
-// Cache reads through Redis. It is safe for concurrent use and has no goroutine of its own.
+// Cache reads through Redis. It is safe for concurrent use and starts no goroutine: Run is to be run.
 type Cache struct {
-	o       Options
-	breaker circuitbreaker.CircuitBreaker[any]
-	seen    *invalidations
-	meter   *meter
-	down    atomic.Bool
+	o        Options
+	seen     *invalidations
+	meter    *meter
+	failures atomic.Int32 // in a row
+	down     atomic.Bool  // Redis is left alone
 }
 
 // New makes a cache. It does not connect.
@@ -69,28 +68,8 @@ func New(o Options) (*Cache, error) {
 	if c.meter, err = newMeter(o.Registry); err != nil {
 		return nil, err
 	}
-	c.breaker = circuitbreaker.NewBuilder[any]().WithFailureThreshold(3).WithDelay(time.Second).WithSuccessThreshold(1).
-		OnOpen(func(circuitbreaker.StateChangedEvent) { c.changed(true) }).
-		OnClose(func(circuitbreaker.StateChangedEvent) { c.changed(false) }).Build()
 	return c, nil
 }
-
-// changed logs a change of state, once.
-func (c *Cache) changed(down bool) {
-	if c.down.Swap(down) == down {
-		return
-	}
-	if down {
-		c.meter.open.Set(1)
-		c.o.Log.Warn("redis does not answer in time: reading from the database")
-		return
-	}
-	c.meter.open.Set(0)
-	c.o.Log.Info("redis answers again")
-}
-
-// Down reports whether the breaker keeps commands from Redis.
-func (c *Cache) Down() bool { return c.down.Load() }
 
 // Key names an entry. Kinds and keys are those of journal.Touch, so that a change finds the entries that it made stale.
 type Key struct {
@@ -265,25 +244,6 @@ func (c *Cache) Seed(changes []journal.Change, complete bool) {
 
 // TTL is how long a pointer may live in Redis.
 func (c *Cache) TTL() time.Duration { return c.o.TTL }
-
-var errOpen = errors.New("sharedcache: circuit open")
-
-// within runs one round trip inside the budget and lets the breaker judge it. That a key is not there is an answer.
-func (c *Cache) within(ctx context.Context, do func(context.Context) error) error {
-	if !c.breaker.TryAcquirePermit() {
-		return errOpen
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.o.Budget)
-	defer cancel()
-	err := do(ctx)
-	switch {
-	case err == nil, errors.Is(err, redis.Nil):
-		c.breaker.RecordSuccess()
-	default:
-		c.breaker.RecordError(err) // a caller that left counts too: it holds a permit of a half-open breaker
-	}
-	return err
-}
 
 // marshal keeps < > & as they are: raw JSON inside v is part of what is stored.
 func marshal(v any) ([]byte, error) {

@@ -164,13 +164,20 @@ func TestPausedRedis(t *testing.T) {
 	require.True(t, f.Down(), "the breaker never opened")
 	require.Equal(t, 21, b.asked)
 	server.Resume()
-	require.Eventually(t, func() bool {
-		read(t, f, label, b)
-		return !f.Down()
-	}, 10*time.Second, 50*time.Millisecond)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	require.Eventually(t, func() bool { return !f.Down() }, 10*time.Second, 20*time.Millisecond)
+	read(t, f, label, b)
 	asked := b.asked
 	read(t, f, label, b)
 	require.Equal(t, asked, b.asked, "Redis answers again and is not used")
+
+	server.Pause() // its loss is noticed without any reader
+	require.Eventually(t, f.Down, 10*time.Second, 20*time.Millisecond)
+	server.Resume()
+	stop()
+	require.NoError(t, <-done)
 }
 
 func TestReadKeepsTheSourcesErrors(t *testing.T) {

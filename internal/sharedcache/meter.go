@@ -15,7 +15,7 @@ func newMeter(reg prometheus.Registerer) (*meter, error) {
 			Help: "Reads of the cache in Redis by kind of entry and result: hit, miss, tombstone, old, forged, error, skipped.",
 		}, []string{"kind", "result"}),
 		open: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "promptgate_shared_cache_breaker_open", Help: "1 while Redis is left alone because it does not answer in time.",
+			Name: "promptgate_shared_cache_breaker_open", Help: "1 while Redis is left alone because it does not answer as it should.",
 		}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "promptgate_invalidation_lag_seconds", Help: "From a change's commit until this replica has applied it.",
