@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -25,18 +27,27 @@ const (
 
 // fault is one thing that breaks, and is mended.
 type fault struct {
-	name   string
-	kind   kindOf
-	lines  int // that a replica may log: one for each change of state, of each part that has states
-	inject func(context.Context, *world) error
-	mend   func(context.Context, *world) error
+	name  string
+	kind  kindOf
+	lines int // that a replica may log: one for each change of state, of each part that has states
+	// bounded: replica 2 has stale.keys, replica 3 stale.prompts at staleBound
+	bounded bool
+	subtle  bool // a replica may go on as if nothing were
+	inject  func(context.Context, *world) error
+	mend    func(context.Context, *world) error
+	// prepare and clear, where they are set, come before and after, and outside of what is judged
+	prepare, clear func(context.Context, *world) error
 }
 
-// Redis has one part with states: the cache. The database has two: the journal and the ledger.
+// Redis has one part with states: the cache. The database has four: the journal and the ledger say that it is lost and back, the data
+// plane and the management API that they refuse.
 const (
 	redisLines    = 2
-	databaseLines = 4
+	databaseLines = 6
 )
+
+// staleBound is how long replicas 2 and 3 serve without the database in the fault that is about that.
+const staleBound = time.Second
 
 func faults() []fault {
 	return []fault{
@@ -48,6 +59,7 @@ func faults() []fault {
 		{name: "redis-slow", kind: noCache, lines: redisLines, inject: slowRedis, mend: hurryRedis},
 		{name: "redis-garbage", kind: noCache, lines: redisLines, inject: redisIs(nonsense), mend: redisIs(honest)},
 		{name: "redis-oom", kind: noCache, lines: redisLines, inject: redisIs(fullUp), mend: redisIs(honest)},
+		{name: "redis-full", kind: noCache, subtle: true, lines: redisLines, inject: redisMemory("1"), mend: redisMemory("0")},
 		{name: "pubsub-muted", kind: noWord, inject: redisIs(muted), mend: redisIs(honest)},
 		{name: "postgres-killed", kind: noData, lines: databaseLines,
 			inject: func(_ context.Context, w *world) error { w.postgres.Kill(w.t); return nil },
@@ -55,6 +67,9 @@ func faults() []fault {
 		{name: "postgres-frozen", kind: noData, lines: databaseLines,
 			inject: func(_ context.Context, w *world) error { w.postgres.Pause(); return nil },
 			mend:   func(_ context.Context, w *world) error { w.postgres.Resume(); return nil }},
+		{name: "postgres-killed-for-too-long", kind: noData, lines: databaseLines, bounded: true, prepare: boundStale, clear: unboundStale,
+			inject: func(_ context.Context, w *world) error { w.postgres.Kill(w.t); return nil },
+			mend:   func(_ context.Context, w *world) error { w.postgres.Restart(w.t); return nil }},
 		{name: "replica-cut-off", kind: cutOff, lines: databaseLines,
 			inject: func(_ context.Context, w *world) error { return enable(false, w.database[replicas-1]) },
 			mend:   func(_ context.Context, w *world) error { return enable(true, w.database[replicas-1]) }},
@@ -136,6 +151,36 @@ func redisIs(m mood) func(context.Context, *world) error {
 	return func(_ context.Context, w *world) error { w.relay.become(m); return nil }
 }
 
+// redisMemory bounds what the real server may hold: past it, it reads and does not write.
+func redisMemory(bytes string) func(context.Context, *world) error {
+	return func(ctx context.Context, w *world) error {
+		c := redis.NewClient(&redis.Options{Addr: w.redis.Addr})
+		defer c.Close()
+		return c.ConfigSet(ctx, "maxmemory", bytes).Err()
+	}
+}
+
+// boundStale restarts replicas 2 and 3 with bounds that a fault outlasts.
+func boundStale(ctx context.Context, w *world) error {
+	return errors.Join(
+		w.restartWith(ctx, 1, fmt.Sprintf("PROMPTGATE_STALE_KEYS=%s", staleBound)),
+		w.restartWith(ctx, 2, fmt.Sprintf("PROMPTGATE_STALE_PROMPTS=%s", staleBound)))
+}
+
+func unboundStale(ctx context.Context, w *world) error {
+	return errors.Join(w.restartWith(ctx, 1), w.restartWith(ctx, 2))
+}
+
+// restartWith restarts one replica with more in its environment.
+func (w *world) restartWith(ctx context.Context, n int, more ...string) error {
+	r := w.replicas[n]
+	if err := r.stop(); err != nil {
+		return err
+	}
+	r.extra = more
+	return r.start(ctx)
+}
+
 // killReplica kills one without warning and starts it again.
 func killReplica(ctx context.Context, w *world) error {
 	r := w.replicas[1]
@@ -170,6 +215,7 @@ type trial struct {
 	fault
 	began    time.Time // of the healthy time before
 	injected time.Time
+	down     time.Time // when injecting was done
 	mended   time.Time
 	up       time.Time // when mending was done
 	ended    time.Time
@@ -183,6 +229,12 @@ type trial struct {
 // try breaks one thing and mends it.
 func try(ctx context.Context, w *world, p *probes, f fault) (trial, error) {
 	t := trial{fault: f, began: time.Now()}
+	if f.prepare != nil {
+		if err := f.prepare(ctx, w); err != nil {
+			return t, err
+		}
+		t.began = time.Now()
+	}
 	known, err := p.newKey(ctx, true)
 	if err != nil {
 		return t, err
@@ -198,6 +250,7 @@ func try(ctx context.Context, w *world, p *probes, f fault) (trial, error) {
 	if err := f.inject(ctx, w); err != nil {
 		return t, err
 	}
+	t.down = time.Now()
 	var watch sync.WaitGroup
 	over, done := context.WithDeadline(ctx, time.Now().Add(w.o.round))
 	defer done()
@@ -223,6 +276,9 @@ func try(ctx context.Context, w *world, p *probes, f fault) (trial, error) {
 		return t, ctx.Err()
 	}
 	t.ended = time.Now()
+	if f.clear != nil {
+		return t, f.clear(ctx, w)
+	}
 	return t, nil
 }
 

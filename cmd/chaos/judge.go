@@ -112,7 +112,7 @@ func (r *row) count(o options, c result, ages history) {
 	case c.cut:
 		r.cut++
 		return
-	case c.status == http.StatusServiceUnavailable && r.mayRefuse(c):
+	case c.status == http.StatusServiceUnavailable && (r.mayRefuse(c) || r.mayExpire(c)):
 		if c.took > bound(o, coldBound) {
 			r.failed++
 			r.reasons["a refusal took "+tenth(c.took)]++
@@ -120,12 +120,16 @@ func (r *row) count(o options, c result, ages history) {
 		return
 	case c.status != http.StatusOK:
 		r.failed++
-		r.reasons[c.why]++
+		r.reasons[c.why+where(c)]++
 		return
+	}
+	if r.expired(c) {
+		r.tooOld++
+		r.reasons[fmt.Sprintf("served by replica %d past its bound of %s", c.replica+1, staleBound)]++
 	}
 	if c.stale > 0 {
 		r.stale++
-		if r.kind != noData && !(r.kind == cutOff && c.replica == replicas-1) {
+		if !r.withoutData(c.replica) {
 			r.tooOld++
 			r.reasons["marked stale although the database is up"]++
 		}
@@ -137,12 +141,37 @@ func (r *row) count(o options, c result, ages history) {
 	}
 }
 
+// where says what a failed call was for.
+func where(c result) string {
+	if c.kind == cold {
+		return fmt.Sprintf(" (cold, replica %d)", c.replica+1)
+	}
+	return fmt.Sprintf(" (hot-%d, replica %d)", c.prompt, c.replica+1)
+}
+
 // mayRefuse says whether this call may be answered 503: it needs the database, and that is away.
 func (r *row) mayRefuse(c result) bool {
 	if c.kind != cold || c.at.After(r.up.Add(reconnect)) {
 		return false
 	}
-	return r.kind == noData || r.kind == cutOff && c.replica == replicas-1
+	return r.withoutData(c.replica)
+}
+
+// withoutData says whether a replica has lost the database.
+func (r *row) withoutData(replica int) bool {
+	return r.kind == noData || r.kind == cutOff && replica == replicas-1
+}
+
+// mayExpire says whether a call may have been refused because its replica had not reached the database for as long as it is set to do
+// without. It polls, so its time may have begun earlier than the fault.
+func (r *row) mayExpire(c result) bool {
+	return r.bounded && c.replica > 0 && c.at.Before(r.up.Add(reconnect))
+}
+
+// expired says whether that call had to be refused.
+func (r *row) expired(c result) bool {
+	const margin = 250 * time.Millisecond
+	return r.bounded && c.replica > 0 && c.at.After(r.down.Add(staleBound+margin)) && c.at.Before(r.mended)
 }
 
 func (r *row) watch(w *world, p *probes) {
@@ -156,7 +185,7 @@ func (r *row) watch(w *world, p *probes) {
 	}
 	r.moves, r.movedP99 = len(took), at(took, 0.99)
 	for _, f := range p.refused {
-		expected := r.kind == noData && f.at.Before(r.up.Add(reconnect))
+		expected := r.withoutData(f.replica) && f.at.Before(r.up.Add(reconnect))
 		if !expected && f.at.After(r.injected) && f.at.Before(r.ended) {
 			r.refused[f.why]++
 		}
@@ -182,7 +211,7 @@ func (r *row) watch(w *world, p *probes) {
 
 // restarts says whether a replica is restarted during the fault.
 func (r *row) restarts(i int) bool {
-	return r.name == "replica-killed" && i == 1 || r.name == "replica-restarted-without-postgres" && i == 2
+	return r.bounded && i > 0 || r.name == "replica-killed" && i == 1 || r.name == "replica-restarted-without-postgres" && i == 2
 }
 
 func (r *row) breaks(format string, args ...any) {
@@ -206,7 +235,9 @@ func (r *row) verdict(o options) {
 	want := 0
 	switch r.kind {
 	case noCache, noData:
-		want = replicas
+		if !r.subtle {
+			want = replicas
+		}
 	case cutOff:
 		want = 1
 	}

@@ -31,7 +31,9 @@ type options struct {
 	chatty bool          // print what replicas logged during each fault
 }
 
-func shortOptions() options { return options{round: 2500 * time.Millisecond, rest: 2 * time.Second, rate: 40} }
+func shortOptions() options {
+	return options{round: 2200 * time.Millisecond, rest: 1300 * time.Millisecond, rate: 40}
+}
 
 func main() {
 	long := options{rest: 10 * time.Second, speed: true}

@@ -41,8 +41,9 @@ type probes struct {
 }
 
 type refusal struct {
-	at  time.Time
-	why string
+	at      time.Time
+	replica int
+	why     string
 }
 
 type status struct {
@@ -103,7 +104,7 @@ func (p *probes) moveHot(ctx context.Context, gap time.Duration) {
 // refuse notes a change that was not acknowledged. The caller holds mu.
 func (p *probes) refuse(ctx context.Context, at time.Time, r *replica, err error) {
 	if err != nil && ctx.Err() == nil && !r.out.Load() {
-		p.refused = append(p.refused, refusal{at, shorten(err)})
+		p.refused = append(p.refused, refusal{at, r.n - 1, shorten(err)})
 	}
 }
 

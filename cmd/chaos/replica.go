@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -25,12 +26,13 @@ type line struct {
 
 // replica is one process of the real binary, always on the same port and in the same folder.
 type replica struct {
-	n    int
-	name string // of the binary
-	dir  string
-	addr string
-	env  []string
-	url  string
+	n     int
+	name  string // of the binary
+	dir   string
+	addr  string
+	env   []string
+	extra []string // of one fault
+	url   string
 
 	out atomic.Bool // taken out of service, as a load balancer does with one that is gone
 
@@ -49,7 +51,7 @@ func (r *replica) start(ctx context.Context) error {
 	_ = os.Remove(ready)
 	cmd := exec.Command(r.name, "serve", "--addr", r.addr, "--data", filepath.Join(r.dir, "data"), "--config", filepath.Join(r.dir, "config.yaml"),
 		"--ready-file", ready) //nolint:gosec // our own binary
-	cmd.Env = r.env
+	cmd.Env = append(slices.Clone(r.env), r.extra...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
