@@ -55,6 +55,10 @@ func (g *Gateway) BaseContext(net.Listener) context.Context { return g.flights.b
 // InFlight is how many requests are under way.
 func (g *Gateway) InFlight() int { return int(g.flights.n.Load()) }
 
+// Retire turns /readyz to 503 and asks clients, with each answer, to leave the connection that it came by. Requests are served all the
+// while. A connection that is closed just when its client sends the next request loses that request: clients that have left lose none.
+func (g *Gateway) Retire() { g.flights.draining.Store(true) }
+
 // Drain turns /readyz to 503 and waits until no request is under way, or until ctx ends: the grace. What is still running
 // then goes on until Abort; the error is ctx's. New requests are served all the while: closing listeners is the server's part.
 func (g *Gateway) Drain(ctx context.Context) error {

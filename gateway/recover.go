@@ -19,6 +19,9 @@ func (g *Gateway) Guard(c *gin.Context) {
 	g.flights.enter()
 	defer g.flights.leave()
 	defer g.recover(c)
+	if g.flights.draining.Load() {
+		c.Writer.Header()["Connection"] = []string{"close"}
+	}
 	if c.Request.ContentLength != 0 {
 		// For every answer, refusals too: net/http reads on behind one whose handler left the body alone, and would wait for ever.
 		_ = http.NewResponseController(bottom(c.Writer)).SetReadDeadline(g.deps.Clock().Add(g.opts.ReadTimeout)) // not every writer of tests has one
