@@ -39,12 +39,18 @@ func (s *Service) MoveLabel(ctx context.Context, by journal.Origin, m LabelMove)
 	m.PromptID = p.ID
 	for try := 1; ; try++ {
 		moved, err := s.tryMove(ctx, by, m)
-		if m.From == nil && try < retries && fault.Is(err, fault.Conflict) && lostRace(err) {
-			continue // somebody else moved it meanwhile: judge the move that it would be now
+		switch {
+		case m.From != nil || !fault.Is(err, fault.Conflict) || !lostRace(err):
+			return moved, err
+		case try == moveTries: // what the caller expects was never asked, so it is not told that it was wrong
+			return moved, fault.Wrap(err, fault.Conflict, "Others keep moving the label %q: try again.", m.Label)
 		}
-		return moved, err
+		// Somebody else moved it meanwhile: judge the move that it would be now.
 	}
 }
+
+// moveTries bounds how often a move that expects nothing is judged again. Some other move succeeds each time it is lost.
+const moveTries = 20
 
 func checkMove(by journal.Origin, m LabelMove) error {
 	if err := CheckLabel(m.Label); err != nil {

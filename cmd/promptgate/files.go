@@ -155,7 +155,7 @@ func (c pushCmd) moveLabel(ctx context.Context, cl *client, name string, version
 type pullCmd struct {
 	remote
 	Names []string `arg:"" optional:"" name:"prompt" help:"name, name@label or name@version; all prompts without any." placeholder:"NAME@LABEL"`
-	Dir   string   `short:"d" help:"Folder to write to." default:"." type:"path"`
+	Dir   string   `short:"d" help:"Folder to write to." default:"."`
 	Force bool     `help:"Overwrite files that differ."`
 }
 
