@@ -181,7 +181,7 @@ func callNotFound() error {
 
 // newFeedback judges the score itself.
 func (g *Gateway) newFeedback(project, callID string, s score) (*metrics.Feedback, error) {
-	f := &metrics.Feedback{ID: s.ID, Project: project, CallID: callID, Name: s.Name, Comment: s.Comment, User: s.User, At: g.deps.Clock()}
+	f := &metrics.Feedback{ID: s.ID, Project: project, CallID: callID, Name: s.Name, Comment: s.Comment, At: g.deps.Clock()}
 	switch {
 	case s.Name == "" || len(s.Name) > maxScoreName:
 		return nil, invalidScore("name", "Send name, the thing that is scored, in at most 64 bytes: for example \"helpful\".")
@@ -194,6 +194,9 @@ func (g *Gateway) newFeedback(project, callID string, s score) (*metrics.Feedbac
 	}
 	if err := setValue(f, s.Value); err != nil {
 		return nil, err
+	}
+	if s.User != "" {
+		f.User = g.deps.HashUser(project, s.User) // as a call's end user: figures by user, without their names
 	}
 	if f.ID == "" {
 		id, err := g.deps.CallIDs.Mint(project, "feedback")

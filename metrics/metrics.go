@@ -81,7 +81,7 @@ type Feedback struct {
 	Number   *float64
 	Category string
 	Comment  string // sealed at rest
-	User     string
+	User     string // keyed hash, the same as a call's EndUser
 	Source   string // user, reviewer, evaluator, code
 	At       time.Time
 }
