@@ -38,6 +38,9 @@ type Options struct {
 	IdleConns   int           // kept open while idle; default 4096
 }
 
+// writeBuffer is the transport's, in bytes, for each connection.
+const writeBuffer = 16 << 10
+
 func (o *Options) defaults() {
 	positive(&o.DialTimeout, 5*time.Second)
 	positive(&o.TLSTimeout, 5*time.Second)
@@ -111,7 +114,7 @@ func New(o Options) (*Provider, error) {
 		MaxResponseHeaderBytes: o.MaxHead,
 		ForceAttemptHTTP2:      o.HTTP2,
 		Protocols:              protocols,
-		WriteBufferSize:        16 << 10,
+		WriteBufferSize:        writeBuffer,
 		ReadBufferSize:         16 << 10,
 	}}, nil
 }
@@ -143,8 +146,9 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 	req := (&http.Request{
 		Method: http.MethodPost, URL: target, Host: p.base.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: p.headers(r), Body: e.sent.reader(), GetBody: e.sent.again, ContentLength: int64(len(r.Body)),
+		Header: p.headers(r),
 	}).WithContext(e.ctx)
+	e.sent.setBody(req)
 	resp, err := p.transport.RoundTrip(req)
 	if err != nil {
 		err = e.headError(err)

@@ -1,11 +1,29 @@
 package openai
 
 import (
+	"bytes"
 	"io"
+	"net/http"
 	"sync"
 )
 
-// sent is a request's body while the transport reads it. The transport may go on reading after it has returned an answer, from
+// oneWrite is how large a body may be to leave with the request's head in one write: both fit the transport's buffer.
+const oneWrite = writeBuffer - 2<<10
+
+// setBody gives req its body. The transport sends the head on its own, ahead of a body of a type that it does not know, which costs
+// the upstream and us a system call and a wake-up each; so a small body is a bytes.Reader, over a copy that nobody will reuse.
+func (s *sent) setBody(req *http.Request) {
+	req.ContentLength = int64(len(s.data))
+	if len(s.data) > oneWrite {
+		req.Body, req.GetBody = s.reader(), s.again
+		return
+	}
+	own := bytes.Clone(s.data)
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(own)), nil }
+	req.Body, _ = req.GetBody() // cannot fail
+}
+
+// sent is a request's larger body while the transport reads it. The transport may go on reading after it has returned an answer, from
 // a goroutine of its own, and the buffer belongs to the caller, who will use it for somebody else's request: so every read copies
 // under the lock, and detach takes the buffer away for good.
 type sent struct {
