@@ -81,6 +81,7 @@ type Resolver struct {
 	compiled *tier[versionKey, *compiledVersion]
 
 	preloaded preloadedAt
+	refreshes *refreshes
 }
 
 // compiledVersion is an immutable version, ready to render.
@@ -96,7 +97,7 @@ func NewResolver(src Source, feed Feed, o ResolverOptions) (*Resolver, error) {
 	if src == nil || feed == nil {
 		return nil, fault.New(fault.Internal, "registry: a resolver needs a source and a feed")
 	}
-	r := &Resolver{src: src, feed: feed, o: o.withDefaults()}
+	r := &Resolver{src: src, feed: feed, o: o.withDefaults(), refreshes: newRefreshes()}
 	if err := r.build(); err != nil {
 		return nil, err
 	}
@@ -132,17 +133,21 @@ func (r *Resolver) build() (err error) {
 	return err
 }
 
-// apply forgets what a change made stale.
+// apply forgets what a change made stale, and has what was in use read again.
 func (r *Resolver) apply(c journal.Change) {
 	for _, t := range c.Touches {
 		switch t.Kind {
 		case TouchProject:
 			r.projects.forget(t.Key)
 		case TouchHandle:
-			r.handles.forget(handleKey{t.Project, t.Key})
+			if _, known := r.handles.forget(handleKey{t.Project, t.Key}); known {
+				r.refreshes.add(refresh{project: t.Project, name: t.Key})
+			}
 		case TouchLabel:
 			if prompt, label, ok := ParseLabelTouch(t); ok {
-				r.labels.forget(labelKey{t.Project, prompt, label})
+				if old, known := r.labels.forget(labelKey{t.Project, prompt, label}); known {
+					r.refreshes.add(refresh{project: t.Project, name: label, of: old.Prompt})
+				}
 			}
 		case TouchVersion:
 			if prompt, number, ok := ParseVersionTouch(t); ok {

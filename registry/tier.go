@@ -140,16 +140,16 @@ func (t *tier[K, V]) land(key K, f *flight[V]) {
 	}
 }
 
-// forget ends what is known of a key, and of what is being loaded for it.
-func (t *tier[K, V]) forget(key K) {
+// forget ends what is known of a key, and of what is being loaded for it. It returns the value that was remembered.
+func (t *tier[K, V]) forget(key K) (old V, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if f, ok := t.flights[key]; ok {
 		f.forgotten = true
 		delete(t.flights, key)
 	}
-	t.values.Invalidate(key)
 	t.absent.Invalidate(key)
+	return t.values.Invalidate(key)
 }
 
 // replace puts a value in the place of the one that is remembered now, and nowhere else: old must still be there.

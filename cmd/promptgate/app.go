@@ -144,6 +144,10 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 		return nil, err
 	}
 	s.feed.Subscribe(routes.Changed)
+	reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "promptgate_registry_refreshes_dropped_total",
+		Help: "Pointers in use that changed and were left to be read by the next call, since too many changed at once.",
+	}, func() float64 { return float64(resolver.RefreshesDropped()) }))
 	a.keeper = &keeper{
 		path: filepath.Join(cfg.Data, lastKnownName), sealer: s.sealer, feed: s.feed, resolver: resolver, authn: authn, routes: routes, log: a.log,
 	}
@@ -243,6 +247,7 @@ func (a *App) start() {
 	if a.stores.shared != nil {
 		a.loop(ctx, "redis", a.stores.shared.cache.Run)
 	}
+	a.loop(ctx, "registry", a.keeper.resolver.Run)
 	if a.stores.lastKnown != nil {
 		a.loop(ctx, "late migration", a.migrateLate)
 	}
