@@ -170,7 +170,7 @@ type Feedback struct {
 	Number   *float64  `json:"number,omitempty"`
 	Category string    `json:"category,omitempty"`
 	Comment  string    `json:"comment,omitempty"`
-	User     string    `json:"user,omitempty"`
+	User     string    `json:"user,omitempty" doc:"Keyed hash, as a call's end_user"`
 	Source   string    `json:"source"`
 	At       time.Time `json:"at"`
 }
