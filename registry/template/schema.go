@@ -53,9 +53,13 @@ func compileSchema(raw json.RawMessage) (*schema, error) {
 	if err != nil {
 		return nil, err
 	}
+	if keyword := lateBound(doc); keyword != "" {
+		return nil, fmt.Errorf("%s is not taken; use $ref and $anchor", keyword)
+	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.UseLoader(noLoader{})
+	c.UseRegexpEngine(compilePattern)
 	if err := c.AddResource(schemaURL, doc); err != nil {
 		return nil, schemaFault(err)
 	}
@@ -142,11 +146,7 @@ func (s *schema) check(value json.RawMessage) error {
 	if s.kind != 0 {
 		return s.checkScalar(value)
 	}
-	doc, err := decodeForSchema(value)
-	if err != nil {
-		return err
-	}
-	err = s.compiled.Validate(doc)
+	err := s.validate(value)
 	var broken *jsonschema.ValidationError
 	if errors.As(err, &broken) {
 		return errors.New(explain(broken))
