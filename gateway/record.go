@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 
@@ -27,7 +26,7 @@ func (g *Gateway) record(ctx context.Context, c *call, err error) {
 	c.conclude(err)
 	c.rec.Total = g.deps.Clock().Sub(c.rec.Start)
 	c.rec.Overhead = max(0, c.rec.Total-c.ans.waited)
-	if user := c.endUser(); user != "" {
+	if user := c.in.body.Text("user"); user != "" { // the caller's own name for whom it calls
 		c.rec.EndUser = g.deps.HashUser(c.who.Project, user)
 	}
 	// The caller may be gone; its call is recorded all the same.
@@ -81,19 +80,6 @@ func outcomeOf(code fault.Code) metrics.Outcome {
 	default:
 		return metrics.OutcomeRefused
 	}
-}
-
-// endUser is the caller's own name for whom it calls, "" when it said none.
-func (c *call) endUser() string {
-	raw, ok := c.in.body.Get("user")
-	if !ok || len(raw) < 2 || raw[0] != '"' {
-		return ""
-	}
-	var user string
-	if json.Unmarshal(raw, &user) != nil {
-		return ""
-	}
-	return user
 }
 
 // abandon ends a call whose stage panicked: it is recorded as ours, if it was not yet.

@@ -181,6 +181,13 @@ func (b *Body) Stream() (bool, error) {
 	return false, fault.New(fault.InvalidRequest, "stream must be true or false").WithParam("stream")
 }
 
+// Text is the decoded value of a top-level member, "" when it is absent or no string.
+func (b *Body) Text(name string) string {
+	v, _ := b.Get(name)
+	s, _ := stringOf(v)
+	return s
+}
+
 // Messages is the value of "messages", nil when it is absent or null. fault.InvalidRequest with Param "messages" when it is no array.
 func (b *Body) Messages() ([]byte, error) {
 	v, ok := b.Get("messages")

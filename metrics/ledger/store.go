@@ -74,7 +74,12 @@ func (w *writer) placeholders(b *strings.Builder, rows, cols int) {
 
 func (w *writer) insert(table string, cols []string, rows int, suffix string) string {
 	var b strings.Builder
-	b.WriteString("INSERT INTO " + table + " (" + strings.Join(cols, ",") + ") VALUES ")
+	b.WriteString("INSERT ")
+	if w.dialect == sqldb.SQLite && suffix == "" {
+		// The transaction ends with the first error anyway: SQLite need not keep what it takes to undo this statement alone.
+		b.WriteString("OR FAIL ")
+	}
+	b.WriteString("INTO " + table + " (" + strings.Join(cols, ",") + ") VALUES ")
 	w.placeholders(&b, rows, len(cols))
 	b.WriteString(suffix)
 	return b.String()
