@@ -6,7 +6,7 @@ LINT     := .cache/bin/golangci-lint
 LINT_VER := v2.15.0
 export CGO_ENABLED = 0
 
-.PHONY: build run test race lint bench fmt chaos clean tools
+.PHONY: kill linear build run test race lint bench fmt chaos clean tools
 
 build: ## writes bin/promptgate
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/promptgate ./cmd/promptgate
@@ -32,8 +32,17 @@ $(LINT):
 fmt: $(LINT)
 	$(LINT) fmt ./...
 
+kill: tools ## kill -9 during writes, 200 times: nothing acknowledged is lost
+	PROMPTGATE_TEST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run '^TestKilledWhileWriting$$' ./cmd/promptgate
+
+linear: tools ## 100,000 label moves and reads on three replicas: no read older than demanded
+	PROMPTGATE_TEST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run '^TestLabelsAreLinearizable$$' ./cmd/promptgate
+
 bench: build ## figures as ratios in one run against a bare reverse proxy
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+chaos: tools ## three replicas under load while one thing after the other breaks: 20 minutes, or `go run ./cmd/chaos -short`
+	$(GO) run ./cmd/chaos
 
 clean:
 	rm -rf bin .cache

@@ -74,8 +74,9 @@ func (h *history) move(p *process, version int) string {
 	asked := time.Now()
 	a := p.send(method, path, body)
 	answered := time.Now()
-	if version == 0 && a.status == http.StatusNotFound {
-		return "" // another writer had removed it: nothing changed
+	removed := version == 0 && a.status == http.StatusNotFound // by another writer
+	if removed || a.status == http.StatusConflict && a.errorCode() == "conflict" {
+		return "" // nothing changed
 	}
 	revision, err := strconv.ParseInt(a.revision(), 10, 64)
 	if a.err != nil || a.status >= 300 || err != nil {

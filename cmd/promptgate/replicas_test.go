@@ -44,9 +44,18 @@ type site struct {
 func newSite(t *testing.T, database, redis, more string) *site {
 	t.Helper()
 	s := bareSite(t, database, redis, more)
-	s.key = s.createKey("--role", "admin", "--call", "**", "--call", "**@version,latest", "--models", "*")
+	s.key = s.createKey(mayAll...)
 	return s
 }
+
+// newFileSite is a site of one replica on SQLite in data.
+func newFileSite(t *testing.T, data, redis, more string) *site {
+	t.Helper()
+	return newSite(t, "sqlite:"+filepath.Join(data, "promptgate.db"), redis, more)
+}
+
+// mayAll are the flags of a key that may do everything.
+var mayAll = []string{"--role", "admin", "--call", "**", "--call", "**@version,latest", "--models", "*"}
 
 // bareSite is a site whose database is as it was.
 func bareSite(t *testing.T, database, redis, more string) *site {
