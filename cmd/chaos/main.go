@@ -32,7 +32,7 @@ type options struct {
 }
 
 func shortOptions() options {
-	return options{round: 2200 * time.Millisecond, rest: 1300 * time.Millisecond, rate: 40}
+	return options{round: 2 * time.Second, rest: time.Second, rate: 40}
 }
 
 func main() {
