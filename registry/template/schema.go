@@ -11,6 +11,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+
+	"github.com/promptgate/promptgate/internal/schemacost"
 )
 
 // schemaURL is where a variable's schema stands as far as references in it are concerned. Nothing is ever fetched from there.
@@ -53,13 +55,13 @@ func compileSchema(raw json.RawMessage) (*schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	if keyword := lateBound(doc); keyword != "" {
+	if keyword := schemacost.LateBound(doc); keyword != "" {
 		return nil, fmt.Errorf("%s is not taken; use $ref and $anchor", keyword)
 	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.UseLoader(noLoader{})
-	c.UseRegexpEngine(compilePattern)
+	c.UseRegexpEngine(schemacost.Pattern)
 	if err := c.AddResource(schemaURL, doc); err != nil {
 		return nil, schemaFault(err)
 	}
@@ -152,6 +154,20 @@ func (s *schema) check(value json.RawMessage) error {
 		return errors.New(explain(broken))
 	}
 	return err
+}
+
+var errTooCostly = errors.New("to hold it against the variable's schema takes too long; send less, or simplify the schema")
+
+// validate is the validator's judgement on valid JSON, within bounds.
+func (s *schema) validate(value json.RawMessage) error {
+	doc, err := decodeForSchema(value)
+	if err != nil {
+		return err
+	}
+	if !schemacost.Affordable(s.compiled, doc) {
+		return errTooCostly
+	}
+	return s.compiled.Validate(doc)
 }
 
 // explain words the first rule that is broken.

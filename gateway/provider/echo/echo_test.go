@@ -159,8 +159,13 @@ func TestSchemas(t *testing.T) {
 		"properties":{"name":{"type":"string"},"email":{"type":"string","format":"email"},"phone":{"type":["null","string"]},
 			"age":{"type":"integer","minimum":18},"tags":{"type":"array","items":{"enum":["a","b"]},"minItems":1},
 			"ok":{"type":"boolean"},"who":{"$ref":"#/$defs/p"}}}`))
+	doubling := `"d0":{"type":"string"}`
+	for i := range 40 {
+		doubling += fmt.Sprintf(`,"d%d":{"allOf":[{"$ref":"#/$defs/d%d"},{"$ref":"#/$defs/d%d"}]}`, i+1, i, i)
+	}
 	// What it cannot satisfy, follow or bound it answers in plain text.
 	for _, s := range []string{
+		`{"type":"string","allOf":[{"$ref":"#/$defs/d40"}],"$defs":{` + doubling + `}}`,
 		`{"type":"string","pattern":"^[0-9]+$"}`, `{"$ref":"file:///etc/passwd"}`, `{"$ref":"#"}`, `{"type":"nonsense"}`,
 		`{"type":"array","minItems":1000000000,"items":{"type":"array","minItems":1000000000}}`,
 		`{"type":"object","properties":{"a":{"$ref":"#"}}}`, `{"properties":5,"type":"integer","minimum":"x"}`, `7`,

@@ -8,6 +8,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/tidwall/gjson"
+
+	"github.com/promptgate/promptgate/internal/schemacost"
 )
 
 // Bounds of what an instance is made for; beyond them an echo answers in plain text.
@@ -46,11 +48,12 @@ func (noFiles) Load(string) (any, error) {
 func valid(schema, instance string) bool {
 	const at = "mem:///schema"
 	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
-	if err != nil {
+	if err != nil || schemacost.LateBound(doc) != "" {
 		return false
 	}
 	c := jsonschema.NewCompiler()
 	c.UseLoader(noFiles{})
+	c.UseRegexpEngine(schemacost.Pattern)
 	if c.AddResource(at, doc) != nil {
 		return false
 	}
@@ -59,7 +62,7 @@ func valid(schema, instance string) bool {
 		return false
 	}
 	value, err := jsonschema.UnmarshalJSON(strings.NewReader(instance))
-	return err == nil && compiled.Validate(value) == nil
+	return err == nil && schemacost.Affordable(compiled, value) && compiled.Validate(value) == nil
 }
 
 // builder makes a small instance of a schema, or gives up.

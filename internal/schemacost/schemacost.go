@@ -1,8 +1,11 @@
-package template
+// Package schemacost bounds what it takes to hold a value against a JSON Schema that somebody else wrote.
+//
+// A schema can ask for exponential work: references that double at each level, or alternatives that each descend into the same list. The
+// validator knows no bounds, neither of time nor of the memory that its explanation takes, and cannot be stopped. So what a check would come
+// to is counted before it runs.
+package schemacost
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"regexp/syntax"
@@ -10,17 +13,13 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// A schema can ask for exponential work: references that double at each level, or alternatives that each descend into the same list. The
-// validator knows no bounds, neither of time nor of the memory that its explanation takes, and cannot be stopped. So what a check
-// would come to is counted before it runs.
+// The bounds.
 const (
-	maxSchemaSteps = 200_000 // subschemas that one value is held against
-	maxSchemaDepth = 2_000   // of subschemas within each other, references followed
+	maxSteps       = 200_000 // subschemas that one value is held against
+	maxDepth       = 2_000   // of subschemas within each other, references followed
 	maxPatternSize = 10_000  // instructions that one regular expression compiles to
 	patternStep    = 500     // instructions times characters that count as one step
 )
-
-var errTooCostly = errors.New("to hold it against the variable's schema takes too long; send less, or simplify the schema")
 
 // pattern is a regular expression of a schema that knows what it costs.
 type pattern struct {
@@ -28,8 +27,8 @@ type pattern struct {
 	size int // in instructions
 }
 
-// compilePattern is the schema compiler's engine: Go's expressions, linear in time, of bounded size.
-func compilePattern(text string) (jsonschema.Regexp, error) {
+// Pattern is an engine for the schema compiler: Go's expressions, linear in time, of bounded size.
+func Pattern(text string) (jsonschema.Regexp, error) {
 	tree, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
 		return nil, err
@@ -48,12 +47,12 @@ func compilePattern(text string) (jsonschema.Regexp, error) {
 	return &pattern{compiled, len(program.Inst)}, nil
 }
 
-// lateBound finds a keyword that makes a reference's target depend on how it was reached, which meter does not follow; "" when there is none.
-func lateBound(doc any) string {
+// LateBound finds a keyword that makes a reference's target depend on how it was reached, which meter does not follow; "" when there is none.
+func LateBound(doc any) string {
 	switch v := doc.(type) {
 	case []any:
 		for _, item := range v {
-			if found := lateBound(item); found != "" {
+			if found := LateBound(item); found != "" {
 				return found
 			}
 		}
@@ -63,7 +62,7 @@ func lateBound(doc any) string {
 			case "$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor":
 				return name
 			}
-			if found := lateBound(member); found != "" {
+			if found := LateBound(member); found != "" {
 				return found
 			}
 		}
@@ -77,15 +76,15 @@ type meter struct {
 	depth int
 }
 
-// affordable reports whether holding value against s stays within bounds.
-func affordable(s *jsonschema.Schema, value any) bool {
-	m := meter{left: maxSchemaSteps}
+// Affordable reports whether holding value against s stays within bounds.
+func Affordable(s *jsonschema.Schema, value any) bool {
+	m := meter{left: maxSteps}
 	m.visit(s, value)
 	return m.left >= 0
 }
 
 func (m *meter) visit(s *jsonschema.Schema, value any) {
-	if m.depth > maxSchemaDepth { // deeper than a value goes: references lead in a circle, or as good as
+	if m.depth > maxDepth { // deeper than a value goes: references lead in a circle, or as good as
 		m.left = 0
 	}
 	if m.left--; s == nil || m.left < 0 {
@@ -180,16 +179,4 @@ func (m *meter) visitMembers(s *jsonschema.Schema, members map[string]any) {
 			m.visit(s.UnevaluatedProperties, member)
 		}
 	}
-}
-
-// validate is the validator's judgement on valid JSON, within bounds.
-func (s *schema) validate(value json.RawMessage) error {
-	doc, err := decodeForSchema(value)
-	if err != nil {
-		return err
-	}
-	if !affordable(s.compiled, doc) {
-		return errTooCostly
-	}
-	return s.compiled.Validate(doc)
 }
