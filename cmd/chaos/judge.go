@@ -17,10 +17,11 @@ const (
 	moveBound    = 100 * time.Millisecond
 	pollBound    = time.Second // a change, when only polling finds it
 	revokeBound  = time.Second
-	reconnect    = time.Second // after the server is back, what was refused may still be
-	leniency     = 3           // factor on bounds in time when speed is not judged
-	moreLines    = 4           // and what a replica that gets no processor for a while may log: two changes of state and back
-	window       = time.Second // that the recovery is looked for in
+	reconnect    = time.Second            // after the server is back, what was refused may still be
+	leniency     = 3                      // factor on bounds in time when speed is not judged
+	moreLines    = 4                      // and what a replica that gets no processor for a while may log: two changes of state and back
+	window       = time.Second            // that the recovery is looked for in
+	busyBound    = 100 * time.Millisecond // of the p99 of calls to the provider itself: past it the machine is what fails
 	fewSightings = 3
 )
 
@@ -31,6 +32,7 @@ type row struct {
 	reasons                           map[string]int // of failures, and of slow refusals
 
 	before, during, steady time.Duration // p99 of plain calls: before, during all of it, and after addedAfter
+	busy                   time.Duration // p99 of direct calls, over all of it
 	machine                time.Duration // what the p99 of direct calls gained from before to steady
 	recovered              time.Duration // until the added p99 was below addedBound; -1: never
 	moves                  int           // sightings
@@ -79,6 +81,7 @@ func (r *row) speeds(l *load) {
 	r.before, r.during = p99(plain, r.began, r.injected), p99(plain, r.injected, r.mended)
 	from := r.injected.Add(min(addedAfter, r.mended.Sub(r.injected)/2))
 	r.steady = p99(plain, from, r.mended)
+	r.busy = p99(direct, r.began, r.ended)
 	r.machine = p99(direct, from, r.mended) - p99(direct, r.began, r.injected)
 	r.recovered = -1
 	for at := r.injected; !at.Add(window).After(r.mended); at = at.Add(window / 4) {
@@ -220,7 +223,16 @@ func (r *row) breaks(format string, args ...any) {
 	r.broken = append(r.broken, r.name+": "+fmt.Sprintf(format, args...))
 }
 
+// unjudged says that the machine was too busy: budgets of 50 ms run out by themselves on it.
+func (r *row) unjudged() bool { return r.busy > busyBound }
+
 func (r *row) verdict(o options) {
+	if r.unjudged() {
+		if o.speed {
+			r.breaks("cannot be judged: the machine is too busy, the p99 of calls to the provider itself was %s", tenth(r.busy))
+		}
+		return
+	}
 	if r.failed > 0 || r.tooOld > 0 {
 		r.breaks("%d failed, %d too old: %s", r.failed, r.tooOld, summary(r.reasons))
 	}

@@ -76,6 +76,11 @@ func TestVerdicts(t *testing.T) {
 	machine := good(noCache)
 	machine.steady, machine.machine = 30*time.Millisecond, 25*time.Millisecond
 	require.Empty(t, verdict(machine, o), "the machine was slower, not the gateway")
+	busy := good(noCache)
+	busy.failed, busy.busy = 5, 200*time.Millisecond
+	require.Contains(t, verdict(busy, o), "too busy")
+	busy.broken = nil
+	require.Empty(t, verdict(busy, options{}))
 	healthyRow := good(healthy)
 	require.Contains(t, verdict(healthyRow, o), "more than 100ms")
 }

@@ -29,7 +29,10 @@ func printTable(out io.Writer, rows []*row, o options) {
 	fmt.Fprintln(t, "fault\tcalls\tfailed\tcut\tp99 before\tduring\tafter 2s\tadded\t(machine)\trecovered\tstale\ttoo old\tmoves seen\tp99\tkey refused\tlines\tdegraded\tverdict\t")
 	for _, r := range rows {
 		verdict, revoked, recovered := "ok", "-", tenth(r.recovered)
-		if len(r.broken) > 0 {
+		switch {
+		case r.unjudged():
+			verdict = "busy"
+		case len(r.broken) > 0:
 			verdict = "BROKEN"
 		}
 		if r.revoked > 0 {
@@ -56,5 +59,5 @@ const legend = `
 failed: calls that a client saw fail; cut: those on a replica when it was killed. added: p99 of plain calls from 2 s after the fault on, less that
 before it and less what calls to the provider itself gained meanwhile (machine). recovered: until a second's p99 was within 5 ms. stale: marked
 by x-promptgate-stale; too old: an older version than was acknowledged a second before. key refused: a revoked key, by the slowest
-replica. lines: of the replica that logged most / changes of state. degraded: replicas that said so on /readyz.
+replica. busy: not judged, the machine's own p99 was over 100 ms. lines: of the replica that logged most / changes of state. degraded: replicas that said so on /readyz.
 `
