@@ -105,6 +105,13 @@ func (m manifest) at(t *testing.T, path string) any {
 	return v
 }
 
+func (m manifest) seconds(t *testing.T, path string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(fmt.Sprint(m.at(t, path), "s"))
+	require.NoError(t, err)
+	return d
+}
+
 func (m manifest) has(path string) bool {
 	var v any = map[string]any(m)
 	for name := range strings.SplitSeq(path, ".") {
@@ -205,8 +212,8 @@ func TestChartPod(t *testing.T) {
 				require.Equal(t, map[string]any{"path": path, "port": "ops"}, s.at(t, container+probe+".httpGet"), probe)
 				require.Greater(t, s.at(t, container+probe+".timeoutSeconds"), 1, "/readyz takes up to a second")
 			}
-			grace := time.Duration(s.at(t, pod+"terminationGracePeriodSeconds").(int)) * time.Second
-			sleep := time.Duration(s.at(t, container+"lifecycle.preStop.sleep.seconds").(int)) * time.Second
+			grace := s.seconds(t, pod+"terminationGracePeriodSeconds")
+			sleep := s.seconds(t, container+"lifecycle.preStop.sleep.seconds")
 			require.GreaterOrEqual(t, grace, sleep+cfg.Server.DrainGrace+10*time.Second)
 
 			mounts := map[string]string{}
@@ -403,12 +410,16 @@ func TestChartServes(t *testing.T) {
 	}
 	require.True(t, served["promptgate_registry_age_seconds"] && served["promptgate_shared_cache_breaker_open"] && served["promptgate_spool_bytes"])
 
+	for _, name := range programCounters {
+		require.True(t, served[name], "programCounters lists %s, which the program does not serve", name)
+	}
+
 	create := exec.Command(g.bin, "key", "create", "--local", "--role", "admin", "first") // as NOTES.txt and the READMEs say
 	create.Env = g.cmd.Env
 	out, err := create.Output()
 	require.NoError(t, err)
 	require.Regexp(t, `^pg_\S+\n$`, string(out))
-	g.stop(t, time.Duration(find(t, all, "StatefulSet").at(t, "spec.template.spec.terminationGracePeriodSeconds").(int))*time.Second)
+	g.stop(t, find(t, all, "StatefulSet").seconds(t, "spec.template.spec.terminationGracePeriodSeconds"))
 }
 
 // A Service called promptgate would put these into the pod's environment; the chart's enableServiceLinks: false keeps them out.

@@ -144,16 +144,20 @@ func gatewayRows() []row {
 		}},
 		{"Freshness", []panel{
 			{
-				title: "Age of what is served", unit: "s", width: 8, about: "Since the database last confirmed it; above 2 s answers say that they are stale.",
+				title: "Age of what is served", unit: "s", width: 6, about: "Since the database last confirmed it; above 2 s answers say that they are stale.",
 				queries: one(gauge("promptgate_registry_age_seconds"), i),
 			},
 			{
-				title: "Revisions behind", unit: "short", width: 8,
+				title: "Revisions behind", unit: "short", width: 6,
 				queries: one("scalar(max(promptgate_registry_revision)) - "+gauge("promptgate_registry_revision"), i),
 			},
 			{
-				title: "From a change to its effect", unit: "s", width: 8,
+				title: "From a change to its effect", unit: "s", width: 6,
 				queries: quantiles("instance", "promptgate_invalidation_lag_seconds", instance, i, "50", "99"),
+			},
+			{
+				title: "Left to the next call", unit: "ops", width: 6, about: "Pointers in use that changed and were not read ahead: too many changed at once.",
+				queries: one(rate("instance", "promptgate_registry_refreshes_dropped_total", instance), i),
 			},
 		}},
 		{"Shared cache", []panel{
