@@ -98,7 +98,7 @@ func (k *killPrompt) check(t *testing.T, p *process, from int) {
 	if newest > len(k.versions) {
 		k.versions = append(k.versions, "") // it went through; its answer was lost
 	}
-	for number := max(from, 1); number <= newest; number++ {
+	for number := from; number <= newest; number++ {
 		k.checkVersion(t, p, number)
 	}
 	k.checkLabel(t, p)
@@ -158,15 +158,15 @@ func TestKilledWhileWriting(t *testing.T) {
 		prompts[i] = &killPrompt{name: fmt.Sprintf("kill/p%d", i)}
 	}
 	total, writing := 0, time.Duration(0)
+	looked := make([]int, len(prompts)) // at so many versions, whole; at all of them once more at the end
 	for round := range rounds {
 		p := startGateway(t, data, nil, "--demo")
-		before := make([]int, len(prompts))
 		for i, k := range prompts {
 			if round == 0 {
 				p.change("POST", "/prompts", fmt.Sprintf(`{"name":%q}`, k.name))
 			}
-			k.check(t, p, before[i])
-			before[i] = len(k.versions)
+			k.check(t, p, looked[i]+1)
+			looked[i] = len(k.versions)
 		}
 		acknowledged := make([]int, len(prompts))
 		start := time.Now()
