@@ -39,6 +39,7 @@ var binary = sync.OnceValues(func() (string, error) {
 var binaryDir atomic.Pointer[string]
 
 func TestMain(m *testing.M) {
+	playRole() // does not return in a process that a benchmark started
 	code := m.Run()
 	if dir := binaryDir.Load(); dir != nil { // no test may have needed it
 		_ = os.RemoveAll(*dir)

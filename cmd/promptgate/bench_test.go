@@ -1,0 +1,124 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What is measured here is the real binary with everything on (key, policy, resolving, rendering, recording, metrics), beside a bare
+// httputil.ReverseProxy with a tuned transport, before one upstream: each a process of its own, in one run, in turns, over loopback.
+// Ratios are medians over the rounds. What the gateway puts off (committing calls to its database) is waited for and counted.
+
+const (
+	benchClients = 64 // connections that ask again as soon as they were answered
+	benchRounds  = 7
+	benchCell    = 1500 * time.Millisecond
+	hotPrompts   = 1_000 // of the prompts in the database, these are called
+	hotKeys      = 10_000
+)
+
+// BenchmarkGatewayVsReverseProxy is issue "Speed": throughput_ratio is to be at least 0.8, cpu_ratio at most 1.25.
+//
+//	throughput_ratio  calls per second of the gateway by those of the proxy, client and upstream being on the same processors
+//	cpu_ratio         user and system time per call of the gateway's process by that of the proxy's
+//	allocs/call       of the gateway's process, HTTP server and client, recording and committing included; proxy_allocs/call beside it
+func BenchmarkGatewayVsReverseProxy(b *testing.B) {
+	rig := newRig(b)
+	gw := rig.gateway(b, seeded(b, 1, 1))
+	for _, c := range []struct {
+		name   string
+		stream bool
+	}{{"json_1KB", false}, {"sse_100", true}} {
+		b.Run(c.name, func(b *testing.B) {
+			for range b.N {
+				rig.compare(b, gw, c.stream, benchRounds)
+			}
+		})
+	}
+}
+
+// BenchmarkScale is the same with 10 to 100,000 prompts, and with 10 to 100,000 keys, in the database: the ratios are to stay the same.
+// Calls go to 1,000 of the prompts, or come with 10,000 of the keys, in turn.
+func BenchmarkScale(b *testing.B) {
+	rig := newRig(b)
+	for _, what := range []string{"prompts", "keys"} {
+		for _, n := range []int{10, 1_000, 100_000} {
+			b.Run(fmt.Sprintf("%s=%d", what, n), func(b *testing.B) {
+				prompts, keys := n, 1
+				if what == "keys" {
+					prompts, keys = 1, n
+				}
+				gw := rig.gateway(b, seeded(b, prompts, keys))
+				b.ResetTimer()
+				for range b.N {
+					rig.compare(b, gw, false, 5)
+				}
+				b.ReportMetric(float64(gw.proc.rss())/(1<<20), "rss_MiB")
+			})
+		}
+	}
+}
+
+// BenchmarkColdStart is the time from starting the process, with the demo project in its data, to the first answer of a prompt (ms; to be under
+// 300), and the resident memory half a second after it (MiB; to be under 60). first_run_ms is the same on an empty folder, migrations and
+// seeding included.
+func BenchmarkColdStart(b *testing.B) {
+	data := b.TempDir()
+	first, _, _ := coldStart(b, data)
+	var took, rss []float64
+	for range b.N {
+		took, rss = nil, nil
+		for range 9 {
+			ms, mib, _ := coldStart(b, data)
+			took, rss = append(took, ms), append(rss, mib)
+		}
+	}
+	b.ReportMetric(first, "first_run_ms")
+	b.ReportMetric(median(took), "first_answer_ms")
+	b.ReportMetric(slices.Max(took), "worst_ms")
+	b.ReportMetric(median(rss), "idle_rss_MiB")
+	b.ReportMetric(0, "ns/op")
+}
+
+// coldStart starts the gateway on its demo data and asks until a prompt is answered.
+func coldStart(b *testing.B, data string) (ms, rssMiB float64, key string) {
+	b.Helper()
+	addr := freeAddr(b)
+	began := time.Now()
+	p := startProcess(b, mustBinary(b), nil, "serve", "--demo", "--addr", addr, "--data", data)
+	body := `{"prompt":{"id":"support/triage","label":"production","variables":{"ticket":"My card was charged twice"}}}`
+	for {
+		if key == "" {
+			text, _ := os.ReadFile(data + "/demo.key") // written by the first run
+			key = strings.TrimSpace(string(text))
+		}
+		status, err := post("http://"+addr+"/v1/chat/completions", key, body)
+		if err == nil && status == http.StatusOK {
+			break
+		}
+		if time.Since(began) > 30*time.Second {
+			b.Fatalf("no answer in 30 s: status %d, %v\n%s", status, err, p.log)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	ms = float64(time.Since(began).Microseconds()) / 1000
+	time.Sleep(500 * time.Millisecond)
+	rssMiB = float64(p.rss()) / (1 << 20)
+	p.end(b)
+	return ms, rssMiB, key
+}
+
+// median of xs, 0 without any.
+func median[T cmp.Ordered](xs []T) (m T) {
+	if len(xs) == 0 {
+		return m
+	}
+	s := slices.Sorted(slices.Values(xs))
+	return s[len(s)/2]
+}

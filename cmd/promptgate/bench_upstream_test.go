@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A benchmark runs this test binary again, as the upstream or as the bare proxy.
+const (
+	benchRole   = "PROMPTGATE_BENCH_ROLE"
+	benchAddr   = "PROMPTGATE_BENCH_ADDR"
+	benchTarget = "PROMPTGATE_BENCH_TARGET"
+	mallocsPath = "/__mallocs"
+
+	chunkGap = time.Millisecond // between the chunks of a stream
+)
+
+// playRole serves until it is killed when this process was started for a benchmark; it returns otherwise.
+func playRole() {
+	role, addr := os.Getenv(benchRole), os.Getenv(benchAddr)
+	if role == "" {
+		return
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if role == "proxy" {
+		log.Fatal(http.Serve(l, bareProxy(os.Getenv(benchTarget)))) //nolint:gosec // loopback, for seconds
+	}
+	answer, stream := benchAnswers()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			log.Fatal(err)
+		}
+		go answerAll(c, answer, stream)
+	}
+}
+
+// bareProxy does nothing but pass on, with a transport that keeps its connections.
+func bareProxy(target string) http.Handler {
+	p := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: target})
+	p.Transport = &http.Transport{MaxIdleConnsPerHost: 4096, IdleConnTimeout: 90 * time.Second, DisableCompression: true}
+	p.ErrorLog = log.New(io.Discard, "", 0)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == mallocsPath {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			fmt.Fprintf(w, "mallocs %d\n", m.Mallocs)
+			return
+		}
+		p.ServeHTTP(w, r)
+	})
+}
+
+// benchAnswers are an answer of about 1 KiB, whole, and a stream of 100 chunks, each ready to be written.
+func benchAnswers() (answer []byte, stream [][]byte) {
+	const usage = `"usage":{"prompt_tokens":231,"completion_tokens":198,"total_tokens":429,"prompt_tokens_details":{"cached_tokens":0},` +
+		`"completion_tokens_details":{"reasoning_tokens":0}}`
+	const id = `{"id":"chatcmpl-0123456789abcdefghij","created":1760000000,"model":"gpt-4o-mini","system_fingerprint":"fp_0123456789",`
+	text := strings.Repeat("Your parcel left our warehouse this morning. ", 16)
+	body := id + `"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"` + text +
+		`","refusal":null},"logprobs":null,"finish_reason":"stop"}],` + usage + `}`
+	answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: req_0123456789abcdef\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+
+	chunk := func(data string) []byte {
+		event := "data: " + data + "\n\n"
+		return fmt.Appendf(nil, "%x\r\n%s\r\n", len(event), event)
+	}
+	head := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Request-Id: req_0123456789abcdef\r\nTransfer-Encoding: chunked\r\n\r\n"
+	delta := chunk(id + `"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" parcel"},"logprobs":null,"finish_reason":null}]}`)
+	stream = append(stream, append([]byte(head), delta...))
+	for range 97 {
+		stream = append(stream, delta)
+	}
+	stream = append(stream, chunk(id+`"object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}`))
+	last := chunk(id + `"object":"chat.completion.chunk","choices":[],` + usage + `}`)
+	return answer, append(stream, append(append(last, chunk("[DONE]")...), "0\r\n\r\n"...))
+}
+
+// answerAll answers what comes over one connection, as cheaply as can be.
+func answerAll(c net.Conn, answer []byte, stream [][]byte) {
+	defer c.Close()
+	in := bufio.NewReaderSize(c, 16<<10)
+	var body []byte
+	for {
+		n, chunked, err := readHead(in)
+		if err != nil || chunked {
+			return
+		}
+		body = append(body[:0], make([]byte, n)...)
+		if _, err := io.ReadFull(in, body); err != nil {
+			return
+		}
+		if !bytes.Contains(body, []byte(`"stream":true`)) {
+			if _, err := c.Write(answer); err != nil {
+				return
+			}
+			continue
+		}
+		for i, chunk := range stream {
+			if i > 0 {
+				time.Sleep(chunkGap)
+			}
+			if _, err := c.Write(chunk); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// readHead reads a request's head and returns the length of its body.
+func readHead(in *bufio.Reader) (length int, chunked bool, err error) {
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return 0, false, err
+		}
+		if len(line) <= 2 {
+			return length, chunked, nil
+		}
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		switch {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return 0, false, err
+			}
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			chunked = true
+		}
+	}
+}
