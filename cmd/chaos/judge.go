@@ -49,7 +49,7 @@ type row struct {
 func (r *row) added() time.Duration { return r.steady - r.before - max(r.machine, 0) }
 
 func judge(w *world, l *load, p *probes, t trial) *row {
-	r := &row{trial: t, reconnect: bound(w.o, reconnect), reasons: map[string]int{}, refused: map[string]int{}, logged: map[string]int{}}
+	r := &row{trial: t, reconnect: w.o.lenient() * reconnect, reasons: map[string]int{}, refused: map[string]int{}, logged: map[string]int{}}
 	r.speeds(l)
 	ages := p.history(w.o)
 	for _, c := range l.between(t.injected, t.ended) {
@@ -58,7 +58,7 @@ func judge(w *world, l *load, p *probes, t trial) *row {
 		}
 	}
 	for _, c := range t.coldKeys {
-		if c.at.Before(t.mended) && (c.status != http.StatusServiceUnavailable || c.took > bound(w.o, coldBound)) {
+		if c.at.Before(t.mended) && (c.status != http.StatusServiceUnavailable || c.took > w.o.lenient()*coldBound) {
 			r.reasons[fmt.Sprintf("unknown key answered %d after %s", c.status, tenth(c.took))]++
 			r.failed++
 		}
@@ -68,16 +68,16 @@ func judge(w *world, l *load, p *probes, t trial) *row {
 	return r
 }
 
-// bound is a bound in time as this run judges it.
-func bound(o options, d time.Duration) time.Duration {
+// lenient is how many times longer than promised this run lets things take.
+func (o options) lenient() time.Duration {
 	if o.speed {
-		return d
+		return 1
 	}
-	return leniency * d
+	return leniency
 }
 
 func (r *row) speeds(l *load) {
-	p99 := func(k kind, from, to time.Time) time.Duration { return quantile(l.between(from, to), k, 0.99) }
+	p99 := func(k kind, from, to time.Time) time.Duration { return p99(l.between(from, to), k) }
 	r.before, r.during = p99(plain, r.began, r.injected), p99(plain, r.injected, r.mended)
 	from := r.injected.Add(min(addedAfter, r.mended.Sub(r.injected)/2))
 	r.steady = p99(plain, from, r.mended)
@@ -92,23 +92,24 @@ func (r *row) speeds(l *load) {
 	}
 }
 
-// quantile of how long calls of a kind took that were answered.
-func quantile(results []result, k kind, q float64) time.Duration {
+// p99 of how long calls of a kind took that were answered.
+func p99(results []result, k kind) time.Duration {
 	var took []time.Duration
 	for _, r := range results {
 		if r.kind == k && r.status == http.StatusOK {
 			took = append(took, r.took)
 		}
 	}
-	return at(took, q)
+	return top(took)
 }
 
-func at(took []time.Duration, q float64) time.Duration {
+// top is the 99th percentile; it sorts.
+func top(took []time.Duration) time.Duration {
 	if len(took) == 0 {
 		return 0
 	}
 	slices.Sort(took)
-	return took[min(int(float64(len(took))*q), len(took)-1)]
+	return took[min(len(took)*99/100, len(took)-1)]
 }
 
 func (r *row) count(o options, c result, ages history) {
@@ -118,7 +119,7 @@ func (r *row) count(o options, c result, ages history) {
 		r.cut++
 		return
 	case c.status == http.StatusServiceUnavailable && (r.mayRefuse(c) || r.mayExpire(c)):
-		if c.took > bound(o, coldBound) {
+		if c.took > o.lenient()*coldBound {
 			r.failed++
 			r.reasons["a refusal took "+tenth(c.took)]++
 		}
@@ -188,7 +189,7 @@ func (r *row) watch(w *world, p *probes) {
 			took = append(took, s.took)
 		}
 	}
-	r.moves, r.movedP99 = len(took), at(took, 0.99)
+	r.moves, r.movedP99 = len(took), top(took)
 	for _, f := range p.refused {
 		expected := r.withoutData(f.replica) && f.at.Before(r.up.Add(r.reconnect))
 		if !expected && f.at.After(r.injected) && f.at.Before(r.ended) {
@@ -275,7 +276,7 @@ func (r *row) judgeChanges(o options) {
 	if r.kind == noData {
 		return // there are no changes
 	}
-	limit := bound(o, pollBound)
+	limit := o.lenient() * pollBound
 	if r.kind == healthy && o.speed {
 		limit = moveBound
 	}
@@ -288,7 +289,7 @@ func (r *row) judgeChanges(o options) {
 	if r.revokeErr != nil {
 		r.breaks("a key could not be revoked: %s", shorten(r.revokeErr))
 	}
-	if r.revoked > bound(o, revokeBound) {
+	if r.revoked > o.lenient()*revokeBound {
 		r.breaks("a revoked key was refused everywhere only after %s", tenth(r.revoked))
 	}
 }
@@ -310,7 +311,7 @@ type history struct {
 func (p *probes) history(o options) history {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h := history{bound: bound(o, pollBound)}
+	h := history{bound: o.lenient() * pollBound}
 	for n := range p.moves {
 		h.moves[n] = slices.Clone(p.moves[n])
 	}

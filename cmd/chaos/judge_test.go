@@ -150,7 +150,7 @@ func TestQuantiles(t *testing.T) {
 		results = append(results, result{took: time.Duration(200-i) * time.Millisecond, status: http.StatusOK})
 	}
 	results = append(results, result{took: time.Hour}, result{took: time.Hour, status: http.StatusOK, kind: cold})
-	require.Equal(t, 199*time.Millisecond, quantile(results, plain, 0.99))
-	require.Equal(t, time.Hour, quantile(results, cold, 0.99))
-	require.Zero(t, quantile(results, streamed, 0.99))
+	require.Equal(t, 199*time.Millisecond, p99(results, plain))
+	require.Equal(t, time.Hour, p99(results, cold))
+	require.Zero(t, p99(results, streamed))
 }

@@ -44,7 +44,7 @@ func newRelay(ctx context.Context, upstream string) (*relay, error) {
 		return nil, err
 	}
 	r := &relay{listener: l, upstream: upstream, open: map[net.Conn]struct{}{}}
-	r.all.Go(r.accept)
+	r.all.Go(func() { r.accept(ctx) })
 	return r, nil
 }
 
@@ -52,13 +52,13 @@ func (r *relay) addr() string   { return r.listener.Addr().String() }
 func (r *relay) become(m mood)  { r.mood.Store(int32(m)) }
 func (r *relay) is(m mood) bool { return mood(r.mood.Load()) == m }
 
-func (r *relay) accept() {
+func (r *relay) accept(ctx context.Context) {
 	for {
 		c, err := r.listener.Accept()
 		if err != nil {
 			return
 		}
-		r.all.Go(func() { r.serve(c) })
+		r.all.Go(func() { r.serve(ctx, c) })
 	}
 }
 
@@ -81,12 +81,13 @@ func (r *relay) drop(c net.Conn) {
 	_ = c.Close()
 }
 
-func (r *relay) serve(client net.Conn) {
+func (r *relay) serve(ctx context.Context, client net.Conn) {
 	if !r.keep(client) {
 		return
 	}
 	defer r.drop(client)
-	server, err := net.DialTimeout("tcp", r.upstream, time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	server, err := dialer.DialContext(ctx, "tcp", r.upstream)
 	if err != nil || !r.keep(server) {
 		return // a server that is gone is gone for the client too
 	}

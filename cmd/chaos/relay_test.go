@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"strconv"
 	"testing"
@@ -52,7 +53,7 @@ func TestFramesAreWhole(t *testing.T) {
 				t.Fatalf("read %q, want %q: %v", got, want, err)
 			}
 		}
-		if _, err := readFrame(in, nil); err != io.EOF {
+		if _, err := readFrame(in, nil); !errors.Is(err, io.EOF) {
 			t.Fatalf("after the end: %v", err)
 		}
 		if cut := one[:len(one)-1]; len(cut) > 0 {

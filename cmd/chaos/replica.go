@@ -49,8 +49,10 @@ const startTimeout = 40 * time.Second
 func (r *replica) start(ctx context.Context) error {
 	ready := filepath.Join(r.dir, "ready.json")
 	_ = os.Remove(ready)
-	cmd := exec.Command(r.name, "serve", "--addr", r.addr, "--data", filepath.Join(r.dir, "data"), "--config", filepath.Join(r.dir, "config.yaml"),
-		"--ready-file", ready) //nolint:gosec // our own binary
+	args := []string{
+		"serve", "--addr", r.addr, "--data", filepath.Join(r.dir, "data"), "--config", filepath.Join(r.dir, "config.yaml"), "--ready-file", ready,
+	}
+	cmd := exec.Command(r.name, args...) //nolint:gosec,noctx // our own binary; it ends when it is told to
 	cmd.Env = append(slices.Clone(r.env), r.extra...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()

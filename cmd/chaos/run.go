@@ -56,6 +56,11 @@ func run(t testing.TB, o options, out io.Writer) (broken []string, err error) {
 	printTable(out, rows, o)
 	fmt.Fprint(out, legend, "\n", count.String(), "\n")
 	broken = append(broken, count.broken()...)
+	for _, r := range rows {
+		if r.unjudged() && len(r.reasons) > 0 {
+			fmt.Fprintf(out, "not judged: %s: %s\n", r.name, summary(r.reasons))
+		}
+	}
 	for _, b := range broken {
 		fmt.Fprintln(out, "BROKEN", b)
 	}

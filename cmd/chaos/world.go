@@ -155,8 +155,10 @@ func freeAddr(t testing.TB) string {
 // startAll starts the replicas at once, so that they race for the migrations, after the first key was made on the database itself.
 func (w *world) startAll(ctx context.Context) error {
 	first := w.replicas[0]
-	cmd := exec.CommandContext(ctx, first.name, "key", "create", "chaos", "--local", "--project", "chaos", "--role", "admin", "--call", "**",
-		"--data", filepath.Join(first.dir, "data")) //nolint:gosec // our own binary
+	args := []string{
+		"key", "create", "chaos", "--local", "--project", "chaos", "--role", "admin", "--call", "**", "--data", filepath.Join(first.dir, "data"),
+	}
+	cmd := exec.CommandContext(ctx, first.name, args...) //nolint:gosec // our own binary
 	cmd.Env = first.env
 	out, err := cmd.Output()
 	if err != nil {
