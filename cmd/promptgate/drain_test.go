@@ -120,6 +120,10 @@ func TestDrainPastTheGrace(t *testing.T) {
 		require.NotEmpty(t, c.ErrorCode, what)
 		t.Logf("%s past the grace: recorded as %s, %s", what, c.Outcome, c.ErrorCode)
 	}
+	used := found[stream.header.Get("X-Promptgate-Call-Id")].Tokens
+	require.NotNil(t, used, "what the stream used up to its end is not recorded")
+	require.Positive(t, used.Output)
+	require.True(t, used.Estimated)
 }
 
 // TestDrainUnderLoad: while a gateway that is under load drains, every call on a connection that it has taken is answered whole. A

@@ -99,6 +99,7 @@ func (o *outage) seed(p *process) {
 // TestDatabaseLost: what is warm is served, what is not is refused as unavailable, a restart serves what was served last, and all of
 // it ends by itself when the database is back.
 func TestDatabaseLost(t *testing.T) {
+	t.Parallel()
 	o := newOutage(t, "")
 	dataB := t.TempDir()
 	a, b := o.replica(t.TempDir()), o.replica(dataB)
@@ -176,6 +177,10 @@ type recordedCall struct {
 	ID, Outcome string
 	Stream      bool
 	ErrorCode   string `json:"error_code"`
+	Tokens      *struct {
+		Output    int64
+		Estimated bool
+	}
 }
 
 // listCalls reads every page.
@@ -197,6 +202,7 @@ func listCalls(p *process) (all []recordedCall) {
 
 // TestDatabaseFrozen: a database that accepts connections and answers nothing holds up nobody.
 func TestDatabaseFrozen(t *testing.T) {
+	t.Parallel()
 	o := newOutage(t, "")
 	data := t.TempDir()
 	a := o.replica(data)
@@ -215,6 +221,7 @@ func TestDatabaseFrozen(t *testing.T) {
 
 // TestStaleIsBounded: past stale.keys nothing is served, since a revocation may have been missed; past stale.prompts neither.
 func TestStaleIsBounded(t *testing.T) {
+	t.Parallel()
 	for _, bound := range []string{"stale: {after: 200ms, keys: 2s}\n", "stale: {after: 200ms, prompts: 2s}\n"} {
 		t.Run(bound, func(t *testing.T) {
 			o := newOutage(t, bound)
@@ -229,7 +236,9 @@ func TestStaleIsBounded(t *testing.T) {
 				return last.status != http.StatusOK
 			})
 			o.refuses("past the bound", last)
+			start := time.Now()
 			p.stop()
+			t.Logf("stopping without the database takes %s", time.Since(start))
 			p = o.replica(data) // a restart is no way round it
 			o.refuses("past the bound, started again", p.chat())
 			o.pg.Restart(t)
@@ -241,6 +250,7 @@ func TestStaleIsBounded(t *testing.T) {
 // TestLastKnownGoodRefusals: a start without the database says why it cannot be when the file is missing, altered, cut or sealed by another
 // key; with the database the file does not matter.
 func TestLastKnownGoodRefusals(t *testing.T) {
+	t.Parallel()
 	o := newOutage(t, "")
 	data := t.TempDir()
 	p := o.replica(data)
