@@ -9,19 +9,22 @@ import (
 	"time"
 )
 
-// What PROMISES says, and what a machine that other work shares is held to.
+// What is promised, and what a machine that other work shares is held to.
 const (
-	addedBound   = 5 * time.Millisecond // of the p99, once
-	addedAfter   = 2 * time.Second      // has passed
-	coldBound    = time.Second          // a refusal without the database
-	moveBound    = 100 * time.Millisecond
-	pollBound    = time.Second // a change, when only polling finds it
-	revokeBound  = time.Second
-	reconnect    = time.Second            // after the server is back, what was refused may still be
-	leniency     = 3                      // factor on bounds in time when speed is not judged
-	moreLines    = 4                      // and what a replica that gets no processor for a while may log: two changes of state and back
-	window       = time.Second            // that the recovery is looked for in
-	busyBound    = 100 * time.Millisecond // of the p99 of calls to the provider itself: past it the machine is what fails
+	addedBound = 5 * time.Millisecond   // of the p99, once
+	addedAfter = 2 * time.Second        // has passed
+	moveBound  = 100 * time.Millisecond // of the p99 of label moves, when all is well
+	window     = time.Second            // that the recovery is looked for in
+	busyBound  = 100 * time.Millisecond // of the p99 of calls to the provider itself: past it the machine is what fails
+
+	// In seconds; so many times longer when speed is not judged.
+	leniency    = 3
+	coldBound   = 1 // a refusal without the database
+	pollBound   = 1 // a change, when only polling finds it
+	revokeBound = 1
+	reconnect   = 1 // after the server is back, what was refused may still be
+
+	moreLines    = 4 // what a replica that gets no processor for a while may log: two changes of state and back
 	fewSightings = 3
 )
 
@@ -49,7 +52,7 @@ type row struct {
 func (r *row) added() time.Duration { return r.steady - r.before - max(r.machine, 0) }
 
 func judge(w *world, l *load, p *probes, t trial) *row {
-	r := &row{trial: t, reconnect: w.o.lenient() * reconnect, reasons: map[string]int{}, refused: map[string]int{}, logged: map[string]int{}}
+	r := &row{trial: t, reconnect: w.o.limit(reconnect), reasons: map[string]int{}, refused: map[string]int{}, logged: map[string]int{}}
 	r.speeds(l)
 	ages := p.history(w.o)
 	for _, c := range l.between(t.injected, t.ended) {
@@ -58,7 +61,7 @@ func judge(w *world, l *load, p *probes, t trial) *row {
 		}
 	}
 	for _, c := range t.coldKeys {
-		if c.at.Before(t.mended) && (c.status != http.StatusServiceUnavailable || c.took > w.o.lenient()*coldBound) {
+		if c.at.Before(t.mended) && (c.status != http.StatusServiceUnavailable || c.took > w.o.limit(coldBound)) {
 			r.reasons[fmt.Sprintf("unknown key answered %d after %s", c.status, tenth(c.took))]++
 			r.failed++
 		}
@@ -68,12 +71,12 @@ func judge(w *world, l *load, p *probes, t trial) *row {
 	return r
 }
 
-// lenient is how many times longer than promised this run lets things take.
-func (o options) lenient() time.Duration {
-	if o.speed {
-		return 1
+// limit is a promised time as this run judges it.
+func (o options) limit(seconds int) time.Duration {
+	if !o.speed {
+		seconds *= leniency
 	}
-	return leniency
+	return time.Duration(seconds) * time.Second
 }
 
 func (r *row) speeds(l *load) {
@@ -119,7 +122,7 @@ func (r *row) count(o options, c result, ages history) {
 		r.cut++
 		return
 	case c.status == http.StatusServiceUnavailable && (r.mayRefuse(c) || r.mayExpire(c)):
-		if c.took > o.lenient()*coldBound {
+		if c.took > o.limit(coldBound) {
 			r.failed++
 			r.reasons["a refusal took "+tenth(c.took)]++
 		}
@@ -276,7 +279,7 @@ func (r *row) judgeChanges(o options) {
 	if r.kind == noData {
 		return // there are no changes
 	}
-	limit := o.lenient() * pollBound
+	limit := o.limit(pollBound)
 	if r.kind == healthy && o.speed {
 		limit = moveBound
 	}
@@ -289,7 +292,7 @@ func (r *row) judgeChanges(o options) {
 	if r.revokeErr != nil {
 		r.breaks("a key could not be revoked: %s", shorten(r.revokeErr))
 	}
-	if r.revoked > o.lenient()*revokeBound {
+	if r.revoked > o.limit(revokeBound) {
 		r.breaks("a revoked key was refused everywhere only after %s", tenth(r.revoked))
 	}
 }
@@ -311,7 +314,7 @@ type history struct {
 func (p *probes) history(o options) history {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h := history{bound: o.lenient() * pollBound}
+	h := history{bound: o.limit(pollBound)}
 	for n := range p.moves {
 		h.moves[n] = slices.Clone(p.moves[n])
 	}
