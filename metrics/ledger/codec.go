@@ -168,9 +168,12 @@ var errRecord = errors.New("record cannot be read")
 
 // decoder reads fields; after the first fault it reads zeros.
 type decoder struct {
-	b   []byte
-	bad bool
+	b    []byte
+	text string // the whole record, which the texts are parts of: one allocation for all of them
+	bad  bool
 }
+
+func newDecoder(b []byte) *decoder { return &decoder{b: b, text: string(b)} }
 
 func (d *decoder) fail() { d.bad, d.b = true, nil }
 
@@ -215,7 +218,14 @@ func (d *decoder) bytes(limit uint64) []byte {
 	return v
 }
 
-func (d *decoder) text() string { return string(d.bytes(maxText)) }
+func (d *decoder) string() string {
+	n := len(d.bytes(maxText))
+	end := len(d.text) - len(d.b)
+	if d.bad {
+		return ""
+	}
+	return d.text[end-n : end]
+}
 
 func (d *decoder) time() time.Time {
 	s := d.varint()
@@ -241,7 +251,7 @@ func (d *decoder) cost(flags byte) *int64 {
 
 // decode reads one record: exactly one of the results is set. It never panics, whatever b holds.
 func decode(b []byte) (*metrics.Call, *feedbackRecord, error) {
-	d := &decoder{b: b}
+	d := newDecoder(b)
 	kind, layout := d.byte(), d.byte()
 	var call *metrics.Call
 	var feedback *feedbackRecord
@@ -265,7 +275,7 @@ func (d *decoder) call() *metrics.Call {
 	c.Stream = flags&flagStream != 0
 	for _, s := range [...]*string{&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Label, &c.Digest, &c.Provider,
 		&c.Model, &c.Endpoint, &c.CompletionID, &c.EndUser, &c.ErrorCode, (*string)(&c.Outcome)} {
-		*s = d.text()
+		*s = d.string()
 	}
 	c.Version, c.Status = int(d.varint()), int(d.varint())
 	c.Start = d.time()
@@ -281,7 +291,7 @@ func (d *decoder) call() *metrics.Call {
 func (d *decoder) attempt() metrics.Attempt {
 	flags := d.byte()
 	return metrics.Attempt{
-		Provider: d.text(), Model: d.text(), Outcome: metrics.Outcome(d.text()), Start: d.time(),
+		Provider: d.string(), Model: d.string(), Outcome: metrics.Outcome(d.string()), Start: d.time(),
 		FirstToken: time.Duration(d.varint()), Total: time.Duration(d.varint()), Status: int(d.varint()),
 		Tokens: d.tokens(), CostMicros: d.cost(flags),
 	}
@@ -290,7 +300,7 @@ func (d *decoder) attempt() metrics.Attempt {
 func (d *decoder) feedback() *feedbackRecord {
 	f := &feedbackRecord{}
 	for _, s := range [...]*string{&f.ID, &f.Project, &f.CallID, &f.Name, &f.Category, &f.User, &f.Source} {
-		*s = d.text()
+		*s = d.string()
 	}
 	switch kind := d.byte(); kind {
 	case valueNone:

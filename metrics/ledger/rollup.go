@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"maps"
+	"strings"
 
 	"github.com/promptgate/promptgate/metrics"
 )
@@ -17,6 +18,14 @@ type rollupKey struct {
 	model    string
 	outcome  string
 	shard    string
+}
+
+// clone lets go of the records that the key's texts are parts of.
+func (k rollupKey) clone() rollupKey {
+	for _, s := range [...]*string{&k.project, &k.promptID, &k.label, &k.provider, &k.model, &k.outcome, &k.shard} {
+		*s = strings.Clone(*s)
+	}
+	return k
 }
 
 // rollup is the row: plain sums and sketches, all of which add up.
@@ -55,8 +64,8 @@ func floorDiv(a, b int64) int64 {
 }
 
 func (r *rollup) add(c *metrics.Call) {
-	if c.PromptID != "" {
-		r.promptName = c.PromptName
+	if c.PromptID != "" && r.promptName != c.PromptName {
+		r.promptName = strings.Clone(c.PromptName)
 	}
 	r.calls++
 	if c.Tokens.Reported || c.Tokens.Estimated {

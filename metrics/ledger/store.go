@@ -206,12 +206,30 @@ func (f *flusher) write(ctx context.Context, b *batch, careful bool) (fresh []*f
 	return fresh, rolled, err
 }
 
+// boxes makes arguments of texts that rows mostly share with the row before: those cost no allocation.
+type boxes [8]struct {
+	text string
+	arg  any
+}
+
+func (b *boxes) box(i int, text string) any {
+	if at := &b[i]; at.arg == nil || at.text != text {
+		at.text, at.arg = text, text
+	}
+	return b[i].arg
+}
+
 // calls inserts and returns the calls that were new; unless careful, one that is not is an error.
 func (w *writer) calls(ctx context.Context, calls []*metrics.Call, careful bool) ([]*metrics.Call, error) {
 	args := make([]any, 0, len(calls)*len(callColumns))
+	records := make([]byte, 0, len(calls)*512)
+	var same boxes
 	for _, c := range calls {
-		args = append(args, c.ID, c.Project, c.PromptID, c.PromptName, int64(c.Version), c.Label, c.Provider, c.Model, c.Endpoint, c.CompletionID,
-			c.Start.UnixMicro(), int64(c.Status), string(c.Outcome), appendCall(make([]byte, 0, 512), c))
+		from := len(records)
+		records = appendCall(records, c)
+		args = append(args, c.ID, same.box(0, c.Project), same.box(1, c.PromptID), same.box(2, c.PromptName), int64(c.Version),
+			same.box(3, c.Label), same.box(4, c.Provider), same.box(5, c.Model), same.box(6, c.Endpoint), c.CompletionID,
+			c.Start.UnixMicro(), int64(c.Status), same.box(7, string(c.Outcome)), records[from:len(records):len(records)])
 	}
 	if !careful {
 		return calls, w.insertAll(ctx, "metrics_calls", callColumns, args, "")
@@ -244,7 +262,7 @@ func (f *flusher) roll(ctx context.Context, w *writer, shard string, calls []*me
 			if have := f.cache.rows[key]; have != nil {
 				r = have.clone()
 			}
-			touched[key] = r
+			touched[key.clone()] = r
 		}
 		r.add(c)
 	}
