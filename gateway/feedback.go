@@ -157,9 +157,17 @@ func (g *Gateway) mayScore(ctx context.Context, who *policy.Principal, s *score)
 	if call.Principal == who.ID {
 		return nil
 	}
-	want := policy.Permission{Action: policy.ActionFeedback, Kind: policy.ObjectPrompt, Name: call.PromptName, Label: policy.LabelAny}
-	if call.PromptName == "" {
-		want.Kind, want.Name = policy.ObjectModel, call.Model
+	want := policy.Permission{Action: policy.ActionFeedback, Kind: policy.ObjectModel, Name: call.Model, Label: policy.LabelAny}
+	if call.PromptID != "" {
+		// Grants see a prompt's current name, not the one that it had when the call was made.
+		p, err := g.deps.Registry.Identify(ctx, who.Project, call.PromptID)
+		if fault.Is(err, fault.PromptNotFound) {
+			return callNotFound()
+		}
+		if err != nil {
+			return err
+		}
+		want.Kind, want.Name = policy.ObjectPrompt, p.Name
 	}
 	d, err := g.deps.Checker.Check(ctx, who, want)
 	switch {

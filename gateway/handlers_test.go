@@ -132,6 +132,10 @@ func TestFeedback(t *testing.T) {
 	one := e.post("/v1/feedback", `{"call_id":"`+foreign+`","name":"helpful","value":true}`)
 	two := e.post("/v1/feedback", `{"call_id":"`+made+`","name":"helpful","value":true}`)
 	assert.Equal(t, string(one.body), string(two.body), "foreign and absent look the same")
+	moved := *e.registry.prompts["support/triage"]
+	moved.Name = "secret/triage"
+	e.registry.prompts[moved.ID] = &moved
+	assert.Equal(t, 404, e.post("/v1/feedback", `{"call_id":"`+id+`","name":"helpful","value":true}`, as("Bearer reviewer")...).status, "the prompt's current name counts")
 	e.recorder.err = errBroken
 	assert.Equal(t, 503, e.post("/v1/feedback", `{"call_id":"`+id+`","name":"a","value":1}`).status)
 }

@@ -122,6 +122,16 @@ func TestNotFoundTellsNothing(t *testing.T) {
 		assert.Equal(t, 403, a.status, id)
 		assert.Contains(t, a.message(), "call on "+id+"@staging")
 	}
+	// A prompt that was moved out of that folder is not to be told, by its old name, from one that never was.
+	moved := *e.registry.prompts["support/triage"]
+	moved.Name = "secret/triage"
+	e.registry.prompts["support/moved"] = &moved
+	for _, label := range []string{"staging", "production"} {
+		a, b := e.chat(`{"prompt":{"id":"support/moved","label":"`+label+`"}}`, "Authorization", "Bearer prompts"),
+			e.chat(`{"prompt":{"id":"support/never","label":"`+label+`"}}`, "Authorization", "Bearer prompts")
+		assert.Equal(t, b.status, a.status)
+		assert.Equal(t, strings.ReplaceAll(string(b.body), "never", "moved"), string(a.body))
+	}
 	assert.Zero(t, e.registry.resolves.Load(), "authorization comes before resolution")
 }
 

@@ -166,6 +166,11 @@ func (a *API) authorize(ctx huma.Context, o op, c *caller) error {
 		}
 	}
 	d, err := c.check.Check(ctx.Context(), c.Principal, want)
+	if spelled := ctx.Param("prompt"); err == nil && !d.Allowed && !d.Holds && missing == nil && want.Name != spelled {
+		// By a name that it had before it moved out of the caller's sight: answered like a name that nobody has.
+		missing, want.Name = registry.ErrPromptNotFound(), spelled
+		d, err = c.check.Check(ctx.Context(), c.Principal, want)
+	}
 	switch {
 	case err != nil:
 		return err

@@ -174,6 +174,20 @@ func TestNobodyGrantsMoreThanTheyHold(t *testing.T) {
 	e.do(e.admin, "POST", "/keys", map[string]any{"name": "x", "grants": []any{map[string]any{"actions": []string{"create_project"}}}}).refused(403, "permission_denied")
 }
 
+func TestAMovedPromptIsNotToldFromNone(t *testing.T) {
+	e := newEnv(t)
+	e.prompt(e.shop, "support/moved")
+	e.do(e.admin, "PATCH", "/prompts/support%2Fmoved", map[string]any{"name": "secret/moved"}, "If-Match", "*").ok(200)
+	_, key := e.keyWith(policy.KeyRecord{Project: e.shop, Roles: []string{"viewer:support/**"}})
+	for _, path := range []string{"", "/versions", "/labels/production/history"} {
+		e.do(key, "GET", "/prompts/support%2Fmoved"+path, nil).refused(404, "prompt_not_found")
+		e.do(key, "GET", "/prompts/support%2Fnever"+path, nil).refused(404, "prompt_not_found")
+	}
+	for _, name := range []string{"moved", "never"} { // what the key may not do anywhere in the folder is refused alike
+		e.do(key, "PUT", "/prompts/support%2F"+name+"/labels/staging", map[string]any{"version": 1}).refused(403, "permission_denied")
+	}
+}
+
 func TestProvidersAndAliases(t *testing.T) {
 	e := newEnv(t)
 	const credential = "sk-canary-4242424242"

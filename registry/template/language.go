@@ -41,6 +41,7 @@ const (
 	MaxListItems     = 10_000    // of a list that a value holds, where sections may repeat over it
 	MaxRenderedBytes = 16 << 20  // what a version's messages may become, the caller's own not counted
 	maxRenderSteps   = 200_000   // pieces of text that sections may write in one call
+	maxDataSteps     = 500_000   // values, and stretches of copied bytes, that are made ready for sections in one call
 )
 
 // tokenKind is what a token of a text does.

@@ -360,11 +360,12 @@ func (r *rendering) loadData() error {
 		return nil
 	}
 	r.data = make(map[string]any, len(r.values))
+	d := decoder{left: maxDataSteps}
 	for i, v := range r.values {
 		if v.kind == valueAbsent || r.c.variables[i].history {
 			continue
 		}
-		data, err := v.data()
+		data, err := v.data(&d)
 		if err != nil {
 			return r.c.variables[i].invalid(err)
 		}

@@ -286,6 +286,16 @@ func TestRenderingIsBounded(t *testing.T) {
 	_, err = c.AppendMessages(nil, values("l", "["+repeat("1,", MaxListItems)+"1]"), nil)
 	requireFault(t, err, fault.InvalidVariable, "prompt.variables.l")
 
+	// Lists in lists: each within its bound, and far too many values together; or few, and copied at every level.
+	many := "[" + repeat("1,", 999) + "1]"
+	for _, l := range []string{"[" + repeat(many+",", 999) + many + "]", repeat("[", 40) + `"` + repeat("x", 8<<20) + `"` + repeat("]", 40)} {
+		_, err = c.AppendMessages(nil, values("l", l), nil)
+		requireFault(t, err, fault.InvalidVariable, "prompt.variables.l")
+		assert.ErrorContains(t, err, "too many values")
+	}
+	_, err = c.AppendMessages(nil, values("l", "["+repeat(many+",", 99)+many+"]"), nil)
+	require.NoError(t, err, "a hundred thousand values are fine")
+
 	_, err = c.AppendMessages(nil, values("l", repeat("[", 10_000)+repeat("]", 10_000)), nil)
 	requireFault(t, err, fault.InvalidVariable, "prompt.variables.l")
 }

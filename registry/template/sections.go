@@ -113,8 +113,19 @@ func newList(items []any, printed string) list {
 	return append(items, printed)[: len(items) : len(items)+1]
 }
 
-// decodeData makes the library's data of valid JSON, compact.
-func decodeData(raw []byte) (any, error) {
+// decoder makes the library's data, and bounds what all of it costs: each value is one step, and so is every stepBytes that are copied, for
+// what stands inside of lists is copied once for each of them.
+type decoder struct{ left int }
+
+const stepBytes = 256
+
+var errTooMuchData = errors.New("it holds too many values for the sections of the prompt; send fewer")
+
+// decode makes the library's data of valid JSON, compact.
+func (d *decoder) decode(raw []byte) (any, error) {
+	if d.left -= 1 + len(raw)/stepBytes; d.left < 0 {
+		return nil, errTooMuchData
+	}
 	switch kindOf(raw) {
 	case '"':
 		return unquote(raw), nil
@@ -130,7 +141,7 @@ func decodeData(raw []byte) (any, error) {
 		}
 		return number(raw), nil
 	case '[':
-		return decodeList(raw)
+		return d.list(raw)
 	default:
 		members, err := objectMembers(raw)
 		if err != nil {
@@ -138,7 +149,7 @@ func decodeData(raw []byte) (any, error) {
 		}
 		o := make(object, len(members)+1)
 		for name, member := range members {
-			if o[name], err = decodeData(member); err != nil {
+			if o[name], err = d.decode(member); err != nil {
 				return nil, err
 			}
 		}
@@ -147,7 +158,7 @@ func decodeData(raw []byte) (any, error) {
 	}
 }
 
-func decodeList(raw []byte) (any, error) {
+func (d *decoder) list(raw []byte) (any, error) {
 	var items []any
 	dec := jsontext.NewDecoder(bytes.NewReader(raw))
 	if _, err := dec.ReadToken(); err != nil {
@@ -161,7 +172,7 @@ func decodeList(raw []byte) (any, error) {
 		if len(items) == MaxListItems {
 			return nil, fmt.Errorf("a list in it has more than %d items; send fewer", MaxListItems)
 		}
-		item, err := decodeData(json.RawMessage(v.Clone()))
+		item, err := d.decode(json.RawMessage(v.Clone()))
 		if err != nil {
 			return nil, err
 		}
@@ -171,11 +182,11 @@ func decodeList(raw []byte) (any, error) {
 }
 
 // data is the value as the library sees it.
-func (v value) data() (any, error) {
+func (v value) data(d *decoder) (any, error) {
 	if v.kind == valueMedia {
 		return true, nil // counts as something; a text that would print it is refused before
 	}
-	return decodeData(v.raw)
+	return d.decode(v.raw)
 }
 
 var (
