@@ -17,13 +17,6 @@ const (
 	window     = time.Second            // that the recovery is looked for in
 	busyBound  = 100 * time.Millisecond // of the p99 of calls to the provider itself: past it the machine is what fails
 
-	// In seconds; so many times longer when speed is not judged.
-	leniency    = 3
-	coldBound   = 1 // a refusal without the database
-	pollBound   = 1 // a change, when only polling finds it
-	revokeBound = 1
-	reconnect   = 1 // after the server is back, what was refused may still be
-
 	moreLines    = 4 // what a replica that gets no processor for a while may log: two changes of state and back
 	fewSightings = 3
 )
@@ -52,7 +45,7 @@ type row struct {
 func (r *row) added() time.Duration { return r.steady - r.before - max(r.machine, 0) }
 
 func judge(w *world, l *load, p *probes, t trial) *row {
-	r := &row{trial: t, reconnect: w.o.limit(reconnect), reasons: map[string]int{}, refused: map[string]int{}, logged: map[string]int{}}
+	r := &row{trial: t, reconnect: w.o.second(), reasons: map[string]int{}, refused: map[string]int{}, logged: map[string]int{}}
 	r.speeds(l)
 	ages := p.history(w.o)
 	for _, c := range l.between(t.injected, t.ended) {
@@ -61,7 +54,7 @@ func judge(w *world, l *load, p *probes, t trial) *row {
 		}
 	}
 	for _, c := range t.coldKeys {
-		if c.at.Before(t.mended) && (c.status != http.StatusServiceUnavailable || c.took > w.o.limit(coldBound)) {
+		if c.at.Before(t.mended) && (c.status != http.StatusServiceUnavailable || c.took > w.o.second()) {
 			r.reasons[fmt.Sprintf("unknown key answered %d after %s", c.status, tenth(c.took))]++
 			r.failed++
 		}
@@ -71,12 +64,13 @@ func judge(w *world, l *load, p *probes, t trial) *row {
 	return r
 }
 
-// limit is a promised time as this run judges it.
-func (o options) limit(seconds int) time.Duration {
-	if !o.speed {
-		seconds *= leniency
+// second is what is promised of a refusal without the database, of a change that only polling finds, of a revoked key, and of coming back
+// when the database is: longer when speed is not judged.
+func (o options) second() time.Duration {
+	if o.speed {
+		return time.Second
 	}
-	return time.Duration(seconds) * time.Second
+	return 3 * time.Second
 }
 
 func (r *row) speeds(l *load) {
@@ -122,7 +116,7 @@ func (r *row) count(o options, c result, ages history) {
 		r.cut++
 		return
 	case c.status == http.StatusServiceUnavailable && (r.mayRefuse(c) || r.mayExpire(c)):
-		if c.took > o.limit(coldBound) {
+		if c.took > o.second() {
 			r.failed++
 			r.reasons["a refusal took "+tenth(c.took)]++
 		}
@@ -279,7 +273,7 @@ func (r *row) judgeChanges(o options) {
 	if r.kind == noData {
 		return // there are no changes
 	}
-	limit := o.limit(pollBound)
+	limit := o.second()
 	if r.kind == healthy && o.speed {
 		limit = moveBound
 	}
@@ -292,7 +286,7 @@ func (r *row) judgeChanges(o options) {
 	if r.revokeErr != nil {
 		r.breaks("a key could not be revoked: %s", shorten(r.revokeErr))
 	}
-	if r.revoked > o.limit(revokeBound) {
+	if r.revoked > o.second() {
 		r.breaks("a revoked key was refused everywhere only after %s", tenth(r.revoked))
 	}
 }
@@ -314,7 +308,7 @@ type history struct {
 func (p *probes) history(o options) history {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	h := history{bound: o.limit(pollBound)}
+	h := history{bound: o.second()}
 	for n := range p.moves {
 		h.moves[n] = slices.Clone(p.moves[n])
 	}
