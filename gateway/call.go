@@ -83,17 +83,25 @@ type answer struct {
 	complete bool      // the provider's answer came to its end
 }
 
-// reset forgets everything but the memory that is worth keeping.
+// reset forgets everything but the memory that is worth keeping. It works in place: the call is large, and a copy of it would be made anew
+// for every request.
 func (c *call) reset() {
-	edits, slices, build, observe := c.out.edits, c.ans.slices, c.out.build, c.out.observe
-	clear(edits)
-	clear(slices)
-	body, scan, attempts := c.in.body, c.ans.scan, c.rec.Attempts
-	body.Reset()
-	clear(attempts)
-	*c = call{}
-	c.in.body, c.ans.scan, c.out.build, c.out.observe = body, scan, build, observe
-	c.out.edits, c.ans.slices, c.rec.Attempts = edits[:0], slices[:0], attempts[:0]
+	c.w, c.ctl, c.r, c.lender, c.who = nil, nil, nil, nil, nil
+	c.action, c.pathName, c.byPath, c.done = "", "", false, false
+
+	c.in.body.Reset()
+	c.in.buf, c.in.held, c.in.model, c.in.stream, c.in.ref = nil, 0, "", false, wire.Reference{}
+
+	c.ref = chosen{}
+
+	clear(c.out.edits)
+	c.out = outbound{edits: c.out.edits[:0], build: c.out.build, observe: c.out.observe}
+
+	clear(c.ans.slices)
+	c.ans = answer{slices: c.ans.slices[:0], scan: c.ans.scan}
+
+	clear(c.rec.Attempts)
+	c.rec = metrics.Call{Attempts: c.rec.Attempts[:0]}
 }
 
 // borrow readies a call for one request.
