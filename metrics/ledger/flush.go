@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	maxBatch      = 2000
+	maxBatch      = 4000
 	commitTimeout = 30 * time.Second
 	maxBackoff    = 5 * time.Second
 )

@@ -35,7 +35,7 @@ type Options struct {
 	MaxBytes     int64         // of what waits; 0 means 1 GiB
 	SegmentBytes int64         // of one file; 0 means 4 MiB
 	SyncEvery    time.Duration // 0 means 100 ms
-	FlushEvery   time.Duration // 0 means 300 ms
+	FlushEvery   time.Duration // 0 means 300 ms; four times as long while hundreds of calls come each second
 
 	// OnFeedback is told of each new score once it is committed, with its call or, when that is not known, nil. It must not block.
 	OnFeedback func(*metrics.Feedback, *metrics.Call)
@@ -104,6 +104,11 @@ func open(o Options, create func(string) (segmentFile, error)) (*Ledger, error) 
 	l.buffers.New = func() any { b := make([]byte, 0, 1024); return &b }
 	return l, nil
 }
+
+const (
+	busyRate   = 500 // records per second from which on flushes are further apart
+	busyFactor = 4
+)
 
 func setDefault[T int64 | time.Duration](v *T, to T) {
 	if *v <= 0 {
@@ -207,13 +212,23 @@ func (l *Ledger) flushLoop(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
+		before := l.flusher.flushed.Load()
 		if err := l.Flush(ctx); err != nil {
 			wait = min(wait*2, maxBackoff)
 		} else {
-			wait = l.flushEvery
+			wait = l.pause(wait, l.flusher.flushed.Load()-before)
 		}
 		timer.Reset(wait)
 	}
+}
+
+// pause is how long to wait after a flush of n records that followed a wait: longer while there are many, because calls that are committed
+// together share the figures of their minute, which cost as much as a call each.
+func (l *Ledger) pause(waited time.Duration, n int64) time.Duration {
+	if n*int64(time.Second) > busyRate*int64(waited) {
+		return l.flushEvery * busyFactor
+	}
+	return l.flushEvery
 }
 
 // Flush commits everything recorded so far, or fails with the first transaction that does. Run calls it; others may only while Run is not

@@ -30,6 +30,7 @@ func (k rollupKey) clone() rollupKey {
 
 // rollup is the row: plain sums and sketches, all of which add up.
 type rollup struct {
+	key                           rollupKey
 	promptName                    string // of the newest call
 	calls, counted                int64
 	tokens                        [7]int64

@@ -86,7 +86,10 @@ func (b sketchBucket) middle() time.Duration {
 	return time.Duration(math.Pow(sketchGamma, float64(b.index)-0.5) * float64(time.Microsecond))
 }
 
-func (s *Sketch) clone() Sketch { return Sketch{slices.Clone(s.buckets)} }
+// clone leaves room for what is about to be added.
+func (s *Sketch) clone() Sketch {
+	return Sketch{append(make([]sketchBucket, 0, len(s.buckets)+8), s.buckets...)}
+}
 
 // AppendBinary encodes s behind b.
 func (s *Sketch) AppendBinary(b []byte) ([]byte, error) {

@@ -395,6 +395,24 @@ func BenchmarkRecordCall(b *testing.B) {
 	}
 }
 
+// BenchmarkFlushManyPrompts is BenchmarkFlush where hardly two calls share their figures.
+func BenchmarkFlushManyPrompts(b *testing.B) {
+	f := newFixture(b, Options{MaxBytes: 1 << 40}, nil)
+	for n := range b.N {
+		c := metricstest.Sample("p", n)
+		c.PromptID = fmt.Sprintf("pmpt_%d", n%1000)
+		c.Attempts = c.Attempts[1:]
+		if err := f.RecordCall(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ResetTimer()
+	b.ReportAllocs()
+	if err := f.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
+
 func BenchmarkFlush(b *testing.B) {
 	f := newFixture(b, Options{MaxBytes: 1 << 40}, nil)
 	for n := range b.N {

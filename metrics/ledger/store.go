@@ -258,14 +258,17 @@ func (f *flusher) roll(ctx context.Context, w *writer, shard string, calls []*me
 			if err := f.loadMinute(ctx, w, shardMinute{shard, key.minute}); err != nil {
 				return nil, err
 			}
-			r = &rollup{}
 			if have := f.cache.rows[key]; have != nil {
 				r = have.clone()
+			} else {
+				r = &rollup{key: key.clone()}
 			}
-			touched[key.clone()] = r
+			touched[r.key] = r
 		}
 		r.add(c)
 	}
+	var blobs []byte
+	var err error
 	args := make([]any, 0, len(touched)*(len(rollupKeyColumns)+len(rollupSums)))
 	for k, r := range touched {
 		args = append(args, k.project, k.minute, k.promptID, k.version, k.label, k.provider, k.model, k.outcome, k.shard, r.promptName, r.calls, r.counted)
@@ -274,11 +277,11 @@ func (f *flusher) roll(ctx context.Context, w *writer, shard string, calls []*me
 		}
 		args = append(args, r.cost, r.priced, r.unpriced)
 		for _, s := range [...]*Sketch{&r.latency, &r.firstToken, &r.overhead} {
-			blob, err := s.AppendBinary(nil)
-			if err != nil {
+			from := len(blobs)
+			if blobs, err = s.AppendBinary(blobs); err != nil {
 				return nil, err
 			}
-			args = append(args, blob)
+			args = append(args, blobs[from:len(blobs):len(blobs)])
 		}
 	}
 	return touched, w.upsertRollups(ctx, args)
@@ -314,6 +317,7 @@ func (f *flusher) loadMinute(ctx context.Context, w *writer, m shardMinute) erro
 		if err != nil {
 			return err
 		}
+		r.key = k
 		f.cache.rows[k] = r
 	}
 	f.cache.loaded[m] = true
