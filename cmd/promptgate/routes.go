@@ -65,7 +65,7 @@ func userHash(key []byte) func(project, user string) string {
 		h, _ := idle.Get().(*hasher)
 		h.in = append(append(append(h.in[:0], project...), 0), user...)
 		h.Reset()
-		h.Write(h.in)
+		_, _ = h.Write(h.in) // a hash takes everything
 		var out [22]byte
 		base64.RawURLEncoding.Encode(out[:], h.Sum(h.sum[:0])[:16])
 		if cap(h.in) <= maxIdleUser {
