@@ -18,7 +18,8 @@ tools: ## what the tests start: redis-server, PostgreSQL, and the SDKs that call
 	./.ci/tools
 
 test: tools build
-	$(GO) test -timeout 12m ./...
+	$(GO) test -timeout 12m $$($(GO) list ./... | grep -v /cmd/)
+	$(GO) test -timeout 12m -p 1 ./cmd/... # whole programs under load: one after the other
 
 race: tools ## needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
