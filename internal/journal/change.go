@@ -149,7 +149,7 @@ func because(ctx context.Context, err error) error {
 	if ctx.Err() == nil || errors.As(err, &f) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ctx.Err(), err)
+	return fmt.Errorf("%w: %v", ctx.Err(), err) //nolint:errorlint // what the driver made of a passed deadline must not be taken for the caller having left
 }
 
 // append locks the head, links ev behind it and moves it. A failure is RegistryUnavailable (or StorageFull): no audit, no action.
