@@ -116,7 +116,8 @@ func TestKilledWhileRecording(t *testing.T) {
 		assert.Zero(t, l.SpoolStats().Bytes)
 		var cursors int
 		require.NoError(t, db.NewRaw("SELECT COUNT(*) FROM metrics_spool_cursors").Scan(t.Context(), &cursors))
-		assert.LessOrEqual(t, cursors, 1, "cursors of finished runs are dropped")
+		// Ours, and that of a run that was killed after its last segment was applied and before its cursor was dropped.
+		assert.LessOrEqual(t, cursors, 2, "cursors of finished runs are dropped")
 	})
 }
 
