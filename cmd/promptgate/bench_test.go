@@ -57,7 +57,7 @@ func BenchmarkScale(b *testing.B) {
 				gw := rig.gateway(b, seeded(b, prompts, keys))
 				b.ResetTimer()
 				for range b.N {
-					rig.compare(b, gw, false, 5)
+					rig.compare(b, gw, false, 3)
 				}
 				b.ReportMetric(float64(gw.proc.rss())/(1<<20), "rss_MiB")
 			})

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -54,7 +55,7 @@ func playRole() {
 func bareProxy(target string) http.Handler {
 	p := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: target})
 	p.Transport = &http.Transport{MaxIdleConnsPerHost: 4096, IdleConnTimeout: 90 * time.Second, DisableCompression: true}
-	p.ErrorLog = log.New(io.Discard, "", 0)
+	p.ErrorLog, p.BufferPool = log.New(io.Discard, "", 0), &copyBuffers{}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == mallocsPath {
 			var m runtime.MemStats
@@ -65,6 +66,18 @@ func bareProxy(target string) http.Handler {
 		p.ServeHTTP(w, r)
 	})
 }
+
+// copyBuffers lends the proxy what it copies answers with.
+type copyBuffers struct{ pool sync.Pool }
+
+func (p *copyBuffers) Get() []byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return *b
+	}
+	return make([]byte, 32<<10)
+}
+
+func (p *copyBuffers) Put(b []byte) { p.pool.Put(&b) }
 
 // benchAnswers are an answer of about 1 KiB, whole, and a stream of 100 chunks, each ready to be written.
 func benchAnswers() (answer []byte, stream [][]byte) {
