@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,18 +20,25 @@ import (
 // exchange is one request and its answer; it is the answer's body as well. One timer watches all of it: until the head has come
 // for HeadTimeout, then every single Read for IdleTimeout. A body that nobody reads is no silence of the upstream's.
 type exchange struct {
-	p      *Provider
-	outer  context.Context //nolint:containedctx // the caller's; asked why something was cancelled
-	ctx    context.Context //nolint:containedctx // of the request
-	cancel context.CancelCauseFunc
-	sent   sent
-	watch  *time.Timer
+	p     *Provider
+	outer context.Context //nolint:containedctx // the caller's; asked why something was cancelled
+	sent  sent
+	watch *time.Timer
+
+	mu        sync.Mutex
+	why       error                   // it was ended before its time because of this
+	abort     context.CancelCauseFunc // ends the Transport's request, or a dial; nil: neither runs
+	line      *line                   // the connection of a direct request; nil: it has none, or has it no longer
+	stopOuter func() bool             // ends the watching of outer
 
 	began     time.Time
 	answering atomic.Bool  // the first byte of the answer has come
 	headed    atomic.Bool  // the head has come
 	reading   atomic.Int64 // when the Read that runs began, as nanoseconds since began plus one; 0: none runs
 	ended     atomic.Bool
+
+	straight bool // over a line of ours, not by the Transport
+	keep     bool // the line may be used again
 
 	body   io.ReadCloser
 	left   int64   // bytes that the body may still have; -1: no bound
@@ -46,11 +55,100 @@ var (
 func newExchange(ctx context.Context, p *Provider, r *provider.Request) *exchange {
 	e := &exchange{p: p, outer: ctx, began: time.Now()}
 	e.sent.data = r.Body
-	inner, cancel := context.WithCancelCause(ctx)
-	e.cancel = cancel
-	e.ctx = httptrace.WithClientTrace(inner, &httptrace.ClientTrace{GotFirstResponseByte: e.gotFirstByte})
 	e.watch = time.AfterFunc(p.o.HeadTimeout, e.tick)
 	return e
+}
+
+// context is the Transport's for this exchange.
+func (e *exchange) context() context.Context {
+	ctx, cancel := context.WithCancelCause(e.outer)
+	if !e.abortBy(cancel) {
+		cancel(e.stopped())
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: e.gotFirstByte})
+}
+
+// stop ends the exchange before its time. The first reason stays.
+func (e *exchange) stop(why error) {
+	e.mu.Lock()
+	if e.why == nil {
+		e.why = why
+	}
+	abort, l := e.abort, e.line
+	e.mu.Unlock()
+	if abort != nil {
+		abort(why)
+	}
+	if l != nil {
+		_ = l.socket.Close()
+	}
+}
+
+// stopped is why the exchange was ended before its time, nil when it was not.
+func (e *exchange) stopped() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.why
+}
+
+// abortBy sets what stop calls, and returns false when stop was called already.
+func (e *exchange) abortBy(cancel context.CancelCauseFunc) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if cancel != nil && e.why != nil {
+		return false
+	}
+	e.abort = cancel
+	return true
+}
+
+// hold makes l the exchange's connection, which stop, the caller's leaving included, closes. It returns false, and closes it, when stop was
+// called already.
+func (e *exchange) hold(l *line) bool {
+	e.mu.Lock()
+	late, watched := e.why != nil, e.stopOuter != nil
+	if !late {
+		e.line = l
+	}
+	e.mu.Unlock()
+	if late {
+		_ = l.socket.Close()
+		return false
+	}
+	if !watched {
+		stop := context.AfterFunc(e.outer, func() { e.stop(context.Cause(e.outer)) })
+		e.mu.Lock()
+		e.stopOuter = stop
+		e.mu.Unlock()
+	}
+	return true
+}
+
+// take takes the connection away again; ours is false when stop may have closed it.
+func (e *exchange) take() (l *line, ours bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l, e.line = e.line, nil
+	return l, e.why == nil
+}
+
+// drop closes the connection, if there is one.
+func (e *exchange) drop() {
+	if l, _ := e.take(); l != nil {
+		_ = l.socket.Close()
+	}
+}
+
+// release gives the connection back whose answer was read to its end.
+func (e *exchange) release() {
+	l, ours := e.take()
+	switch {
+	case l == nil:
+	case ours && e.keep && l.in.Buffered() == 0:
+		e.p.direct.lines.keep(l)
+	default:
+		_ = l.socket.Close()
+	}
 }
 
 func (e *exchange) gotFirstByte() { e.answering.Store(true) }
@@ -61,14 +159,14 @@ func (e *exchange) tick() {
 		return
 	}
 	if !e.headed.Load() {
-		e.cancel(errHeadTimeout)
+		e.stop(errHeadTimeout)
 		return
 	}
 	again := e.p.o.IdleTimeout
 	if at := e.reading.Load(); at != 0 {
 		again -= time.Since(e.began) - time.Duration(at-1)
 		if again <= 0 {
-			e.cancel(errIdleTimeout)
+			e.stop(errIdleTimeout)
 			return
 		}
 	}
@@ -79,13 +177,31 @@ func (e *exchange) tick() {
 func (e *exchange) end() {
 	e.ended.Store(true)
 	e.watch.Stop()
-	e.cancel(context.Canceled)
+	e.mu.Lock()
+	abort, stop := e.abort, e.stopOuter
+	e.abort = nil
+	e.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	if abort != nil {
+		abort(context.Canceled)
+	}
+	e.drop()
 	e.sent.detach()
+}
+
+// refuse ends an exchange whose answer is not wanted.
+func (e *exchange) refuse(resp *http.Response) {
+	if !e.straight {
+		_ = resp.Body.Close() // a direct one's would be read to its end first
+	}
+	e.end()
 }
 
 // head begins the body.
 func (e *exchange) head(resp *http.Response) {
-	e.body, e.left = resp.Body, -1
+	e.body, e.left, e.keep = resp.Body, -1, !resp.Close
 	if !isEvents(resp.Header) {
 		e.left = e.p.o.MaxBody
 	}
@@ -139,7 +255,7 @@ func (e *exchange) headError(err error) error {
 		return e.p.fail(contextKind(e.outer), context.Cause(e.outer))
 	}
 	switch {
-	case errors.Is(context.Cause(e.ctx), errHeadTimeout):
+	case errors.Is(e.stopped(), errHeadTimeout):
 		return e.p.fail(provider.KindTimeout, errHeadTimeout)
 	case errors.Is(err, egress.ErrBlocked):
 		return e.p.fail(provider.KindRefused, err)
@@ -155,6 +271,9 @@ func (e *exchange) headError(err error) error {
 func (e *exchange) Read(p []byte) (int, error) {
 	if e.err != nil {
 		return 0, e.err
+	}
+	if e.straight && e.ended.Load() {
+		return 0, e.p.fail(provider.KindCancelled, net.ErrClosed) // what has come already is in the line's buffer still
 	}
 	if e.left >= 0 && int64(len(p)) > e.left+1 {
 		p = p[:e.left+1] // one more than is allowed, to see whether there is one
@@ -175,6 +294,9 @@ func (e *exchange) Read(p []byte) (int, error) {
 	if err != nil {
 		e.err = e.bodyError(err)
 		e.watch.Stop()
+		if e.err == io.EOF { //nolint:errorlint // bodyError's own word for the end
+			e.release()
+		}
 	}
 	return n, e.err
 }
@@ -197,8 +319,8 @@ func (e *exchange) cutError(err error) error {
 		return err
 	case e.outer.Err() != nil:
 		return e.p.fail(contextKind(e.outer), context.Cause(e.outer))
-	case errors.Is(context.Cause(e.ctx), errIdleTimeout), errors.Is(context.Cause(e.ctx), errHeadTimeout):
-		return e.p.fail(provider.KindTimeout, context.Cause(e.ctx))
+	case errors.Is(e.stopped(), errIdleTimeout), errors.Is(e.stopped(), errHeadTimeout):
+		return e.p.fail(provider.KindTimeout, e.stopped())
 	case e.ended.Load():
 		return e.p.fail(provider.KindCancelled, err) // read after or during Close
 	case isCut(err):
@@ -209,7 +331,10 @@ func (e *exchange) cutError(err error) error {
 
 // Close implements io.Closer: it ends the exchange, read to its end or not.
 func (e *exchange) Close() error {
-	err := e.body.Close()
+	var err error
+	if !e.straight {
+		err = e.body.Close()
+	}
 	e.end()
 	return err
 }

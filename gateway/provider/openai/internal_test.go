@@ -24,6 +24,7 @@ func TestANameThatResolvesToLoopback(t *testing.T) {
 	defer s.Close()
 	p, err := New(Options{Name: "p", BaseURL: "https://innocent.example/v1"})
 	require.NoError(t, err)
+	p.direct = nil // whose dialler is the same
 	real := p.transport.DialContext
 	p.transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return real(ctx, network, strings.TrimPrefix(s.URL, "http://")) // what the resolver would say
@@ -45,9 +46,9 @@ func TestASlowReaderIsNoSilence(t *testing.T) {
 	e.headed.Store(true)
 	p.o.IdleTimeout = time.Nanosecond
 	e.tick()
-	require.NoError(t, e.ctx.Err(), "nobody reads")
+	require.NoError(t, e.stopped(), "nobody reads")
 	e.reading.Store(1)
-	require.Eventually(t, func() bool { e.tick(); return errors.Is(context.Cause(e.ctx), errIdleTimeout) }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { e.tick(); return errors.Is(e.stopped(), errIdleTimeout) }, time.Minute, time.Millisecond)
 }
 
 func TestEndings(t *testing.T) {

@@ -65,6 +65,7 @@ type Provider struct {
 	o         Options
 	base      url.URL
 	header    http.Header // sent with every request; its values are shared, so nobody changes them
+	direct    *direct     // for the usual request; may be nil
 	transport *http.Transport
 }
 
@@ -102,7 +103,7 @@ func New(o Options) (*Provider, error) {
 	if o.TLS == nil {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	return &Provider{o: o, base: *base, header: h, transport: &http.Transport{
+	p := &Provider{o: o, base: *base, header: h, transport: &http.Transport{
 		Proxy:                  nil, // the environment's proxy would see prompts, and resolve names past the egress rules
 		DialContext:            egress.Dialer(o.DialTimeout, o.AllowPrivate).DialContext,
 		TLSClientConfig:        o.TLS,
@@ -115,8 +116,10 @@ func New(o Options) (*Provider, error) {
 		ForceAttemptHTTP2:      o.HTTP2,
 		Protocols:              protocols,
 		WriteBufferSize:        writeBuffer,
-		ReadBufferSize:         16 << 10,
-	}}, nil
+		ReadBufferSize:         readBuffer,
+	}}
+	p.direct = newDirect(p)
+	return p, nil
 }
 
 // Name implements provider.Provider.
@@ -129,6 +132,9 @@ func (p *Provider) Capabilities() provider.Capabilities {
 
 // Close lets go of idle connections.
 func (p *Provider) Close() error {
+	if p.direct != nil {
+		p.direct.lines.close()
+	}
 	p.transport.CloseIdleConnections()
 	return nil
 }
@@ -138,26 +144,18 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 	if ctx.Err() != nil {
 		return nil, p.fail(contextKind(ctx), context.Cause(ctx))
 	}
-	target, err := p.target(r.Endpoint)
-	if err != nil {
+	if err := checkEndpoint(r.Endpoint); err != nil {
 		return nil, p.fail(provider.KindRefused, err)
 	}
 	e := newExchange(ctx, p, r)
-	req := (&http.Request{
-		Method: http.MethodPost, URL: target, Host: p.base.Host,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: p.headers(r),
-	}).WithContext(e.ctx)
-	e.sent.setBody(req)
-	resp, err := p.transport.RoundTrip(req)
+	resp, err := p.ask(e, r)
 	if err != nil {
 		err = e.headError(err)
 		e.end()
 		return nil, err
 	}
 	if err := e.check(resp, r.Stream); err != nil {
-		_ = resp.Body.Close() // the answer is refused already
-		e.end()
+		e.refuse(resp)
 		return nil, err
 	}
 	e.head(resp)
@@ -166,16 +164,31 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 
 var errEndpoint = errors.New("the endpoint is no plain path")
 
-// target is the URL of an endpoint, which may only go down from the base.
-func (p *Provider) target(endpoint string) (*url.URL, error) {
+// ask sends the request and returns the head of its answer.
+func (p *Provider) ask(e *exchange, r *provider.Request) (*http.Response, error) {
+	if p.direct.takes(r) {
+		e.straight = true
+		return p.direct.roundTrip(e, r)
+	}
+	target := p.base
+	target.Path += "/" + r.Endpoint
+	req := (&http.Request{
+		Method: http.MethodPost, URL: &target, Host: p.base.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: p.headers(r),
+	}).WithContext(e.context())
+	e.sent.setBody(req)
+	return p.transport.RoundTrip(req)
+}
+
+// checkEndpoint refuses an endpoint that could go anywhere but down from the base.
+func checkEndpoint(endpoint string) error {
 	for seg := range strings.SplitSeq(endpoint, "/") {
 		if seg == "" || seg == "." || seg == ".." || strings.ContainsFunc(seg, notInPath) {
-			return nil, errEndpoint
+			return errEndpoint
 		}
 	}
-	u := p.base
-	u.Path += "/" + endpoint
-	return &u, nil
+	return nil
 }
 
 func notInPath(r rune) bool {

@@ -48,18 +48,28 @@ func polite(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, `{"object":"chat.completion"}`)
 }
 
+// ways are the two that a request can take: over a connection of ours and by http.Transport, which has all of them where HTTP/2 is offered.
+func ways(t *testing.T, f func(t *testing.T, transport bool)) {
+	t.Run("direct", func(t *testing.T) { f(t, false) })
+	t.Run("transport", func(t *testing.T) { f(t, true) })
+}
+
 func TestContract(t *testing.T) {
-	providertest.Contract(t, func(t *testing.T) provider.Provider {
-		providertest.NoLeaks(t)
-		return make1(t, openai.Options{BaseURL: upstream(t, polite), AllowPrivate: true})
+	ways(t, func(t *testing.T, transport bool) {
+		providertest.Contract(t, func(t *testing.T) provider.Provider {
+			providertest.NoLeaks(t)
+			return make1(t, openai.Options{BaseURL: upstream(t, polite), AllowPrivate: true, HTTP2: transport})
+		})
 	})
 }
 
 func TestMisbehavingUpstream(t *testing.T) {
-	providertest.Upstream(t, func(t *testing.T, s providertest.Settings) provider.Provider {
-		return make1(t, openai.Options{
-			BaseURL: s.BaseURL, AllowPrivate: true, HeadTimeout: s.HeadTimeout, IdleTimeout: s.IdleTimeout,
-			DialTimeout: s.DialTimeout, TLSTimeout: s.TLSTimeout, MaxBody: s.MaxBody, MaxHead: s.MaxHead,
+	ways(t, func(t *testing.T, transport bool) {
+		providertest.Upstream(t, func(t *testing.T, s providertest.Settings) provider.Provider {
+			return make1(t, openai.Options{
+				BaseURL: s.BaseURL, AllowPrivate: true, HeadTimeout: s.HeadTimeout, IdleTimeout: s.IdleTimeout, HTTP2: transport,
+				DialTimeout: s.DialTimeout, TLSTimeout: s.TLSTimeout, MaxBody: s.MaxBody, MaxHead: s.MaxHead,
+			})
 		})
 	})
 }
@@ -130,10 +140,12 @@ func TestEndpointsStayBelowTheBase(t *testing.T) {
 }
 
 // A connection that the upstream closed while it was idle must not fail the next request.
-func TestStaleConnection(t *testing.T) {
+func TestStaleConnection(t *testing.T) { ways(t, staleConnection) }
+
+func staleConnection(t *testing.T, transport bool) {
 	s := httptest.NewServer(http.HandlerFunc(polite))
 	defer s.Close()
-	p := make1(t, openai.Options{BaseURL: s.URL, AllowPrivate: true})
+	p := make1(t, openai.Options{BaseURL: s.URL, AllowPrivate: true, HTTP2: transport})
 	answered := 0
 	for range 50 {
 		resp, err := p.Do(t.Context(), providertest.Chat(providertest.Plain))
@@ -154,13 +166,15 @@ func TestStaleConnection(t *testing.T) {
 }
 
 // Connections are kept and used again, after streams too.
-func TestConnectionsAreReused(t *testing.T) {
+func TestConnectionsAreReused(t *testing.T) { ways(t, connectionsAreReused) }
+
+func connectionsAreReused(t *testing.T, transport bool) {
 	seen := map[string]bool{} // the calls come one after the other
 	url := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		seen[r.RemoteAddr] = true
 		polite(w, r)
 	})
-	p := make1(t, openai.Options{BaseURL: url, AllowPrivate: true})
+	p := make1(t, openai.Options{BaseURL: url, AllowPrivate: true, HTTP2: transport})
 	for i := range 20 {
 		body := providertest.Plain
 		if i%2 == 0 {
