@@ -20,26 +20,12 @@ import (
 //     ActionCreateProject lies outside every project and is handed out only by those who hold it.
 //   - The system itself (bootstrap, the command line on the server) is exempt, and nobody else: no request can claim that kind.
 func Delegate(granter *Principal, k KeyRecord, now time.Time) error {
-	if granter == nil {
-		return fault.New(fault.PermissionDenied, "nobody in particular cannot grant a key anything")
-	}
-	if granter.Kind == KindSystem {
+	if granter != nil && granter.Kind == KindSystem {
 		return nil
 	}
-	if granter.Project != k.Project {
-		return fault.New(fault.NotFound, "there is no such project")
-	}
-	held, err := granter.Rules()
-	if err != nil {
-		return fault.Wrap(err, fault.Internal, "the granter's own permissions cannot be read")
-	}
-	wanted, err := expand(k.Roles, k.Grants)
+	d, err := compare(granter, k, now)
 	if err != nil {
 		return err
-	}
-	d := delegation{held: active(held, now), wanted: active(wanted, now), until: k.Expires}
-	if governs(granter) {
-		d.held = append(d.held, projectRules()...)
 	}
 	if err := d.lifetime(granter); err != nil {
 		return err
@@ -47,7 +33,63 @@ func Delegate(granter *Principal, k KeyRecord, now time.Time) error {
 	if err := withinNetworks(granter.Networks, k.Networks); err != nil {
 		return err
 	}
-	return d.judge()
+	switch missing, denied := d.judge(); {
+	case denied:
+		return fault.New(fault.PermissionDenied, "you are denied %s: give the key the same denial, or leave it out", missing).WithParam("grants")
+	case missing != "":
+		return fault.New(fault.PermissionDenied, "you cannot grant what you do not hold: %s", missing).WithParam("grants")
+	}
+	return nil
+}
+
+// Govern judges whether manager may change or revoke a key as it is: only one that may do, now, no more than manager may itself, by the
+// rules of Delegate. Otherwise whoever manages keys could shut out those above it. PermissionDenied names what is missing.
+//
+//   - How long either lives and where it may be used from do not count: taking away a leaked key must not wait for somebody whose own
+//     lasts as long.
+//   - Everybody governs its own key, and the system every key.
+func Govern(manager *Principal, k KeyRecord, now time.Time) error {
+	if manager != nil && (manager.Kind == KindSystem || manager.Kind == KindKey && manager.ID == k.ID && manager.Project == k.Project) {
+		return nil
+	}
+	d, err := compare(manager, k, now)
+	if err != nil {
+		return err
+	}
+	d.until = time.Time{}
+	for _, rules := range [][]Rule{d.held, d.wanted} {
+		for i := range rules {
+			rules[i].Expires = time.Time{}
+		}
+	}
+	if missing, _ := d.judge(); missing != "" {
+		return fault.New(fault.PermissionDenied,
+			"The key %s may do what yours may not (%s): have it changed or revoked by one that may, such as an admin's", k.ID, missing)
+	}
+	return nil
+}
+
+// compare gathers the active rules of both sides.
+func compare(granter *Principal, k KeyRecord, now time.Time) (delegation, error) {
+	if granter == nil {
+		return delegation{}, fault.New(fault.PermissionDenied, "nobody in particular cannot grant a key anything")
+	}
+	if granter.Project != k.Project {
+		return delegation{}, fault.New(fault.NotFound, "there is no such project")
+	}
+	held, err := granter.Rules()
+	if err != nil {
+		return delegation{}, fault.Wrap(err, fault.Internal, "the granter's own permissions cannot be read")
+	}
+	wanted, err := expand(k.Roles, k.Grants)
+	if err != nil {
+		return delegation{}, err
+	}
+	d := delegation{held: active(held, now), wanted: active(wanted, now), until: k.Expires}
+	if governs(granter) {
+		d.held = append(d.held, projectRules()...)
+	}
+	return d, nil
 }
 
 // delegation is one judgement: the active rules of who grants, and of what is to be granted.
@@ -116,7 +158,8 @@ func containsPrefix(outer, inner netip.Prefix) bool {
 	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
 
-func (d delegation) judge() error {
+// judge describes the first permission that is wanted and not held, "" when there is none, and whether a denial is the reason.
+func (d delegation) judge() (missing string, denied bool) {
 	for _, want := range d.wanted {
 		if want.Deny {
 			continue
@@ -124,16 +167,15 @@ func (d delegation) judge() error {
 		for _, action := range want.Actions {
 			for _, label := range want.Labels {
 				if !d.holds(want, action, label) {
-					return notHeld(want, action, label)
+					return describe(action, want.Kind, want.Pattern, label), false
 				}
 			}
 			if deny, ok := d.forgotten(want, action); ok {
-				return fault.New(fault.PermissionDenied, "you are denied %s: give the key the same denial, or leave it out",
-					describe(action, deny.Kind, deny.Pattern, "")).WithParam("grants")
+				return describe(action, deny.Kind, deny.Pattern, ""), true
 			}
 		}
 	}
-	return nil
+	return "", false
 }
 
 // holds reports whether one rule of the granter's covers an action of a wanted rule under one of its labels.
@@ -207,10 +249,6 @@ func (r Rule) overlaps(o Rule) bool {
 		return overlapsModel(r.Pattern, o.Pattern)
 	}
 	return true
-}
-
-func notHeld(want Rule, action Action, label string) error {
-	return fault.New(fault.PermissionDenied, "you cannot grant what you do not hold: %s", describe(action, want.Kind, want.Pattern, label)).WithParam("grants")
 }
 
 // Describe names a permission for people: "call on support/triage@staging".

@@ -91,6 +91,43 @@ func TestDelegate(t *testing.T) {
 	assert.Equal(t, fault.Internal, fault.CodeOf(Delegate(&unreadable, foreign, noon)))
 }
 
+func TestGovern(t *testing.T) {
+	manager := Principal{ID: "key_1", Kind: KindKey, Project: "prj_1", Expires: noon.Add(time.Hour), Networks: []string{"10.0.0.0/8"},
+		Roles: []string{"editor:a/**"}, Grants: []Grant{
+			{Actions: []Action{ActionManageKeys}, Expires: noon.Add(time.Minute)},
+			{Effect: EffectDeny, Actions: []Action{ActionRead}, Prompts: []string{"a/secret"}},
+		}}
+	denied := KeyRecord{Roles: []string{"viewer:a/b/**"}}
+	for _, c := range []struct {
+		name    string
+		key     KeyRecord
+		refused string
+	}{
+		{"a weaker key that lives longer, anywhere", denied, ""},
+		{"one that manages keys for ever", KeyRecord{Grants: []Grant{{Actions: []Action{ActionManageKeys}}}}, ""},
+		{"an admin's", KeyRecord{Roles: []string{RoleAdmin}}, "yours may not (read on **)"},
+		{"an admin's that has no more grants", KeyRecord{Grants: []Grant{{Actions: []Action{ActionAudit}, Expires: noon}}}, ""},
+		{"another folder's", KeyRecord{Roles: []string{"viewer:b/**"}}, "read on b/**"},
+		{"one that may read what is denied", KeyRecord{Roles: []string{"viewer:a/**"}}, "read on a/secret"},
+		{"its own", KeyRecord{ID: "key_1", Roles: []string{RoleAdmin}}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.key.Project = "prj_1"
+			err := Govern(&manager, c.key, noon)
+			if c.refused == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.Equal(t, fault.PermissionDenied, fault.CodeOf(err), "%v", err)
+			assert.ErrorContains(t, err, c.refused)
+		})
+	}
+	denied.Project, denied.ID = "prj_2", manager.ID
+	assert.Equal(t, fault.NotFound, fault.CodeOf(Govern(&manager, denied, noon)))
+	assert.Equal(t, fault.PermissionDenied, fault.CodeOf(Govern(nil, denied, noon)))
+	require.NoError(t, Govern(&Principal{Kind: KindSystem}, denied, noon))
+}
+
 var (
 	somePatterns = []string{"a", "a/b", "a/*", "a/**", "*", "**"}
 	someLabels   = []string{"production", "*", LabelVersion, "latest"}

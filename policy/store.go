@@ -72,10 +72,10 @@ type KeyStore interface {
 	// ListKeys returns keys in the order of their creation, revoked ones too, and the cursor of the next page ("" after the last).
 	ListKeys(ctx context.Context, project string, page Page) ([]KeyRecord, string, error)
 	// UpdateKey writes name, roles, grants, networks and expiry when the stored revision is k.Revision (else PreconditionFailed).
-	// granter must hold all that the key grants afterwards. A revoked key is a Conflict.
+	// granter must govern the key as it is, see Govern, and hold all that it grants afterwards. A revoked key is a Conflict.
 	UpdateKey(ctx context.Context, by journal.Origin, granter *Principal, k KeyRecord) (KeyRecord, error)
-	// RevokeKey ends a key for good. Revoking twice changes nothing and is no error.
-	RevokeKey(ctx context.Context, by journal.Origin, project, id string) (KeyRecord, error)
+	// RevokeKey ends a key for good. manager must govern it, see Govern. Revoking twice changes nothing and is no error.
+	RevokeKey(ctx context.Context, by journal.Origin, manager *Principal, project, id string) (KeyRecord, error)
 }
 
 // What caches of keys and principals listen for.

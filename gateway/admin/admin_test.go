@@ -169,6 +169,13 @@ func TestNobodyGrantsMoreThanTheyHold(t *testing.T) {
 	} {
 		e.do(keeper, "POST", "/keys", more).refused(403, "permission_denied")
 	}
+	for _, roles := range [][]string{{"admin"}, {"editor:support/**"}} {
+		above, secret := e.keyWith(policy.KeyRecord{Project: e.shop, Roles: roles})
+		p := e.do(keeper, "DELETE", "/keys/"+above, nil).refused(403, "permission_denied")
+		require.Contains(t, p.Detail, "may do what yours may not")
+		e.do(keeper, "PATCH", "/keys/"+above, map[string]any{"roles": []string{}}, "If-Match", "*").refused(403, "permission_denied")
+		e.do(secret, "GET", "/me", nil).ok(200)
+	}
 	weak := e.do(keeper, "POST", "/keys", map[string]any{"name": "weak", "roles": []string{"viewer"}}).ok(201)["id"].(string)
 	e.do(keeper, "PATCH", "/keys/"+weak, map[string]any{"roles": []string{"admin"}}, "If-Match", "*").refused(403, "permission_denied")
 	e.do(e.admin, "POST", "/keys", map[string]any{"name": "x", "grants": []any{map[string]any{"actions": []string{"create_project"}}}}).refused(403, "permission_denied")

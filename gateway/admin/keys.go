@@ -206,7 +206,7 @@ func (a *API) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyA
 }
 
 func (a *API) revokeKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
-	k, err := a.deps.Keys.RevokeKey(ctx, c.Origin, c.Project, in.ID)
+	k, err := a.deps.Keys.RevokeKey(ctx, c.Origin, c.Principal, c.Project, in.ID)
 	if err != nil {
 		return nil, err
 	}

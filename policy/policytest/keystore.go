@@ -34,7 +34,7 @@ var (
 func KeyStore(t *testing.T, open func(t *testing.T) Env) {
 	for name, test := range map[string]func(*testing.T, Env){
 		"RoundTrip": roundTrip, "Projects": projects, "Pages": pages, "Update": update, "Revoke": revoke, "OneUpdateWins": oneUpdateWins,
-		"LookupIsUnique": lookupIsUnique, "NobodyGrantsMore": nobodyGrantsMore, "Refusals": refusals, "Unavailable": unavailable,
+		"LookupIsUnique": lookupIsUnique, "NobodyGrantsMore": nobodyGrantsMore, "NobodyGovernsMore": nobodyGovernsMore, "Refusals": refusals, "Unavailable": unavailable,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -113,7 +113,7 @@ func projects(t *testing.T, e Env) {
 	other := create(t, e.Store, NewKey("prj_2", "same name"))
 	_, err := e.Store.KeyByID(ctx, "prj_2", k.ID)
 	requireCode(t, fault.NotFound, err)
-	_, err = e.Store.RevokeKey(ctx, origin, "prj_2", k.ID)
+	_, err = e.Store.RevokeKey(ctx, origin, system, "prj_2", k.ID)
 	requireCode(t, fault.NotFound, err)
 	moved := k
 	moved.Project = "prj_2"
@@ -127,7 +127,7 @@ func projects(t *testing.T, e Env) {
 		requireCode(t, fault.NotFound, err)
 		_, err = e.Store.KeyByLookup(ctx, id)
 		requireCode(t, fault.NotFound, err)
-		_, err = e.Store.RevokeKey(ctx, origin, "prj_1", id)
+		_, err = e.Store.RevokeKey(ctx, origin, system, "prj_1", id)
 		requireCode(t, fault.NotFound, err)
 	}
 }
@@ -196,11 +196,11 @@ func update(t *testing.T, e Env) {
 func revoke(t *testing.T, e Env) {
 	ctx := context.Background()
 	k := create(t, e.Store, NewKey("prj_1", "short-lived"))
-	got, err := e.Store.RevokeKey(ctx, origin, "prj_1", k.ID)
+	got, err := e.Store.RevokeKey(ctx, origin, system, "prj_1", k.ID)
 	require.NoError(t, err)
 	assert.False(t, got.RevokedAt.IsZero())
 	assert.Greater(t, got.Revision, k.Revision)
-	again, err := e.Store.RevokeKey(ctx, origin, "prj_1", k.ID)
+	again, err := e.Store.RevokeKey(ctx, origin, system, "prj_1", k.ID)
 	require.NoError(t, err)
 	assert.Equal(t, got, again)
 	changes := e.Changes()
@@ -284,6 +284,38 @@ func nobodyGrantsMore(t *testing.T, e Env) {
 	requireCode(t, fault.NotFound, err)
 }
 
+// Who may not do what a key may do neither changes nor revokes it; its own key is everybody's to revoke.
+func nobodyGovernsMore(t *testing.T, e Env) {
+	ctx := context.Background()
+	boss, own, peer := NewKey("prj_1", "boss"), NewKey("prj_1", "own"), NewKey("prj_1", "peer")
+	boss.Roles = []string{"admin"}
+	own.Grants = []policy.Grant{{Actions: []policy.Action{policy.ActionManageKeys}}, {Effect: policy.EffectDeny, Actions: []policy.Action{policy.ActionRead}, Prompts: []string{"a"}}}
+	peer.Grants = own.Grants[1:]
+	boss, own, peer = create(t, e.Store, boss), create(t, e.Store, own), create(t, e.Store, peer)
+	manager, err := own.Principal()
+	require.NoError(t, err)
+	made := len(e.Changes())
+
+	_, err = e.Store.RevokeKey(ctx, origin, manager, "prj_1", boss.ID)
+	requireCode(t, fault.PermissionDenied, err)
+	weaker := boss
+	weaker.Roles = []string{}
+	_, err = e.Store.UpdateKey(ctx, origin, manager, weaker)
+	requireCode(t, fault.PermissionDenied, err)
+	_, err = e.Store.RevokeKey(ctx, origin, nil, "prj_1", boss.ID)
+	requireCode(t, fault.PermissionDenied, err)
+	assert.Len(t, e.Changes(), made)
+
+	peer.Name = "renamed"
+	peer, err = e.Store.UpdateKey(ctx, origin, manager, peer)
+	require.NoError(t, err)
+	for _, k := range []policy.KeyRecord{peer, own} {
+		k, err = e.Store.RevokeKey(ctx, origin, manager, "prj_1", k.ID)
+		require.NoError(t, err)
+		assert.False(t, k.RevokedAt.IsZero())
+	}
+}
+
 func refusals(t *testing.T, e Env) {
 	for want, spoil := range map[fault.Code][]func(*policy.KeyRecord){
 		fault.InvalidRequest: {
@@ -316,7 +348,7 @@ func unavailable(t *testing.T, e Env) {
 	defer cancel()
 	_, err := e.Store.KeyByLookup(ctx, k.Lookup)
 	requireCode(t, fault.RegistryUnavailable, err)
-	_, err = e.Store.RevokeKey(ctx, origin, "prj_1", k.ID)
+	_, err = e.Store.RevokeKey(ctx, origin, system, "prj_1", k.ID)
 	requireCode(t, fault.RegistryUnavailable, err)
 	_, _, err = e.Store.ListKeys(ctx, "prj_1", policy.Page{})
 	requireCode(t, fault.RegistryUnavailable, err)

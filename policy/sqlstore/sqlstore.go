@@ -204,7 +204,7 @@ func (s *Store) UpdateKey(ctx context.Context, by journal.Origin, granter *polic
 	if err != nil {
 		return policy.KeyRecord{}, err
 	}
-	return s.edit(ctx, by, edit{"key.update", k.Project, k.ID, func(row *keyRow) (bool, error) {
+	return s.edit(ctx, by, granter, edit{"key.update", k.Project, k.ID, func(row *keyRow) (bool, error) {
 		switch {
 		case row.RevokedAt != 0:
 			return false, fault.New(fault.Conflict, "The key is revoked, and that is for good: create a new one.")
@@ -217,9 +217,9 @@ func (s *Store) UpdateKey(ctx context.Context, by journal.Origin, granter *polic
 }
 
 // RevokeKey implements policy.KeyStore.
-func (s *Store) RevokeKey(ctx context.Context, by journal.Origin, project, id string) (policy.KeyRecord, error) {
+func (s *Store) RevokeKey(ctx context.Context, by journal.Origin, manager *policy.Principal, project, id string) (policy.KeyRecord, error) {
 	now := s.clock().UnixMicro()
-	return s.edit(ctx, by, edit{"key.revoke", project, id, func(row *keyRow) (bool, error) {
+	return s.edit(ctx, by, manager, edit{"key.revoke", project, id, func(row *keyRow) (bool, error) {
 		if row.RevokedAt != 0 {
 			return false, nil
 		}
@@ -237,7 +237,7 @@ type edit struct {
 // errUnchanged ends a transaction that has nothing to write and so nothing to record.
 var errUnchanged = errors.New("policy: unchanged")
 
-func (s *Store) edit(ctx context.Context, by journal.Origin, e edit) (policy.KeyRecord, error) {
+func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Principal, e edit) (policy.KeyRecord, error) {
 	var row keyRow
 	if !storable(e.project) || !storable(e.id) {
 		return policy.KeyRecord{}, notFound(sql.ErrNoRows)
@@ -255,6 +255,9 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, e edit) (policy.Key
 		}
 		before, err := row.record()
 		if err != nil {
+			return err
+		}
+		if err := policy.Govern(manager, before, s.clock()); err != nil { // judged on the row that is changed: it cannot have grown since
 			return err
 		}
 		changed, err := e.do(&row)
