@@ -98,6 +98,7 @@ func (v *validation) redis(r Redis) {
 	v.check(r.Prefix != "" && !strings.ContainsAny(r.Prefix, "{}: "), "redis.prefix", "is %q; use letters, digits and dashes", r.Prefix)
 	v.check(!r.Cluster || r.MasterName == "", "redis.cluster", "excludes redis.master_name; choose a cluster or Sentinel")
 	v.check(!r.Cluster || r.DB == 0, "redis.db", "is %d; a cluster has database 0 only", r.DB)
+	v.check(r.Password == "" || r.PasswordFile == "", "redis", "sets password and password_file; set one")
 	v.check(r.CAFile == "" || r.TLS, "redis.ca_file", "is set without redis.tls: true")
 }
 

@@ -39,8 +39,8 @@ func openShared(cfg configs.Config, sealer *seal.Sealer, f *feed, log *slog.Logg
 	cluster := r.Cluster || len(r.Addrs) > 1 && r.MasterName == ""
 	for range 2 { // one for commands, one for the subscription
 		c, err := sharedcache.NewClient(sharedcache.Config{
-			Addrs: r.Addrs, Cluster: cluster, MasterName: r.MasterName, Username: r.Username, Password: r.Password, DB: r.DB,
-			TLS: r.TLS, CAFile: r.CAFile, Budget: r.Budget,
+			Addrs: r.Addrs, Cluster: cluster, MasterName: r.MasterName, Username: r.Username, Password: r.Password,
+			PasswordFile: r.PasswordFile, DB: r.DB, TLS: r.TLS, CAFile: r.CAFile, Budget: r.Budget,
 		})
 		if err != nil {
 			return nil, errors.Join(err, s.close(context.Background()))

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,12 +22,16 @@ type Bus struct {
 	sharded bool
 	channel string
 	onHint  func(journal.Change)
+	denied  atomic.Bool // the server refuses the subscription
 
 	mu     sync.Mutex
 	recent map[int64][]journal.Touch // of changes that this replica applied, until they are published
 }
 
-const maxRecent = 1024
+const (
+	maxRecent       = 1024
+	subscribeWithin = time.Second // the first answer; without a bound a server that hangs would be waited for until it is thawed
+)
 
 // NewBus makes the notifier. client is for subscriptions alone; sharded chooses Redis Cluster's sharded pub/sub. onHint is told of
 // each change heard of, before the journal has read it: only forget on it.
@@ -84,9 +90,11 @@ func (b *Bus) Subscribe(ctx context.Context, fn func(revision int64)) error {
 		sub = b.client.Subscribe(ctx, b.channel)
 	}
 	defer sub.Close()
-	if _, err := sub.Receive(ctx); err != nil {
+	if _, err := sub.ReceiveTimeout(ctx, subscribeWithin); err != nil {
+		b.refused(err)
 		return err
 	}
+	b.denied.Store(false)
 	in := sub.Channel()
 	for {
 		select {
@@ -98,6 +106,13 @@ func (b *Bus) Subscribe(ctx context.Context, fn func(revision int64)) error {
 			}
 			b.receive(msg.Payload, fn)
 		}
+	}
+}
+
+// refused tells, once, of what no waiting mends: the caller tries again, and without this word of changes would be late for ever, unseen.
+func (b *Bus) refused(err error) {
+	if redis.HasErrorPrefix(err, "NOPERM") && !b.denied.Swap(true) {
+		b.cache.o.Log.Warn("redis does not let its user subscribe: changes of other replicas are found by polling alone", "error", err)
 	}
 }
 

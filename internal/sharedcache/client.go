@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,15 +17,16 @@ import (
 
 // Config says where Redis is.
 type Config struct {
-	Addrs      []string
-	Cluster    bool
-	MasterName string // Sentinel's name of the master; Addrs are then the Sentinels
-	Username   string
-	Password   string
-	DB         int
-	TLS        bool
-	CAFile     string        // PEM; "" means the system's roots
-	Budget     time.Duration // of one command
+	Addrs        []string
+	Cluster      bool
+	MasterName   string // Sentinel's name of the master; Addrs are then the Sentinels
+	Username     string
+	Password     string
+	PasswordFile string // instead of Password; line breaks at its end are not part of it
+	DB           int
+	TLS          bool
+	CAFile       string        // PEM; "" means the system's roots
+	Budget       time.Duration // of one command
 }
 
 // NewClient makes a client for a standalone server, Sentinel or a cluster. It does not connect. No command retries: the budget is for one try, and
@@ -37,22 +39,49 @@ func NewClient(c Config) (redis.UniversalClient, error) {
 		MaxRetries:            -1,
 		MaxRedirects:          3,
 		DialerRetries:         1,
+		DisableIdentity:       true, // one command less at each connection, and one right less that its user needs
 		// Announcements of a managed Redis' maintenance: not what this cache needs, and goroutines for ever.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
-	if !c.TLS {
-		return redis.NewUniversalClient(o), nil
-	}
-	o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
+	var err error
+	if c.PasswordFile != "" {
+		if o.Password, err = readPassword(c.PasswordFile); err != nil {
 			return nil, fmt.Errorf("redis: %w", err)
 		}
-		o.TLSConfig.RootCAs = x509.NewCertPool()
-		if !o.TLSConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("redis: %s holds no certificate", c.CAFile)
+	}
+	if c.TLS {
+		if o.TLSConfig, err = tlsConfig(c.CAFile); err != nil {
+			return nil, fmt.Errorf("redis: %w", err)
 		}
 	}
 	return redis.NewUniversalClient(o), nil
+}
+
+// readPassword refuses an empty file: without a password the client would ask as the default user.
+func readPassword(name string) (string, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	password := strings.TrimRight(string(text), "\r\n")
+	if password == "" {
+		return "", fmt.Errorf("%s holds no password", name)
+	}
+	return password, nil
+}
+
+func tlsConfig(caFile string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		return nil, err
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", caFile)
+	}
+	return c, nil
 }

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math"
 	"os"
@@ -17,6 +18,8 @@ import (
 // RedisServer is a redis-server without persistence that one test has for itself.
 type RedisServer struct {
 	Addr   string // host:port
+	CAFile string // PEM of who signed the server's certificate; "" when it speaks without TLS
+	tls    *tls.Config
 	server *server
 }
 
@@ -28,19 +31,28 @@ func Redis(t testing.TB, extraArgs ...string) *RedisServer {
 
 func startRedis(t testing.TB, below int, extraArgs []string) *RedisServer {
 	t.Helper()
-	bin := binary(t, "redis-server", "redis-server")
 	port, err := freePort(below)
 	check(t, "find a port", err)
+	s := &RedisServer{Addr: "127.0.0.1:" + strconv.Itoa(port)}
+	s.run(t, redisFolder(t), append([]string{"--port", strconv.Itoa(port), "--save", "", "--appendonly", "no"}, extraArgs...))
+	return s
+}
+
+func redisFolder(t testing.TB) string {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "promptgate-redis-")
 	check(t, "make a folder", err)
-	s := &RedisServer{Addr: "127.0.0.1:" + strconv.Itoa(port)}
-	args := append([]string{
-		bin, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", dir,
-	}, extraArgs...)
+	return dir
+}
+
+// run starts the process in its folder, which goes with it.
+func (s *RedisServer) run(t testing.TB, dir string, args []string) {
+	t.Helper()
+	args = append([]string{binary(t, "redis-server", "redis-server")}, append(args, "--bind", "127.0.0.1", "--dir", dir)...)
+	var err error
 	s.server, err = start(spec{dir: dir, sig: "KILL", args: args, up: s.ping})
 	t.Cleanup(func() { _ = s.server.end(false) })
 	check(t, "start redis-server", err)
-	return s
 }
 
 // Stop shuts the server down; what it held is lost.
@@ -73,10 +85,18 @@ func (s *RedisServer) Resume() { s.server.signal(syscall.SIGCONT) }
 func (s *RedisServer) do(args ...any) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	c := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, DisableIdentity: true})
+	c := redis.NewClient(&redis.Options{Addr: s.Addr, TLSConfig: s.tls, MaxRetries: -1, DisableIdentity: true})
 	defer func() { _ = c.Close() }()
 	v, err := c.Do(ctx, args...).Result()
 	return fmt.Sprint(v), err
+}
+
+// Do runs one command as the default user and returns the answer, whatever its type.
+func (s *RedisServer) Do(t testing.TB, args ...any) string {
+	t.Helper()
+	answer, err := s.do(args...)
+	check(t, fmt.Sprint(args[0]), err)
+	return answer
 }
 
 func (s *RedisServer) ping() error {

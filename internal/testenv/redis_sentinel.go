@@ -1,0 +1,71 @@
+package testenv
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// RedisSentinelServers are a master, its replica, and one Sentinel that alone may decide to promote it.
+type RedisSentinelServers struct {
+	Addr       string // host:port of the Sentinel
+	MasterName string
+	Master     *RedisServer // as it was at the start
+	Replica    *RedisServer
+	sentinel   *RedisServer
+}
+
+// RedisSentinel starts them for this test and waits until the Sentinel knows of both.
+func RedisSentinel(t testing.TB) *RedisSentinelServers {
+	t.Helper()
+	s := &RedisSentinelServers{MasterName: "test", Master: Redis(t)}
+	host, port, err := net.SplitHostPort(s.Master.Addr)
+	check(t, "read the address", err)
+	s.Replica = Redis(t, "--replicaof", host, port, "--repl-diskless-sync-delay", "0")
+	// In step before the Sentinel looks at it: it looks again only every ten seconds.
+	s.await(t, "the replica does not follow", func() bool {
+		state, err := s.Replica.do("INFO", "replication")
+		return err == nil && strings.Contains(state, "master_link_status:up")
+	})
+	own, err := freePort(math.MaxUint16)
+	check(t, "find a port", err)
+	dir := redisFolder(t)
+	// A Sentinel writes what it learns into its configuration, so it needs a file.
+	file := filepath.Join(dir, "sentinel.conf")
+	text := fmt.Sprintf("port %d\nsentinel monitor %s %s %s 1\nsentinel down-after-milliseconds %[2]s 500\nsentinel failover-timeout %[2]s 5000\n",
+		own, s.MasterName, host, port)
+	check(t, "write sentinel.conf", os.WriteFile(file, []byte(text), 0o600))
+	s.Addr = "127.0.0.1:" + strconv.Itoa(own)
+	s.sentinel = &RedisServer{Addr: s.Addr}
+	s.sentinel.run(t, dir, []string{file, "--sentinel"})
+	s.await(t, "the Sentinel does not find the replica", func() bool {
+		state, err := s.sentinel.do("SENTINEL", "REPLICAS", s.MasterName)
+		return err == nil && strings.Contains(state, "master-link-status:ok")
+	})
+	return s
+}
+
+// AwaitPromotion waits until the Sentinel names the replica as the master.
+func (s *RedisSentinelServers) AwaitPromotion(t testing.TB) {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(s.Replica.Addr)
+	s.await(t, "the replica was not promoted", func() bool {
+		addr, err := s.sentinel.do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", s.MasterName)
+		return err == nil && strings.Contains(addr, port)
+	})
+}
+
+func (s *RedisSentinelServers) await(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(startTimeout); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
+}
