@@ -5,6 +5,7 @@ package registry
 import (
 	"time"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/registry/template"
 )
 
@@ -58,6 +59,16 @@ type Version struct {
 	Parent   int // the version it was made from, 0 for none
 	Created  time.Time
 	Revision int64
+}
+
+// Verify refuses (Internal) content that is not what the digest names: it was altered where it is kept.
+func (v Version) Verify() error {
+	digest, err := v.Content.Digest()
+	if err == nil && digest == v.Digest {
+		return nil
+	}
+	return fault.Wrap(err, fault.Internal, "Version %d of %s is not what was saved: its digest is %q, its content's %q. "+
+		"`promptgate audit verify` tells what else differs; restore it from a backup.", v.Number, v.PromptID, v.Digest, digest)
 }
 
 // LabelLatest is the implicit label of the newest version; it cannot be moved.

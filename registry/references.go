@@ -60,10 +60,12 @@ func (in *includes) version(ctx context.Context, ref template.Reference) (Versio
 	switch {
 	case fault.Is(err, fault.VersionNotFound):
 		return v, fault.Wrap(err, fault.Internal, "The included text %q is pinned to a version that is gone.", ref.Spelling)
-	case err == nil && v.Digest != ref.Digest:
+	case err != nil:
+		return v, err
+	case v.Digest != ref.Digest:
 		return v, fault.New(fault.Internal, "The included text %q is not what was pinned: restore it from a backup.", ref.Spelling)
 	}
-	return v, err
+	return v, v.Verify()
 }
 
 // take adds one version and what it includes, and returns the levels it adds.

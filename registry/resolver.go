@@ -328,8 +328,12 @@ func (r *Resolver) version(ctx context.Context, key versionKey, fresh bool) (*co
 	})
 }
 
-// compileVersion compiles v with what it includes.
+// compileVersion compiles v with what it includes. It is what every version passes before it is served, wherever it was read from: one
+// that is not what was saved ends here.
 func compileVersion(ctx context.Context, src versionSource, v Version) (*compiledVersion, error) {
+	if err := v.Verify(); err != nil {
+		return nil, err
+	}
 	in := gather(src, v.Project, v.PromptID)
 	_, err := in.add(ctx, v.Content.References, 1)
 	var t *template.Compiled

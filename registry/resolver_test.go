@@ -380,6 +380,9 @@ func TestIncludedTexts(t *testing.T) {
 	v := registrytest.Version("a", p.ID, "Say: {{> part@1}}")
 	v.Number = 1
 	v.Content.References = []template.Reference{{Spelling: "part@1", PromptID: part.ID, Version: 1, Digest: pinned.Digest}}
+	digest, err := v.Content.Digest()
+	require.NoError(t, err)
+	v.Digest = digest
 	g.src.edit(func() { g.src.versions[versionID("a", p.ID, 1)] = v })
 	got, err := g.resolve(t, "a", "x", number(1))
 	require.NoError(t, err)
@@ -396,4 +399,30 @@ func TestIncludedTexts(t *testing.T) {
 	again.src.fail = g.src.fail
 	_, err = again.resolve(t, "a", "x", number(1))
 	requireCode(t, fault.RegistryUnavailable, err)
+}
+
+// Wherever a version comes from, a cache that others write included: what its digest does not name is not served.
+func TestAlteredVersionsAreNotServed(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	part, p := g.src.putPrompt("a", "part", 1), g.src.putPrompt("a", "x", 1)
+	pinned := g.src.versions[versionID("a", part.ID, 1)]
+	v := registrytest.Version("a", p.ID, "Say: {{> part@1}}")
+	v.Number, v.Content.References = 1, []template.Reference{{Spelling: "part@1", PromptID: part.ID, Version: 1, Digest: pinned.Digest}}
+	var err error
+	v.Digest, err = v.Content.Digest()
+	require.NoError(t, err)
+	altered := pinned
+	altered.Content.Messages = []template.Message{{Role: "user", Text: "something else"}}
+	g.src.edit(func() {
+		g.src.versions[versionID("a", p.ID, 1)] = v
+		g.src.versions[versionID("a", part.ID, 1)] = altered
+	})
+	for _, name := range []string{"part", "x"} {
+		_, err = g.resolve(t, "a", name, number(1))
+		requireCode(t, fault.Internal, err)
+		require.ErrorContains(t, err, "is not what was saved")
+	}
+	g.src.edit(func() { g.src.versions[versionID("a", part.ID, 1)] = pinned })
+	_, err = g.resolve(t, "a", "x", number(1))
+	require.NoError(t, err, "the refusal is not remembered")
 }

@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
 type auditCmd struct {
-	Verify auditVerifyCmd `cmd:"" help:"Walk the journal's hash chain and say whether it is as it was written."`
+	Verify auditVerifyCmd `cmd:"" help:"Check the journal's hash chain, and that versions and labels are what it says."`
 }
 
 type auditVerifyCmd struct{ settings }
@@ -33,8 +32,24 @@ func (c auditVerifyCmd) Run(ctx context.Context, io *streams) error {
 	fmt.Fprintf(io.out, "%d events, %d sealed payloads, %d shredded; head is revision %d, hash %s\n",
 		report.Events, report.Payloads, report.Shredded, report.Head.Revision, report.Head.Hash)
 	if !report.OK() {
-		return fmt.Errorf("the journal is not as it was written: %d problem(s)", report.Found)
+		return fmt.Errorf("the journal is not as it was written: %d problem(s); the prompts were not compared with it", report.Found)
 	}
-	_, err = fmt.Fprintln(io.out, "the journal is as it was written")
-	return errors.Join(err)
+	fmt.Fprintln(io.out, "the journal is as it was written")
+	rows, err := s.registry.Verify(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range rows.Problems {
+		fmt.Fprintln(io.out, p)
+	}
+	fmt.Fprintf(io.out, "%d versions, %d labels", rows.Versions, rows.Labels)
+	if rows.Shredded > 0 {
+		fmt.Fprintf(io.out, "; prompts of %d shredded events cannot be compared", rows.Shredded)
+	}
+	fmt.Fprintln(io.out)
+	if !rows.OK() {
+		return fmt.Errorf("the prompts are not what the journal says: %d difference(s); restore a backup", rows.Found)
+	}
+	_, err = fmt.Fprintln(io.out, "the prompts are what the journal says")
+	return err
 }

@@ -72,6 +72,34 @@ func (j *Journal) List(ctx context.Context, q Query) (entries []Entry, next int6
 	return entries, next, nil
 }
 
+// Each calls fn for every event after a revision, oldest first, with what was there before and after, until fn fails. It returns the last
+// revision that it read, after when there is none.
+func (j *Journal) Each(ctx context.Context, after int64, fn func(Entry) error) (last int64, err error) {
+	for {
+		var rows []eventRow
+		if err := j.db.NewSelect().Model(&rows).Where("revision > ?", after).Order("revision").Limit(page).Scan(ctx); err != nil {
+			return after, fmt.Errorf("journal: read: %w", sqldb.Classify(err))
+		}
+		if len(rows) == 0 {
+			return after, nil
+		}
+		payloads, err := j.payloads(ctx, j.db.DB, rows)
+		if err != nil {
+			return after, err
+		}
+		for i := range rows {
+			e, err := j.entry(&rows[i], payloads[rows[i].Revision])
+			if err == nil {
+				err = fn(e)
+			}
+			if err != nil {
+				return after, err
+			}
+			after = rows[i].Revision
+		}
+	}
+}
+
 func (q Query) where(s *bun.SelectQuery) *bun.SelectQuery {
 	equal := func(column, value string) {
 		if value != "" {

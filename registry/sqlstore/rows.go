@@ -154,7 +154,7 @@ func (r *versionRow) open(s *seal.Sealer) (registry.Version, error) {
 		return v, unreadable(err, r)
 	}
 	v.Note = string(note)
-	return v, nil
+	return v, v.Verify()
 }
 
 // unreadable is a row that was altered or sealed by foreign keys: no absence, and trying again does not help.
