@@ -12,7 +12,7 @@ import (
 // environment variable of `redis.addrs` is PROMPTGATE_REDIS_ADDRS.
 type Config struct {
 	Addr      string `koanf:"addr"`       // where the gateway listens; ":0" picks a free port
-	OpsAddr   string `koanf:"ops_addr"`   // a listener of its own for /livez, /readyz and /metrics; "" serves them on Addr
+	OpsAddr   string `koanf:"ops_addr"`   // a listener of its own for /livez, /readyz and /metrics; "" serves them on Addr, /metrics only when that is loopback
 	Data      string `koanf:"data"`       // folder of the SQLite files, the master key and the spool
 	Demo      bool   `koanf:"demo"`       // seed the demo project once and print a key
 	LogLevel  string `koanf:"log_level"`  // debug, info, warn, error

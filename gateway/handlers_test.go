@@ -177,6 +177,11 @@ func TestHealth(t *testing.T) {
 	assert.Equal(t, "ok\n", string(get("/livez").body))
 	assert.Equal(t, "ready\n", string(get("/readyz").body))
 	assert.Equal(t, "metrics", string(get("/metrics").body))
+	for _, path := range []string{"/livez", "/readyz"} {
+		head := e.do(e.request(http.MethodHead, path, "", "Authorization", ""))
+		assert.Equal(t, 200, head.status, path)
+		assert.Empty(t, head.body)
+	}
 	broken = true
 	a := get("/readyz?verbose")
 	assert.Equal(t, 200, a.status)

@@ -51,12 +51,19 @@ func (g *Gateway) Routes(r gin.IRouter) {
 }
 
 // OpsRoutes adds what operators and their machines ask: /livez, /readyz and, when there is a handler for it, /metrics.
+// Metrics name prompts and ask nobody for a key: where strangers reach the listener, add HealthRoutes.
 func (g *Gateway) OpsRoutes(r gin.IRouter) {
-	r.GET("/livez", g.livez)
-	r.GET("/readyz", g.readyz)
+	g.HealthRoutes(r)
 	if g.deps.Metrics != nil {
 		r.GET("/metrics", gin.WrapH(g.deps.Metrics))
 	}
+}
+
+// HealthRoutes adds /livez and /readyz alone.
+func (g *Gateway) HealthRoutes(r gin.IRouter) {
+	get := []string{http.MethodGet, http.MethodHead} // some health checks send HEAD
+	r.Match(get, "/livez", g.livez)
+	r.Match(get, "/readyz", g.readyz)
 }
 
 func (g *Gateway) chat(c *gin.Context) {

@@ -114,6 +114,12 @@ func (a *App) listen(ctx context.Context) (err error) {
 	return nil
 }
 
+// loopback reports whether only this machine reaches a listener.
+func loopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
 func ignoreClosed(err error) error {
 	if errors.Is(err, net.ErrClosed) {
 		return nil
@@ -177,8 +183,14 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	engine := a.gateway.Engine()
 	engine.UseRawPath = true // names of prompts hold slashes, which the management API takes as %2F
 	a.gateway.Routes(engine)
-	if a.ops == nil {
+	switch {
+	case a.ops != nil:
+	case loopback(a.main.Addr()):
 		a.gateway.OpsRoutes(engine)
+	default:
+		a.gateway.HealthRoutes(engine)
+		a.log.Warn("/metrics is not served: it names prompts, and addr can be reached from elsewhere; "+
+			"set ops_addr (PROMPTGATE_OPS_ADDR) to a listener of its own, such as 127.0.0.1:9090", "addr", a.addr())
 	}
 	_, err = admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers,

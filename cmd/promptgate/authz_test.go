@@ -68,6 +68,8 @@ var routes = []route{
 	// Operations and the document.
 	{"GET", "/livez", "open", 200, "", ""},
 	{"GET", "/readyz", "open", 200, "", ""},
+	{"HEAD", "/livez", "open", 200, "", ""},
+	{"HEAD", "/readyz", "open", 200, "", ""},
 	{"GET", "/metrics", "open", 200, "", ""},
 	{"GET", "/openapi.json", "open", 200, "", ""},
 	{"GET", "/openapi.yaml", "open", 200, "", ""},

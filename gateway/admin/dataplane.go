@@ -96,8 +96,11 @@ func (a *API) dataPlane() {
 		{id: "livez", method: http.MethodGet, path: "/livez", tag: "operations", summary: "Whether the process serves HTTP", open: true, answer: answerOf("It does", "text/plain")},
 		{id: "readyz", method: http.MethodGet, path: "/readyz", tag: "operations", summary: "Whether to send calls here", open: true,
 			about: "With ?verbose it says why, as JSON. Stands on the operations' listener when one is configured.", answer: answerOf("Send calls", "text/plain", "application/json"), refused: []int{503}},
+		{id: "head-livez", method: http.MethodHead, path: "/livez", tag: "operations", summary: "As GET, by the status alone", open: true, answer: answerOf("It does")},
+		{id: "head-readyz", method: http.MethodHead, path: "/readyz", tag: "operations", summary: "As GET, by the status alone", open: true,
+			answer: answerOf("Send calls"), refused: []int{503}},
 		{id: "metrics", method: http.MethodGet, path: "/metrics", tag: "operations", summary: "Prometheus metrics", open: true,
-			about: "Stands on the operations' listener when one is configured.", answer: answerOf("Prometheus' text format", "text/plain"), refused: []int{503}},
+			about: "Stands on the operations' listener, or, when none is configured, on a main listener that is loopback.", answer: answerOf("Prometheus' text format", "text/plain"), refused: []int{503}},
 	} {
 		a.describe(e)
 	}

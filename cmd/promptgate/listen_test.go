@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/configs"
+)
+
+// Metrics name prompts: without a listener of their own they are for this machine only.
+func TestMetricsAreNotForStrangers(t *testing.T) {
+	for _, c := range []struct {
+		name, addr, ops  string
+		main, aside, log bool
+	}{
+		{"loopback", "127.0.0.1:0", "", true, false, false},
+		{"all addresses", "0.0.0.0:0", "", false, false, true},
+		{"all addresses, and one aside", "0.0.0.0:0", "127.0.0.1:0", false, true, false},
+		{"loopback, and one aside", "127.0.0.1:0", "127.0.0.1:0", false, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := configs.Default()
+			cfg.Addr, cfg.OpsAddr, cfg.Data = c.addr, c.ops, t.TempDir()
+			var log bytes.Buffer
+			a, err := newApp(t.Context(), cfg, slog.New(slog.NewTextHandler(&log, nil)))
+			require.NoError(t, err)
+			require.Equal(t, c.log, bytes.Contains(log.Bytes(), []byte("set ops_addr")), "%s", log.String())
+			a.start()
+			t.Cleanup(a.stop)
+			_, port, err := net.SplitHostPort(a.addr())
+			require.NoError(t, err)
+			require.Equal(t, c.main, serves(t, "http://127.0.0.1:"+port+"/metrics"))
+			if c.aside {
+				require.True(t, serves(t, "http://"+a.ops.Addr().String()+"/metrics"))
+			} else {
+				require.True(t, serves(t, "http://127.0.0.1:"+port+"/readyz"), "health checks go on")
+			}
+		})
+	}
+}
+
+func serves(t *testing.T, url string) bool {
+	t.Helper()
+	resp, err := http.Get(url)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode == http.StatusOK
+}
