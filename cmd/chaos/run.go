@@ -115,7 +115,7 @@ func (w *world) recorded(ctx context.Context, l *load) (c ledger, err error) {
 	if err != nil {
 		return c, err
 	}
-	rows, err := db.QueryContext(ctx, "SELECT id FROM metrics_calls WHERE status = $1 AND endpoint = 'chat/completions'", http.StatusOK)
+	rows, err := db.QueryContext(ctx, "SELECT id FROM metrics_calls WHERE outcome = 'ok' AND provider <> ''")
 	if err != nil {
 		return c, err
 	}

@@ -44,8 +44,14 @@ type batch struct {
 	seg      *segment
 	run      string
 	from, to cursor
-	calls    []*metrics.Call
+	calls    []spooledCall
 	feedback []*feedbackRecord
+}
+
+// spooledCall is a call with its record as the database keeps it: the spool's own bytes, which stand in flusher.buf until the next read.
+type spooledCall struct {
+	call   *metrics.Call
+	record []byte
 }
 
 // drain commits everything that waits, or fails with the first transaction that does.
@@ -173,8 +179,10 @@ func (f *flusher) read(seg *segment, cur cursor, pos, size int64) (*batch, error
 			scan.damaged++
 			f.log.Error("a spooled record cannot be read; its segment is kept aside", "path", seg.path, "err", err)
 		case call != nil:
-			clean(call)
-			b.calls = append(b.calls, call)
+			if clean(call) {
+				payload = appendCall(nil, call)
+			}
+			b.calls = append(b.calls, spooledCall{call, payload})
 		default:
 			cleanFeedback(feedback)
 			b.feedback = append(b.feedback, feedback)

@@ -74,11 +74,13 @@ func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFi
 	if !f.Until.IsZero() {
 		q = q.Where("started_at < ?", f.Until.UnixMicro())
 	}
+	// The index goes by the time alone: the first condition is what it is asked.
 	if after != nil {
-		q = q.Where("(started_at, id) < (?, ?)", after.Micros, after.ID)
+		q = q.Where("started_at <= ? AND (started_at, id) < (?, ?)", after.Micros, after.Micros, after.ID)
 	}
 	if f.Behind != (metrics.Position{}) {
-		q = q.Where("(started_at, id) < (?, ?)", f.Behind.Start.UnixMicro(), f.Behind.ID)
+		at := f.Behind.Start.UnixMicro()
+		q = q.Where("started_at <= ? AND (started_at, id) < (?, ?)", at, at, f.Behind.ID)
 	}
 	rows, err := q.Rows(ctx)
 	if err != nil {
@@ -145,13 +147,25 @@ func (l *Ledger) FindByCompletionID(ctx context.Context, project, completionID s
 	if id, ok := l.recent.find(project, completionID); ok {
 		return id, nil
 	}
-	var id string
-	err := l.db.QueryRowContext(ctx, "SELECT id FROM metrics_calls WHERE project = ? AND completion_id = ? AND completion_id <> '' "+
-		"ORDER BY started_at DESC LIMIT 1", project, completionID).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", callNotFound()
+	rows, err := l.db.QueryContext(ctx, "SELECT record FROM metrics_calls WHERE completion = ? AND completion <> 0 AND project = ? "+
+		"ORDER BY started_at DESC", completionHash(completionID), project)
+	if err != nil {
+		return "", sqldb.Classify(err)
 	}
-	return id, sqldb.Classify(err)
+	defer rows.Close()
+	for rows.Next() {
+		c, err := scanCall(rows)
+		if err != nil {
+			return "", err
+		}
+		if c.CompletionID == completionID { // another one may have the same hash
+			return c.ID, nil
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return "", sqldb.Classify(err)
+	}
+	return "", callNotFound()
 }
 
 // ListFeedback implements metrics.Reader.

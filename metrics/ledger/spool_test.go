@@ -285,6 +285,22 @@ func TestFindsByCompletionBeforeTheFlush(t *testing.T) {
 	assert.True(t, fault.Is(err, fault.CallNotFound))
 }
 
+// TestCompletionsOfOneHash: calls are looked up by a hash, and told apart by the id itself.
+func TestCompletionsOfOneHash(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	f.record(t, 0, 3)
+	for range 2 { // the second flush forgets what was recorded recently
+		require.NoError(t, f.Flush(t.Context()))
+	}
+	_, err := f.db.NewRaw("UPDATE metrics_calls SET completion = ?", completionHash("chatcmpl-1")).Exec(t.Context())
+	require.NoError(t, err)
+	id, err := f.FindByCompletionID(t.Context(), "p", "chatcmpl-1")
+	require.NoError(t, err)
+	assert.Equal(t, "call_p_000001", id)
+	_, err = f.FindByCompletionID(t.Context(), "q", "chatcmpl-1")
+	assert.True(t, fault.Is(err, fault.CallNotFound))
+}
+
 func TestCommentsAreSealedOnDisk(t *testing.T) {
 	const canary = "canary-comment-5b1f"
 	f := newFixture(t, Options{}, nil)

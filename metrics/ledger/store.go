@@ -22,8 +22,7 @@ const (
 var (
 	// What lists and joins select by stands in columns; record holds the whole call as the spool has it. A column each for all of it
 	// made a flush three times as dear.
-	callColumns = []string{"id", "project", "prompt_id", "prompt_name", "version", "label", "provider", "model", "endpoint", "completion_id",
-		"started_at", "status", "outcome", "record"}
+	callColumns      = []string{"id", "project", "prompt_id", "version", "label", "provider", "model", "completion", "started_at", "outcome", "record"}
 	rollupKeyColumns = []string{"project", "minute", "prompt_id", "version", "label", "provider", "model", "outcome", "shard"}
 	rollupSums       = []string{"prompt_name", "calls", "counted", "tokens_input", "tokens_cached_input", "tokens_cache_write",
 		"tokens_audio_input", "tokens_output", "tokens_reasoning", "tokens_audio_output", "cost_micros", "priced", "unpriced", "latency",
@@ -207,7 +206,7 @@ func (f *flusher) write(ctx context.Context, b *batch, careful bool) (fresh []*f
 }
 
 // boxes makes arguments of texts that rows mostly share with the row before: those cost no allocation.
-type boxes [8]struct {
+type boxes [6]struct {
 	text string
 	arg  any
 }
@@ -220,16 +219,16 @@ func (b *boxes) box(i int, text string) any {
 }
 
 // calls inserts and returns the calls that were new; unless careful, one that is not is an error.
-func (w *writer) calls(ctx context.Context, calls []*metrics.Call, careful bool) ([]*metrics.Call, error) {
-	args := make([]any, 0, len(calls)*len(callColumns))
-	records := make([]byte, 0, len(calls)*512)
+func (w *writer) calls(ctx context.Context, spooled []spooledCall, careful bool) ([]*metrics.Call, error) {
+	calls := make([]*metrics.Call, 0, len(spooled))
+	args := make([]any, 0, len(spooled)*len(callColumns))
 	var same boxes
-	for _, c := range calls {
-		from := len(records)
-		records = appendCall(records, c)
-		args = append(args, c.ID, same.box(0, c.Project), same.box(1, c.PromptID), same.box(2, c.PromptName), int64(c.Version),
-			same.box(3, c.Label), same.box(4, c.Provider), same.box(5, c.Model), same.box(6, c.Endpoint), c.CompletionID,
-			c.Start.UnixMicro(), int64(c.Status), same.box(7, string(c.Outcome)), records[from:len(records):len(records)])
+	for _, s := range spooled {
+		c := s.call
+		calls = append(calls, c)
+		args = append(args, c.ID, same.box(0, c.Project), same.box(1, c.PromptID), int64(c.Version), same.box(2, c.Label),
+			same.box(3, c.Provider), same.box(4, c.Model), completionHash(c.CompletionID), c.Start.UnixMicro(),
+			same.box(5, string(c.Outcome)), s.record)
 	}
 	if !careful {
 		return calls, w.insertAll(ctx, "metrics_calls", callColumns, args, "")
@@ -246,6 +245,19 @@ func (w *writer) calls(ctx context.Context, calls []*metrics.Call, careful bool)
 		}
 	}
 	return out, nil
+}
+
+// completionHash is how calls are found by the provider's id of their answer, a FNV-1a; 0 stands for no id.
+func completionHash(id string) int64 {
+	if id == "" {
+		return 0
+	}
+	const offset, prime = 14695981039346656037, 1099511628211
+	sum := uint64(offset)
+	for i := range len(id) {
+		sum = (sum ^ uint64(id[i])) * prime
+	}
+	return max(1, int64(sum>>1)) // never 0, never negative
 }
 
 // roll adds calls to the figures of their minutes.
@@ -378,20 +390,29 @@ func setCounts(t *metrics.Tokens, n [7]int64) {
 }
 
 // clean makes a record fit for every database: text without NUL and broken UTF-8, counts in a sane range. What it changes was
-// nonsense of a provider or a caller, and must not keep the rest from being recorded.
-func clean(c *metrics.Call) {
+// nonsense of a provider or a caller, and must not keep the rest from being recorded. It reports whether it changed anything.
+func clean(c *metrics.Call) (changed bool) {
 	for _, s := range [...]*string{&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Label, &c.Digest, &c.Provider,
 		&c.Model, &c.Endpoint, &c.CompletionID, &c.EndUser, &c.ErrorCode, (*string)(&c.Outcome)} {
-		*s = cleanText(*s)
+		changed = cleanIn(s) || changed
 	}
-	cleanTokens(&c.Tokens)
-	cleanCost(c.CostMicros)
+	changed = cleanTokens(&c.Tokens) || changed
+	changed = cleanCost(c.CostMicros) || changed
 	for i := range c.Attempts {
 		a := &c.Attempts[i]
-		a.Provider, a.Model, a.Outcome = cleanText(a.Provider), cleanText(a.Model), metrics.Outcome(cleanText(string(a.Outcome)))
-		cleanTokens(&a.Tokens)
-		cleanCost(a.CostMicros)
+		for _, s := range [...]*string{&a.Provider, &a.Model, (*string)(&a.Outcome)} {
+			changed = cleanIn(s) || changed
+		}
+		changed = cleanTokens(&a.Tokens) || changed
+		changed = cleanCost(a.CostMicros) || changed
 	}
+	return changed
+}
+
+func cleanIn(s *string) (changed bool) {
+	old := *s
+	*s = cleanText(old)
+	return *s != old
 }
 
 func cleanText(s string) string {
@@ -401,18 +422,23 @@ func cleanText(s string) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
-func cleanTokens(t *metrics.Tokens) {
+func cleanTokens(t *metrics.Tokens) (changed bool) {
+	old := *t
 	n := tokenCounts(t)
 	for i := range n {
 		n[i] = min(max(n[i], 0), maxCount)
 	}
 	setCounts(t, n)
+	return *t != old
 }
 
-func cleanCost(cost *int64) {
-	if cost != nil {
-		*cost = min(max(*cost, 0), maxCount)
+func cleanCost(cost *int64) (changed bool) {
+	if cost == nil {
+		return false
 	}
+	old := *cost
+	*cost = min(max(old, 0), maxCount)
+	return *cost != old
 }
 
 func cleanFeedback(f *feedbackRecord) {

@@ -1,27 +1,25 @@
 -- +goose Up
 
 -- One row a call. started_at is in microseconds since 1970, UTC. What is selected by stands in columns; record is the whole call in the
--- spool's encoding (metrics/ledger/codec.go), which says its own layout.
+-- spool's encoding (metrics/ledger/codec.go), which says its own layout. completion is a hash of the provider's id of its answer, 0 without
+-- one: those ids come in no order, and an index of the texts cost more than all the rest of a row.
 CREATE TABLE metrics_calls (
     id            TEXT    NOT NULL PRIMARY KEY,
     project       TEXT    NOT NULL,
     prompt_id     TEXT    NOT NULL,
-    prompt_name   TEXT    NOT NULL,
     version       BIGINT  NOT NULL,
     label         TEXT    NOT NULL,
     provider      TEXT    NOT NULL,
     model         TEXT    NOT NULL,
-    endpoint      TEXT    NOT NULL,
-    completion_id TEXT    NOT NULL,
+    completion    BIGINT  NOT NULL,
     started_at    BIGINT  NOT NULL,
-    status        BIGINT  NOT NULL,
     outcome       TEXT    NOT NULL,
     record        {{blob}} NOT NULL
 );
 
-CREATE INDEX metrics_calls_project ON metrics_calls (project, started_at, id);
-CREATE INDEX metrics_calls_prompt ON metrics_calls (project, prompt_id, started_at, id) WHERE prompt_id <> '';
-CREATE INDEX metrics_calls_completion ON metrics_calls (project, completion_id, started_at) WHERE completion_id <> '';
+CREATE INDEX metrics_calls_project ON metrics_calls (project, started_at);
+CREATE INDEX metrics_calls_prompt ON metrics_calls (prompt_id, started_at) WHERE prompt_id <> '';
+CREATE INDEX metrics_calls_completion ON metrics_calls (completion) WHERE completion <> 0;
 
 -- Sums by minute. shard is the process start whose spool the calls came from: each row has one writer, readers add the shards up.
 -- The three sketches are mergeable histograms (metrics/ledger.Sketch). Counts of tokens are over the calls that have them (counted).
