@@ -16,10 +16,63 @@ type Completion struct {
 }
 
 // ParseCompletion reads an answer's body, or the beginning of one: what stands before a cut is found.
-func ParseCompletion(body []byte) Completion {
-	var s ResponseScanner
-	s.feed(body)
-	return s.Result()
+func ParseCompletion(body []byte) (c Completion) {
+	w, ok := walkInto(body, '{')
+	for ok {
+		var key, value []byte
+		if key, value, ok = w.member(); !ok {
+			break
+		}
+		if string(key) == `"choices"` {
+			c.Finish = finishReason(value)
+		} else if what := topField(string(key[1 : len(key)-1])); what == fieldError {
+			c.take(what, value[:min(len(value), maxCapture)])
+		} else if len(value) <= maxCapture { // more is not what it should be
+			c.take(what, value)
+		}
+	}
+	return c
+}
+
+// finishReason is that of the first choice that has one.
+func finishReason(choices []byte) (reason string) {
+	list, ok := walkInto(choices, '[')
+	for ok && reason == "" {
+		var choice []byte
+		if choice, ok = list.element(); !ok {
+			break
+		}
+		w, inside := walkInto(choice, '{')
+		for inside && reason == "" {
+			var key, value []byte
+			if key, value, inside = w.member(); inside && string(key) == `"finish_reason"` {
+				setString(&reason, value)
+			}
+		}
+	}
+	return reason
+}
+
+// take notes the value of one field.
+func (c *Completion) take(what field, v []byte) {
+	switch what {
+	case fieldID:
+		setString(&c.ID, v)
+	case fieldModel:
+		setString(&c.Model, v)
+	case fieldFinish:
+		if c.Finish == "" {
+			setString(&c.Finish, v)
+		}
+	case fieldUsage:
+		if t, ok := parseUsage(v); ok {
+			c.Usage = t
+		}
+	case fieldError:
+		if v = bytes.TrimSpace(v); !isNull(v) {
+			c.Error = bytes.Clone(v)
+		}
+	}
 }
 
 // maxCapture bounds what is kept of one value, in bytes: a usage object has a few hundred.
@@ -253,26 +306,9 @@ func (s *ResponseScanner) keepByte(c byte) {
 
 // captured ends a captured value.
 func (s *ResponseScanner) captured() {
-	v, what := s.buf, s.capture
+	what := s.capture
 	s.capture = fieldNone
-	switch what {
-	case fieldID:
-		setString(&s.result.ID, v)
-	case fieldModel:
-		setString(&s.result.Model, v)
-	case fieldFinish:
-		if s.result.Finish == "" {
-			setString(&s.result.Finish, v)
-		}
-	case fieldUsage:
-		if t, ok := parseUsage(v); ok {
-			s.result.Usage = t
-		}
-	case fieldError:
-		if v = bytes.TrimSpace(v); !isNull(v) {
-			s.result.Error = bytes.Clone(v)
-		}
-	}
+	s.result.take(what, s.buf)
 }
 
 // maxIdentifier bounds a provider's id, model or finish reason, in bytes.
