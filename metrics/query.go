@@ -8,6 +8,7 @@ import (
 // CallFilter selects calls; zero fields select all.
 type CallFilter struct {
 	PromptID string
+	Prompts  []string // of any of these ids, "" being calls without a prompt; reads no other prompt's calls
 	Version  int
 	Label    string
 	Outcome  Outcome

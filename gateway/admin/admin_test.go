@@ -290,6 +290,44 @@ func TestCallsAndFigures(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond)
 }
 
+// What a list costs is bounded by what is shown and by the number of prompts, not by how many calls are hidden.
+func TestHiddenCallsAreNotScanned(t *testing.T) {
+	e := newEnv(t)
+	seen, hidden := e.prompt(e.shop, "support/triage"), e.prompt(e.shop, "finance/secret")
+	start := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	var calls []metrics.Call
+	var want, loose []string
+	for i := range 9000 {
+		c := metrics.Call{ID: fmt.Sprintf("call_%05d", i), Start: start.Add(time.Duration(i) * time.Millisecond), PromptID: hidden.ID, PromptName: hidden.Name, Version: 1}
+		switch i {
+		case 10, 11, 12:
+			c.PromptID, c.PromptName, want = seen.ID, seen.Name, append([]string{c.ID}, want...)
+		case 20:
+			c.PromptID, c.PromptName, c.Version, loose = "", "", 0, append(loose, c.ID)
+		}
+		calls = append(calls, c)
+	}
+	e.record(calls...)
+	_, manager := e.keyWith(policy.KeyRecord{Project: e.shop, Grants: []policy.Grant{{Actions: []policy.Action{policy.ActionManageProject}}}})
+	for _, c := range []struct {
+		name, key, path string
+		want            []string
+		most            int64
+	}{
+		{"nothing to see", e.key(e.shop, "viewer:none/**"), "/calls", nil, 2500},
+		{"one prompt of two", e.key(e.shop, "viewer:support/**"), "/calls?limit=2", want, 2 * 2500},
+		{"calls without a prompt", manager, "/calls", loose, 2500},
+		{"a hidden prompt, named", e.key(e.shop, "viewer:support/**"), "/calls?prompt=finance/secret", nil, 0},
+		{"a prompt, named", e.key(e.shop, "viewer:support/**"), "/calls?prompt=support/triage", want, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := e.read.calls.Load()
+			require.Equal(t, c.want, e.pages(c.key, c.path, "calls", "id"))
+			require.LessOrEqual(t, e.read.calls.Load()-before, c.most)
+		})
+	}
+}
+
 // pages walks a list by its cursors and returns one field of each entry.
 func (e *env) pages(key, path, list, field string) (out []string) {
 	e.t.Helper()

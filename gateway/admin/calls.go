@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/registry"
 )
 
 // Tokens by kind. Input includes the cached and audio ones, output the reasoning and audio ones.
@@ -286,10 +289,17 @@ func (a *API) listCalls(ctx context.Context, c *caller, in *listCallsInput) (*ca
 			return nil, err
 		}
 		f.PromptID = p.ID
+		if ok, err := s.sees(ctx, p.ID); err != nil || !ok {
+			return out, err
+		}
 	}
-	found, next, err := visible(in.Limit, func(after string, limit int) ([]metrics.Call, string, error) {
-		return a.deps.Calls.ListCalls(ctx, c.Project, f, metrics.Page{After: after, Limit: limit})
-	}, func(call metrics.Call) (bool, error) { return s.sees(ctx, call.PromptID) }, placeOf)
+	found, next, err := s.page(ctx, f, in.Limit, scanned)
+	if errors.Is(err, errMostlyHidden) {
+		if f.Prompts, err = s.all(ctx); err != nil || len(f.Prompts) == 0 {
+			return out, err
+		}
+		found, next, err = s.page(ctx, f, in.Limit, math.MaxInt)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -298,6 +308,51 @@ func (a *API) listCalls(ctx context.Context, c *caller, in *listCallsInput) (*ca
 	}
 	out.Body.Next = next
 	return out, nil
+}
+
+// scanned bounds how many calls are read to show one page. Past it the key is taken to see few of the project's prompts, and theirs are
+// asked for by name.
+const scanned = 2000
+
+var errMostlyHidden = errors.New("admin: most calls are hidden from this key")
+
+// page is what the key sees of the calls that f selects; errMostlyHidden once more than most of them have been read.
+func (s *sight) page(ctx context.Context, f metrics.CallFilter, limit, most int) ([]metrics.Call, string, error) {
+	read := 0
+	return visible(limit, func(after string, limit int) ([]metrics.Call, string, error) {
+		if read > most {
+			return nil, "", errMostlyHidden
+		}
+		read += limit
+		return s.api.deps.Calls.ListCalls(ctx, s.c.Project, f, metrics.Page{After: after, Limit: limit})
+	}, func(call metrics.Call) (bool, error) { return s.sees(ctx, call.PromptID) }, placeOf)
+}
+
+// all lists the prompts whose calls the key sees by id, "" standing for calls without one.
+func (s *sight) all(ctx context.Context) (ids []string, err error) {
+	if ok, err := s.sees(ctx, ""); err != nil {
+		return nil, err
+	} else if ok {
+		ids = append(ids, "")
+	}
+	for after := ""; ; {
+		prompts, next, err := s.api.deps.Registry.Prompts(ctx, s.c.Project, registry.PromptFilter{Archived: true}, registry.Page{After: after, Limit: 200})
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range prompts {
+			ok, err := s.c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name})
+			if err != nil {
+				return nil, err
+			}
+			if s.known[p.ID] = ok; ok {
+				ids = append(ids, p.ID)
+			}
+		}
+		if after = next; after == "" {
+			return ids, nil
+		}
+	}
 }
 
 func placeOf(c metrics.Call) string {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,10 +53,23 @@ type env struct {
 	hasher  *keys.Hasher
 	journal *journal.Journal
 	ledger  *ledger.Ledger
+	read    counted // what the API asks the ledger
 	log     *lockedBuffer
 	shop    string // id of the project
 	other   string // id of a foreign project
 	admin   string // key of shop's admin
+}
+
+// counted counts the calls that lists read.
+type counted struct {
+	metrics.Reader
+	calls atomic.Int64
+}
+
+func (c *counted) ListCalls(ctx context.Context, project string, f metrics.CallFilter, p metrics.Page) ([]metrics.Call, string, error) {
+	found, next, err := c.Reader.ListCalls(ctx, project, f, p)
+	c.calls.Add(int64(len(found)))
+	return found, next, err
 }
 
 type lockedBuffer struct {
@@ -97,11 +111,12 @@ func newEnv(t testing.TB) *env {
 	require.NoError(t, err)
 	require.NoError(t, e.journal.Load(t.Context()))
 
+	e.read.Reader = e.ledger
 	engine := gin.New()
 	engine.UseRawPath = true // as the program's
 	e.api, err = admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, Issuer: e.issue,
-		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{}), Calls: e.ledger, Journal: e.journal, Log: log,
+		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{}), Calls: &e.read, Journal: e.journal, Log: log,
 	}, "test")
 	require.NoError(t, err)
 	server := httptest.NewServer(engine)

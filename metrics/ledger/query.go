@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/metrics"
@@ -53,8 +55,49 @@ func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFi
 	if err != nil {
 		return nil, "", err
 	}
+	var out []metrics.Call
+	if len(f.Prompts) == 0 {
+		out, err = l.readCalls(ctx, l.selectCalls(project, f, after, limit+1))
+	} else {
+		out, err = l.mergeCalls(ctx, project, f, after, limit+1)
+	}
+	if err != nil || len(out) <= limit {
+		return out, "", err
+	}
+	out = out[:limit]
+	return out, cursorOf(out[limit-1].Start, out[limit-1].ID), nil
+}
+
+// mergeCalls reads each prompt's newest calls by the prompt's own index and keeps the newest of all: what it costs does not depend on how
+// many calls the project's other prompts have.
+func (l *Ledger) mergeCalls(ctx context.Context, project string, f metrics.CallFilter, after *feedback.Position, limit int) ([]metrics.Call, error) {
+	var out []metrics.Call
+	for _, id := range f.Prompts {
+		q := l.selectCalls(project, f, after, limit)
+		if id == "" {
+			q = q.Where("prompt_id = ''")
+		} else {
+			q = q.Where("prompt_id = ? AND prompt_id <> ''", id)
+		}
+		if len(out) == limit {
+			q = q.Where("started_at >= ?", out[limit-1].Start.UnixMicro())
+		}
+		found, err := l.readCalls(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+		slices.SortFunc(out, func(a, b metrics.Call) int {
+			return cmp.Or(cmp.Compare(b.Start.UnixMicro(), a.Start.UnixMicro()), cmp.Compare(b.ID, a.ID))
+		})
+		out = out[:min(len(out), limit)]
+	}
+	return out, nil
+}
+
+func (l *Ledger) selectCalls(project string, f metrics.CallFilter, after *feedback.Position, limit int) *bun.SelectQuery {
 	q := l.db.NewSelect().TableExpr("metrics_calls").ColumnExpr("record").
-		Where("project = ?", project).OrderExpr("started_at DESC, id DESC").Limit(int64(limit) + 1)
+		Where("project = ?", project).OrderExpr("started_at DESC, id DESC").Limit(int64(limit))
 	if f.PromptID != "" {
 		// The second condition lets the partial index be used whatever the value is.
 		q = q.Where("prompt_id = ? AND prompt_id <> ''", f.PromptID)
@@ -82,28 +125,24 @@ func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFi
 		at := f.Behind.Start.UnixMicro()
 		q = q.Where("started_at <= ? AND (started_at, id) < (?, ?)", at, at, f.Behind.ID)
 	}
+	return q
+}
+
+func (l *Ledger) readCalls(ctx context.Context, q *bun.SelectQuery) ([]metrics.Call, error) {
 	rows, err := q.Rows(ctx)
 	if err != nil {
-		return nil, "", sqldb.Classify(err)
+		return nil, sqldb.Classify(err)
 	}
 	defer rows.Close()
 	var out []metrics.Call
 	for rows.Next() {
 		c, err := scanCall(rows)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		out = append(out, *c)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, "", sqldb.Classify(err)
-	}
-	next := ""
-	if len(out) > limit {
-		out = out[:limit]
-		next = cursorOf(out[limit-1].Start, out[limit-1].ID)
-	}
-	return out, next, nil
+	return out, sqldb.Classify(rows.Err())
 }
 
 // Call implements metrics.Reader.

@@ -4,6 +4,7 @@ package metricstest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,7 @@ func Run(t *testing.T, open func(t *testing.T) Ledger) {
 		"call round trip":      testRoundTrip,
 		"unknown stays absent": testAbsent,
 		"listing":              testListing,
+		"listing by prompts":   testListByPrompts,
 		"projects are apart":   testIsolation,
 		"same id once":         testOnce,
 		"stats":                testStats,
@@ -131,10 +133,46 @@ func testListing(t *testing.T, l Ledger) {
 	assert.Equal(t, 20, count(metrics.CallFilter{Label: "production"}))
 	assert.Equal(t, 12, count(metrics.CallFilter{Version: 2, PromptID: "pmpt_1"}))
 	assert.Equal(t, 0, count(metrics.CallFilter{PromptID: "pmpt_2"}))
+	assert.Equal(t, 0, count(metrics.CallFilter{Prompts: []string{"pmpt_2", ""}}))
+	assert.Equal(t, 12, count(metrics.CallFilter{Version: 2, Prompts: []string{"pmpt_1"}}))
 	assert.Equal(t, 4, count(metrics.CallFilter{Since: Start.Add(2 * time.Second), Until: Start.Add(4 * time.Second)}))
 	for _, bad := range []metrics.Page{{Limit: 501}, {Limit: -1}, {After: "%%%"}, {After: "bm9uZQ"}} {
 		_, _, err := l.ListCalls(t.Context(), "a", metrics.CallFilter{}, bad)
 		assert.True(t, fault.Is(err, fault.InvalidRequest), "%+v: %v", bad, err)
+	}
+}
+
+// Asking for several prompts is asking for each and putting the answers in order.
+func testListByPrompts(t *testing.T, l Ledger) {
+	prompts := []string{"", "pmpt_1", "pmpt_2", "pmpt_3"}
+	var calls []*metrics.Call
+	for n := range 60 {
+		c := Sample("a", n)
+		if c.PromptID = prompts[n*n%7%4]; c.PromptID == "" {
+			c.PromptName, c.Version, c.Label = "", 0, ""
+		}
+		c.Start = Start.Add(time.Duration(n/3) * time.Second) // several in one moment
+		calls = append(calls, c)
+	}
+	record(t, l, calls...)
+	for _, asked := range [][]string{{""}, {"pmpt_2"}, {"pmpt_1", ""}, {"pmpt_3", "pmpt_1", "pmpt_2"}, {"pmpt_9"}} {
+		var want, got []string
+		for i := len(calls) - 1; i >= 0; i-- {
+			if slices.Contains(asked, calls[i].PromptID) {
+				want = append(want, calls[i].ID)
+			}
+		}
+		for page := (metrics.Page{Limit: 4}); ; {
+			found, next, err := l.ListCalls(t.Context(), "a", metrics.CallFilter{Prompts: asked}, page)
+			require.NoError(t, err)
+			for _, c := range found {
+				got = append(got, c.ID)
+			}
+			if page.After = next; next == "" {
+				break
+			}
+		}
+		assert.Equal(t, want, got, "%q", asked)
 	}
 }
 
