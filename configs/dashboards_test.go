@@ -160,11 +160,12 @@ func gatewayRows() []row {
 				queries: one(rate("instance", "promptgate_registry_refreshes_dropped_total", instance), i),
 			},
 		}},
-		{"Shared cache", []panel{
-			{title: "Redis left alone", unit: "short", width: 8, about: "1 while the breaker is open.", queries: one(gauge("promptgate_shared_cache_breaker_open"), i)},
-			{title: "Reads by result", unit: "reqps", width: 8, queries: one(rate("result", "promptgate_shared_cache_reads_total", instance), "{{result}}")},
+		{"Caches", []panel{
+			{title: "Reads by tier", unit: "reqps", width: 6, queries: one(rate("tier", "promptgate_resolver_reads_total", instance), "{{tier}}")},
+			{title: "Redis left alone", unit: "short", width: 6, about: "1 while the breaker is open.", queries: one(gauge("promptgate_shared_cache_breaker_open"), i)},
+			{title: "Reads of Redis by result", unit: "reqps", width: 6, queries: one(rate("result", "promptgate_shared_cache_reads_total", instance), "{{result}}")},
 			{
-				title: "Hits", unit: "percentunit", width: 8,
+				title: "Hits of Redis", unit: "percentunit", width: 6,
 				queries: one(rate("kind", "promptgate_shared_cache_reads_total", instance+`,result="hit"`)+
 					" / "+rate("kind", "promptgate_shared_cache_reads_total", instance), "{{kind}}"),
 			},

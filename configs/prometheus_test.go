@@ -153,6 +153,10 @@ func newTraffic(t *testing.T) *traffic {
 	}))
 	confirmed := time.Now()
 	require.NoError(t, metrics.RegisterFreshness(x.reg, x.scrapes.Load, func() time.Time { return confirmed }, time.Now))
+	reads := metrics.NewReads()
+	reads.Redis("label")
+	reads.Database("label")
+	require.NoError(t, reads.Register(x.reg, func() map[string]uint64 { return map[string]uint64{"label": uint64(x.scrapes.Load())} }))
 	_, err = gateway.NewEvents(x.reg)
 	require.NoError(t, err)
 	for _, name := range programCounters {

@@ -159,6 +159,16 @@ func (r *Resolver) apply(c journal.Change) {
 	}
 }
 
+// MemoryReads counts what was found in memory so far, by kind of touch.
+func (r *Resolver) MemoryReads() map[string]uint64 {
+	return map[string]uint64{
+		TouchProject: r.projects.hits.Value(),
+		TouchHandle:  r.handles.hits.Value(),
+		TouchLabel:   r.labels.hits.Value(),
+		TouchVersion: r.numbers.hits.Value() + r.compiled.hits.Value(),
+	}
+}
+
 // age is how long ago it was confirmed that what is remembered is what is stored.
 func (r *Resolver) age() (time.Duration, error) {
 	confirmed := r.feed.ConfirmedAt()
@@ -179,7 +189,7 @@ func (r *Resolver) Identify(ctx context.Context, project, handle string) (*Promp
 		return nil, err
 	}
 	key := handleKey{project, handle}
-	if p, ok := r.handles.values.GetIfPresent(key); ok {
+	if p, ok := r.handles.get(key); ok {
 		return p, nil
 	}
 	if len(handle) > MaxNameBytes {
@@ -241,7 +251,7 @@ func (r *Resolver) DefaultLabel(ctx context.Context, project string) (string, er
 }
 
 func (r *Resolver) project(ctx context.Context, id string, fresh bool) (*Project, error) {
-	if p, ok := r.projects.values.GetIfPresent(id); ok {
+	if p, ok := r.projects.get(id); ok {
 		return p, nil
 	}
 	return r.projects.load(ctx, id, fresh, func(ctx context.Context) (*Project, error) {
@@ -255,7 +265,7 @@ func (r *Resolver) project(ctx context.Context, id string, fresh bool) (*Project
 
 func (r *Resolver) byLabel(ctx context.Context, p *Prompt, label string, fresh bool) (*Resolved, error) {
 	key := labelKey{p.Project, p.ID, label}
-	found, ok := r.labels.values.GetIfPresent(key)
+	found, ok := r.labels.get(key)
 	if !ok {
 		if !labelPattern.MatchString(label) {
 			return nil, fault.New(fault.LabelNotFound, "This prompt has no label of that name.").WithParam("label")
@@ -291,7 +301,7 @@ func (r *Resolver) labelLoader(p *Prompt, label string) func(context.Context) (*
 
 func (r *Resolver) byNumber(ctx context.Context, p *Prompt, number int, fresh bool) (*Resolved, error) {
 	key := versionKey{p.Project, p.ID, number}
-	found, ok := r.numbers.values.GetIfPresent(key)
+	found, ok := r.numbers.get(key)
 	if !ok {
 		var err error
 		if found, err = r.numbers.load(ctx, key, fresh, r.numberLoader(p, key, fresh)); err != nil {
@@ -316,7 +326,7 @@ func (r *Resolver) numberLoader(p *Prompt, key versionKey, fresh bool) func(cont
 
 // version compiles a version, once.
 func (r *Resolver) version(ctx context.Context, key versionKey, fresh bool) (*compiledVersion, error) {
-	if c, ok := r.compiled.values.GetIfPresent(key); ok {
+	if c, ok := r.compiled.get(key); ok {
 		return c, nil
 	}
 	return r.compiled.load(ctx, key, fresh, func(ctx context.Context) (*compiledVersion, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/tally"
 )
 
 // tier remembers values and absences by key, loads what it does not know once however many ask, and forgets on demand. A value
@@ -21,6 +22,7 @@ type tier[K comparable, V any] struct {
 	flights map[K]*flight[V]
 
 	timeout time.Duration
+	hits    tally.Counter // of get
 }
 
 // absence is the answer for what is not there.
@@ -57,6 +59,15 @@ func newTier[K comparable, V any](o tierOptions[K, V]) (*tier[K, V], error) {
 		return nil, fault.Wrap(err, fault.Internal, "registry: cache of absences")
 	}
 	return &tier[K, V]{values: values, absent: absent, flights: map[K]*flight[V]{}, timeout: o.timeout}, nil
+}
+
+// get answers from memory.
+func (t *tier[K, V]) get(key K) (V, bool) {
+	v, ok := t.values.GetIfPresent(key)
+	if ok {
+		t.hits.Inc()
+	}
+	return v, ok
 }
 
 // loadTries bounds how often a caller waits for a load that is forgotten under way.

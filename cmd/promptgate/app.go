@@ -21,6 +21,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
 	"github.com/promptgate/promptgate/policy/rbac"
 	"github.com/promptgate/promptgate/registry"
@@ -130,7 +131,7 @@ func ignoreClosed(err error) error {
 // build makes the data plane and the management API on one engine.
 func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry) (*gin.Engine, error) {
 	s, cfg := a.stores, a.cfg
-	authn, err := keys.NewAuthenticator(s.shared.keySource(s.keys), s.hasher, s.feed, keys.Options{MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys})
+	authn, err := keys.NewAuthenticator(s.shared.keySource(countedKeys{s.keys, s.reads}), s.hasher, s.feed, keys.Options{MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys})
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +140,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	if err != nil {
 		return nil, err
 	}
-	resolver, err := registry.NewResolver(s.shared.source(s.registry), s.feed, registry.ResolverOptions{
+	resolver, err := registry.NewResolver(s.shared.source(countedSource{s.registry, s.reads}), s.feed, registry.ResolverOptions{
 		Handles: cfg.Cache.Prompts, StaleAfter: cfg.Stale.After, MaxStale: cfg.Stale.Prompts,
 	})
 	if err != nil {
@@ -154,6 +155,14 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 		Name: "promptgate_registry_refreshes_dropped_total",
 		Help: "Pointers in use that changed and were left to be read by the next call, since too many changed at once.",
 	}, func() float64 { return float64(resolver.RefreshesDropped()) }))
+	err = s.reads.Register(reg, func() map[string]uint64 {
+		found := resolver.MemoryReads()
+		found[policy.TouchKey] = authn.MemoryReads()
+		return found
+	})
+	if err != nil {
+		return nil, err
+	}
 	a.keeper = &keeper{
 		path: filepath.Join(cfg.Data, lastKnownName), sealer: s.sealer, feed: s.feed, resolver: resolver, authn: authn, routes: routes, log: a.log,
 	}

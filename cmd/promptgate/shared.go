@@ -13,7 +13,6 @@ import (
 
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/internal/journal"
-	"github.com/promptgate/promptgate/internal/seal"
 	"github.com/promptgate/promptgate/internal/sharedcache"
 	"github.com/promptgate/promptgate/policy"
 	policycache "github.com/promptgate/promptgate/policy/rediscache"
@@ -28,8 +27,8 @@ type shared struct {
 	clients []redis.UniversalClient
 }
 
-// openShared makes the clients; Redis need not be up. f.Journal is set later: the cache asks for its revision when it reads.
-func openShared(cfg configs.Config, sealer *seal.Sealer, f *feed, log *slog.Logger, reg prometheus.Registerer) (*shared, error) {
+// openShared makes the clients; Redis need not be up. The feed's journal is set later: the cache asks for its revision when it reads.
+func openShared(st *stores, cfg configs.Config, log *slog.Logger, reg prometheus.Registerer) (*shared, error) {
 	r := cfg.Redis
 	if len(r.Addrs) == 0 {
 		return nil, nil
@@ -49,13 +48,13 @@ func openShared(cfg configs.Config, sealer *seal.Sealer, f *feed, log *slog.Logg
 	}
 	var err error
 	s.cache, err = sharedcache.New(sharedcache.Options{
-		Client: s.clients[0], Sealer: sealer, Revision: func() int64 { return f.Revision() }, Prefix: r.Prefix, Budget: r.Budget,
-		Registry: reg, Log: log,
+		Client: s.clients[0], Sealer: st.sealer, Revision: func() int64 { return st.feed.Revision() }, Prefix: r.Prefix, Budget: r.Budget,
+		Registry: reg, Log: log, OnHit: st.reads.Redis,
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.close(context.Background()))
 	}
-	s.bus = sharedcache.NewBus(s.cache, s.clients[1], cluster, f.hint)
+	s.bus = sharedcache.NewBus(s.cache, s.clients[1], cluster, st.feed.hint)
 	return s, nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/seal"
 	"github.com/promptgate/promptgate/internal/sqldb"
+	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
 	policystore "github.com/promptgate/promptgate/policy/sqlstore"
@@ -32,6 +33,7 @@ type stores struct {
 	sealer    *seal.Sealer
 	hasher    *keys.Hasher
 	feed      *feed
+	reads     *metrics.Reads
 	shared    *shared    // nil without Redis
 	lastKnown *lastKnown // set when the database is down and what was served last stands in for it
 	registry  *registrystore.Store
@@ -46,7 +48,7 @@ const startTimeout = 5 * time.Second
 // openStores opens, migrates and unseals. Subscribers register with feed before feed.Load. reg may be nil. standIn allows a start
 // without the database from the last-known-good file.
 func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, reg prometheus.Registerer, standIn bool) (s *stores, err error) {
-	s = &stores{feed: &feed{}}
+	s = &stores{feed: &feed{}, reads: metrics.NewReads()}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -58,7 +60,7 @@ func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, reg p
 	if err = s.unseal(ctx, cfg, log, standIn); err != nil {
 		return s, err
 	}
-	if s.shared, err = openShared(cfg, s.sealer, s.feed, log, reg); err != nil {
+	if s.shared, err = openShared(s, cfg, log, reg); err != nil {
 		return s, err
 	}
 	s.feed.Journal = journal.New(s.db, s.sealer, journal.Options{Log: log, Notifier: s.shared.notifier()})

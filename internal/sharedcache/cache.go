@@ -32,6 +32,7 @@ type Options struct {
 	Registry prometheus.Registerer
 	Log      *slog.Logger
 	Clock    func() time.Time
+	OnHit    func(kind string) // called for each read that Redis answers
 }
 
 // Cache reads through Redis. It is safe for concurrent use and starts no goroutine: Run is to be run.
@@ -62,6 +63,9 @@ func New(o Options) (*Cache, error) {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.OnHit == nil {
+		o.OnHit = func(string) {}
 	}
 	c := &Cache{o: o, seen: newInvalidations(maxInvalidations)}
 	var err error
@@ -118,6 +122,7 @@ func Read[T any](ctx context.Context, c *Cache, k Key, immutable bool, load func
 	if sealed, revision, ok := c.get(ctx, k, name); ok {
 		if err := c.open(sealed, k, name, revision, &v); err == nil {
 			c.meter.read(k.Kind, "hit")
+			c.o.OnHit(k.Kind)
 			return v, nil
 		}
 		// Not ours, or not of this place: whoever wrote it had no key. Read the truth and write over it.

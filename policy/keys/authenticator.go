@@ -14,6 +14,7 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/tally"
 	"github.com/promptgate/promptgate/policy"
 )
 
@@ -45,6 +46,8 @@ type Authenticator struct {
 	o       Options
 	known   *otter.Cache[string, *entry]
 	unknown *otter.Cache[string, time.Time] // until when
+
+	hits tally.Counter // of known
 
 	mu      sync.Mutex
 	flights map[string]*flight // reads under way by lookup; an invalidation removes them, and only registered ones install
@@ -90,7 +93,9 @@ func NewAuthenticator(source policy.KeySource, hasher *Hasher, feed Feed, o Opti
 	if err != nil {
 		return nil, fmt.Errorf("keys: cache: %w", err)
 	}
-	a := &Authenticator{source: source, hasher: hasher, feed: feed, o: o, known: known, unknown: unknown, flights: map[string]*flight{}}
+	a := &Authenticator{
+		source: source, hasher: hasher, feed: feed, o: o, known: known, unknown: unknown, flights: map[string]*flight{},
+	}
 	feed.Subscribe(a.apply)
 	return a, nil
 }
@@ -119,7 +124,9 @@ func (a *Authenticator) Authenticate(ctx context.Context, credential string) (*p
 			"API keys could not be confirmed for too long: try again when the gateway reaches its database again.")
 	}
 	e, ok := a.known.GetIfPresent(lookup)
-	if !ok {
+	if ok {
+		a.hits.Inc()
+	} else {
 		var err error
 		if e, err = a.miss(ctx, lookup, now); err != nil {
 			return nil, err
@@ -130,6 +137,9 @@ func (a *Authenticator) Authenticate(ctx context.Context, credential string) (*p
 	}
 	return e.principal, nil
 }
+
+// MemoryReads counts the keys that were found in memory so far.
+func (a *Authenticator) MemoryReads() uint64 { return a.hits.Value() }
 
 func expired(p *policy.Principal, now time.Time) bool {
 	return !p.Expires.IsZero() && !now.Before(p.Expires)
