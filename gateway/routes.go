@@ -23,8 +23,8 @@ func (g *Gateway) Engine() *gin.Engine {
 	e.RedirectTrailingSlash, e.RedirectFixedPath = false, false
 	e.ContextWithFallback = false
 	e.Use(g.Guard)
-	e.NoRoute(g.noRoute)
-	e.NoMethod(g.noMethod)
+	e.NoRoute(g.NoRoute)
+	e.NoMethod(g.NoMethod)
 	return e
 }
 
@@ -87,7 +87,7 @@ func (g *Gateway) byPath(c *gin.Context) {
 		call.byPath, call.pathName = true, name
 		g.serve(call, g.rendering)
 	default:
-		g.noRoute(c)
+		g.NoRoute(c)
 	}
 }
 
@@ -106,11 +106,13 @@ func (g *Gateway) notImplemented(c *gin.Context) {
 	g.refuseHere(c, fault.New(fault.NotImplemented, "This endpoint is not served yet. Use POST /v1/chat/completions."))
 }
 
-func (g *Gateway) noRoute(c *gin.Context) {
+// NoRoute answers for an address that is not there.
+func (g *Gateway) NoRoute(c *gin.Context) {
 	g.refuseHere(c, fault.New(fault.NotFound, "There is nothing at this address. The data plane is below /v1, for example POST /v1/chat/completions."))
 }
 
-func (g *Gateway) noMethod(c *gin.Context) {
+// NoMethod answers for a method that an address does not take.
+func (g *Gateway) NoMethod(c *gin.Context) {
 	g.refuseAs(c, http.StatusMethodNotAllowed, fault.New(fault.InvalidRequest, "This address does not take that method."))
 }
 

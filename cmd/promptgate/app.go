@@ -201,11 +201,16 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 		a.log.Warn("/metrics is not served: it names prompts, and addr can be reached from elsewhere; "+
 			"set ops_addr (PROMPTGATE_OPS_ADDR) to a listener of its own, such as 127.0.0.1:9090", "addr", a.addr())
 	}
-	_, err = admin.Mount(engine, admin.Deps{
+	api, err := admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers,
 		Calls: rec, Journal: s.feed, Log: a.log,
 	}, version)
-	return engine, err
+	if err != nil {
+		return nil, err
+	}
+	engine.NoRoute(api.NoRoute, a.gateway.NoRoute)
+	engine.NoMethod(api.NoMethod, a.gateway.NoMethod)
+	return engine, nil
 }
 
 // checks are what /readyz asks. Losing the database is no reason to take a replica that still serves out of service.

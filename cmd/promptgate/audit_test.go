@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"log/slog"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,14 +10,6 @@ import (
 	"github.com/promptgate/promptgate/registry"
 	"github.com/promptgate/promptgate/registry/template"
 )
-
-// runHere is the command line in this process.
-func runHere(t *testing.T, args ...string) (out, errOut string, code int) {
-	t.Helper()
-	var o, e bytes.Buffer
-	code = run(t.Context(), args, &streams{in: strings.NewReader(""), out: &o, err: &e})
-	return o.String(), e.String(), code
-}
 
 func TestAuditNamesAnEditedRow(t *testing.T) {
 	cfg := configs.Default()

@@ -39,6 +39,8 @@ type cli struct {
 	Ready   readyCmd   `cmd:"" help:"Ask a gateway whether it is ready: for health checks."`
 	Help    helpCmd    `cmd:"" help:"Read the manual: promptgate help <topic>."`
 	Version versionCmd `cmd:"" help:"Print the version."`
+
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 type versionCmd struct{}
@@ -68,6 +70,7 @@ func run(ctx context.Context, args []string, io *streams) int {
 	parser, err := kong.New(&c,
 		kong.Name("promptgate"),
 		kong.Description("The LLM gateway where a prompt is managed, versioned, permissioned, and resolved when the call is made."),
+		kong.Vars{"version": "promptgate " + version},
 		kong.UsageOnError(),
 		kong.Writers(io.out, io.err),
 		kong.Exit(func(code int) { exit = code }),

@@ -42,7 +42,8 @@ type API struct {
 	repeats fault.Repeats
 }
 
-// Mount registers every operation on the engine, and the OpenAPI document at /openapi.json and /openapi.yaml.
+// Mount registers every operation on the engine, and the OpenAPI document at /openapi.json and /openapi.yaml. What is not there is the
+// engine's to answer: give it NoRoute and NoMethod.
 func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 	if err := deps.check(); err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 		"key": {Type: "http", Scheme: "bearer", Description: "An API key, pg_…"},
 	}
 	cfg.Security = []map[string][]string{{"key": {}}}
-	a := &API{deps: deps, huma: humagin.New(engine, cfg), access: map[string]Access{}}
+	a := &API{deps: deps, huma: humagin.NewWithGroup(engine, engine.Group("", headers), cfg), access: map[string]Access{}}
 	a.projects()
 	a.prompts()
 	a.versions()

@@ -119,6 +119,9 @@ func newEnv(t testing.TB) *env {
 		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{}), Calls: &e.read, Journal: e.journal, Log: log,
 	}, "test")
 	require.NoError(t, err)
+	engine.HandleMethodNotAllowed = true
+	engine.NoRoute(e.api.NoRoute, func(c *gin.Context) { c.String(http.StatusTeapot, "another's") })
+	engine.NoMethod(e.api.NoMethod)
 	server := httptest.NewServer(engine)
 	e.url, e.client = server.URL, server.Client()
 	ctx, cancel := context.WithCancel(context.Background())

@@ -292,3 +292,31 @@ func TestFoldersHold(t *testing.T) {
 	e.do(editor, "POST", "/prompts", map[string]any{"name": "support/thief", "content": content("{{> finance/secret@1}}")}).refused(400, "invalid_template")
 	e.do(e.admin, "POST", "/prompts/support%2Fnew/versions", map[string]any{"content": content("{{> finance/secret@1}}")}).ok(201)
 }
+
+func TestAnswersAreTheCallersAlone(t *testing.T) {
+	e := newEnv(t)
+	for path, status := range map[string]int{"/me": 200, "/prompts": 200, "/prompts/none": 404, "/nowhere": 404, "/prompts/a/b/c/d": 404, "": 404} {
+		a := e.do(e.admin, "GET", path, nil)
+		require.Equal(t, status, a.Status, path)
+		require.Equal(t, "nosniff", a.Header.Get("X-Content-Type-Options"), path)
+		require.Equal(t, "no-store", a.Header.Get("Cache-Control"), path)
+		if status == 404 && path != "/prompts/none" {
+			a.refused(404, "not_found")
+		}
+	}
+	e.do("", "GET", "/me", nil).refused(401, "invalid_api_key")
+	require.Equal(t, "no-store", e.do("", "GET", "/me", nil).Header.Get("Cache-Control"))
+
+	wrong := e.do(e.admin, "POST", "/me", nil)
+	wrong.refused(405, "invalid_request")
+	require.Equal(t, "GET", wrong.Header.Get("Allow"))
+	require.Equal(t, "no-store", wrong.Header.Get("Cache-Control"))
+	e.do(e.admin, "PUT", "/keys/key_x", nil).refused(405, "invalid_request")
+
+	require.Equal(t, http.StatusTeapot, e.do(e.admin, "GET", "beta", nil).Status, "/api/v1beta is not ours")
+	resp, err := e.client.Get(e.url + "/openapi.json")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, "nosniff", resp.Header.Get("X-Content-Type-Options"))
+	require.Empty(t, resp.Header.Get("Cache-Control"))
+}
