@@ -142,3 +142,30 @@ func TestPostgresNeedsAMasterKey(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, c.Database.URL, c.LedgerURL())
 }
+
+func TestUnknownSettingsAreNamed(t *testing.T) {
+	_, err := configs.Load(configs.Sources{File: write(t, `
+adr: 127.0.0.1:8080
+Data: ./x
+max_body_bytes: 5
+log_level: loud
+server: {drain_grase: 3s, quux: 1}
+server.idle_timeout: 3s
+providers: [{name: a, kind: echo, latenzy: 1s}]
+`)})
+	require.Error(t, err)
+	lines := strings.Split(err.Error(), "\n")
+	for _, want := range []string{
+		`unknown setting "adr" (did you mean "addr"?)`,
+		`unknown setting "Data" (did you mean "data"?)`,
+		`unknown setting "max_body_bytes" (did you mean "server.max_body_bytes"?)`,
+		`unknown setting "server.drain_grase" (did you mean "server.drain_grace"?)`,
+		"unknown setting \"server.quux\" (`promptgate help config` lists them)",
+		`unknown setting "server.idle_timeout" (indent it below its section instead of writing a dot)`,
+		`unknown setting "providers[0].latenzy" (did you mean "providers[0].latency"?)`,
+		`log_level: is "loud"; use one of debug, info, warn, error`,
+	} {
+		require.Contains(t, lines, want)
+	}
+	require.Len(t, lines, 8, "nothing twice: %s", err)
+}

@@ -48,6 +48,7 @@ func Load(s Sources) (Config, error) {
 			faults = append(faults, err)
 		}
 	}
+	faults = append(faults, unknown(k.Raw())...)
 	c := Default()
 	if err := decode(k, &c); err != nil {
 		faults = append(faults, err)
@@ -67,7 +68,6 @@ func decode(k *koanf.Koanf, c *Config) error {
 			mapstructure.StringToTimeDurationHookFunc(),
 			mapstructure.StringToSliceHookFunc(","),
 		),
-		ErrorUnused:      true,
 		WeaklyTypedInput: true, // environment variables are strings
 		TagName:          "koanf",
 		Result:           c,

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,6 +27,15 @@ func TestVersion(t *testing.T) {
 		require.Equal(t, "promptgate "+version+"\n", out)
 		require.Empty(t, errOut)
 	}
+}
+
+func TestWrongConfigurationExitsWithTwo(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "c.yaml")
+	require.NoError(t, os.WriteFile(name, []byte("adr: x\nlog_level: loud\n"), 0o600))
+	_, errOut, code := runHere(t, "serve", "--config", name, "--data", t.TempDir())
+	require.Equal(t, exitUsage, code)
+	require.Contains(t, errOut, `unknown setting "adr" (did you mean "addr"?)`)
+	require.Contains(t, errOut, `log_level: is "loud"`)
 }
 
 // Whoever asks for what is not there is answered in the shape of the API that it asked.
