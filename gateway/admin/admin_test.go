@@ -3,6 +3,8 @@ package admin_test
 import (
 	"fmt"
 	"net/url"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -154,6 +156,47 @@ func TestKeys(t *testing.T) {
 		"grant's case":  {"name": "x", "grants": []any{map[string]any{"Actions": []string{"call"}, "prompts": []string{"**"}}}},
 	} {
 		t.Run(name, func(t *testing.T) { e.do(e.admin, "POST", "/keys", bad).refused(400, "invalid_request") })
+	}
+}
+
+func TestAnExpiryCanBeTakenAway(t *testing.T) {
+	e := newEnv(t)
+	id, _ := e.keyWith(policy.KeyRecord{Project: e.shop, Roles: []string{"viewer"}, Expires: time.Now().Add(time.Hour)})
+	at := "/keys/" + id
+	patch := func(body string) map[string]any {
+		return e.do(e.admin, "PATCH", at, text(body), "If-Match", "*").ok(200)
+	}
+	require.Contains(t, patch(`{"name":"kept"}`), "expires_at", "what is not named stays")
+	require.Equal(t, "2099-01-01T00:00:00Z", patch(`{"expires_at":"2099-01-01T00:00:00Z"}`)["expires_at"])
+	require.NotContains(t, patch(`{"expires_at":null}`), "expires_at")
+	require.NotContains(t, e.do(e.admin, "GET", at, nil).ok(200), "expires_at")
+	for _, bad := range []string{`"soon"`, `5`, `{}`, `"2001-01-01T00:00:00Z"`} {
+		e.do(e.admin, "PATCH", at, text(`{"expires_at":`+bad+`}`), "If-Match", "*").refused(400, "invalid_request")
+	}
+	schema := e.api.OpenAPI().Components.Schemas.Map()["KeyPatch"].Properties["expires_at"]
+	require.True(t, schema.Nullable)
+}
+
+// If-Match: * is for whoever wants the edit on whatever is there: no race is lost.
+func TestEditsOfWhateverIsThereAllHappen(t *testing.T) {
+	e := newEnv(t)
+	id, _ := e.keyWith(policy.KeyRecord{Project: e.shop, Roles: []string{"viewer"}})
+	prov := e.do(e.admin, "POST", "/providers", map[string]any{"name": "echo", "kind": "echo"}).ok(201)["id"].(string)
+	e.prompt(e.shop, "support/triage")
+	for at, field := range map[string]string{
+		"/keys/" + id: "name", "/providers/" + prov: "name", "/project": "description", "/prompts/support%2Ftriage": "description",
+	} {
+		t.Run(at, func(t *testing.T) {
+			var writers sync.WaitGroup
+			statuses := make([]int, 8)
+			for i := range statuses {
+				writers.Go(func() {
+					statuses[i] = e.do(e.admin, "PATCH", at, map[string]any{field: fmt.Sprint("w", i)}, "If-Match", "*").Status
+				})
+			}
+			writers.Wait()
+			require.Equal(t, slices.Repeat([]int{200}, len(statuses)), statuses)
+		})
 	}
 }
 

@@ -109,6 +109,28 @@ func (p Precondition) revision() (int64, error) {
 	return n, nil
 }
 
+// editTries bounds how often an edit of whatever is there is made again. Some other edit succeeds each time one is lost.
+const editTries = 20
+
+// edit runs an edit that reads a thing and writes it with the revision that it read, or with rev when that is more than 0. Whoever edits
+// whatever is there, by If-Match: *, does not hear of others who came between: the edit is made again on what they left.
+func edit[T any](p Precondition, write func(rev int64) (T, error)) (T, error) {
+	rev, err := p.revision()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	for try := 1; ; try++ {
+		v, err := write(rev)
+		switch {
+		case rev > 0 || !fault.Is(err, fault.PreconditionFailed):
+			return v, err
+		case try == editTries:
+			return v, fault.Wrap(err, fault.Conflict, "Others keep changing this: try again.")
+		}
+	}
+}
+
 // Removal is embedded in the inputs of what removes things.
 type Removal struct {
 	IfMatch string `header:"If-Match" doc:"The ETag that was read: nothing is removed when it was changed since. Without it, whatever is there is removed" example:"\"17\""`

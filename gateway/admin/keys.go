@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
 )
@@ -64,7 +66,24 @@ type KeyPatch struct {
 	Roles     *[]string       `json:"roles,omitempty" maxItems:"20"`
 	Grants    *[]policy.Grant `json:"grants,omitempty" maxItems:"100"`
 	Networks  *[]string       `json:"networks,omitempty" maxItems:"100"`
-	ExpiresAt *time.Time      `json:"expires_at,omitempty"`
+	ExpiresAt Expiry          `json:"expires_at,omitempty" doc:"null: never again"`
+}
+
+// Expiry is a moment in a patch: absent it stays as it is, null takes it away.
+type Expiry struct {
+	Set  bool // it was sent
+	Time time.Time
+}
+
+// Schema implements huma.SchemaProvider.
+func (Expiry) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "date-time", Nullable: true}
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *Expiry) UnmarshalJSON(b []byte) error {
+	e.Set, e.Time = true, time.Time{}
+	return e.Time.UnmarshalJSON(b) // which leaves it alone for null
 }
 
 // KeyCreated holds the key, this once.
@@ -178,31 +197,30 @@ func (a *API) getKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, 
 }
 
 func (a *API) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyAnswer, error) {
-	rev, err := in.revision()
-	if err != nil {
-		return nil, err
-	}
-	k, err := a.deps.Keys.KeyByID(ctx, c.Project, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	if rev > 0 {
-		k.Revision = rev
-	}
-	b := in.Body
-	set(&k.Name, b.Name)
-	set(&k.Roles, b.Roles)
-	set(&k.Grants, b.Grants)
-	set(&k.Networks, b.Networks)
-	set(&k.Expires, b.ExpiresAt)
-	if err := shown(k.Expires); err != nil {
-		return nil, err
-	}
-	k, err = a.deps.Keys.UpdateKey(ctx, c.Origin, c.Principal, k)
-	if err != nil {
-		return nil, err
-	}
-	return answerKey(k), nil
+	return edit(in.Precondition, func(rev int64) (*keyAnswer, error) {
+		k, err := a.deps.Keys.KeyByID(ctx, c.Project, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		if rev > 0 {
+			k.Revision = rev
+		}
+		b := in.Body
+		set(&k.Name, b.Name)
+		set(&k.Roles, b.Roles)
+		set(&k.Grants, b.Grants)
+		set(&k.Networks, b.Networks)
+		if b.ExpiresAt.Set {
+			k.Expires = b.ExpiresAt.Time
+		}
+		if err := shown(k.Expires); err != nil {
+			return nil, err
+		}
+		if k, err = a.deps.Keys.UpdateKey(ctx, c.Origin, c.Principal, k); err != nil {
+			return nil, err
+		}
+		return answerKey(k), nil
+	})
 }
 
 func (a *API) revokeKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {

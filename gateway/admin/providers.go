@@ -194,32 +194,29 @@ func (a *API) getProvider(ctx context.Context, c *caller, in *ProviderInput) (*p
 }
 
 func (a *API) patchProvider(ctx context.Context, c *caller, in *patchProviderInput) (*providerAnswer, error) {
-	rev, err := in.revision()
-	if err != nil {
-		return nil, err
-	}
-	d, err := a.deps.Providers.GetProvider(ctx, c.Project, in.ID)
-	if err != nil {
-		return nil, err
-	}
-	if rev > 0 {
-		d.Revision = rev
-	}
-	b := in.Body
-	set(&d.Name, b.Name)
-	set(&d.BaseURL, b.BaseURL)
-	set(&d.Organization, b.Organization)
-	set(&d.OpenAIProject, b.OpenAIProject)
-	set(&d.Models, b.Models)
-	set(&d.Enabled, b.Enabled)
-	if b.Credential != nil {
-		d.Credential = provider.NewSecret(*b.Credential)
-	}
-	d, err = a.deps.Providers.UpdateProvider(ctx, c.Origin, d)
-	if err != nil {
-		return nil, err
-	}
-	return answerProvider(d), nil
+	return edit(in.Precondition, func(rev int64) (*providerAnswer, error) {
+		d, err := a.deps.Providers.GetProvider(ctx, c.Project, in.ID)
+		if err != nil {
+			return nil, err
+		}
+		if rev > 0 {
+			d.Revision = rev
+		}
+		b := in.Body
+		set(&d.Name, b.Name)
+		set(&d.BaseURL, b.BaseURL)
+		set(&d.Organization, b.Organization)
+		set(&d.OpenAIProject, b.OpenAIProject)
+		set(&d.Models, b.Models)
+		set(&d.Enabled, b.Enabled)
+		if b.Credential != nil {
+			d.Credential = provider.NewSecret(*b.Credential)
+		}
+		if d, err = a.deps.Providers.UpdateProvider(ctx, c.Origin, d); err != nil {
+			return nil, err
+		}
+		return answerProvider(d), nil
+	})
 }
 
 func (a *API) deleteProvider(ctx context.Context, c *caller, in *deleteProviderInput) (*removedAnswer, error) {
