@@ -13,6 +13,7 @@ import (
 type Config struct {
 	Addr      string `koanf:"addr"`       // where the gateway listens; ":0" picks a free port
 	OpsAddr   string `koanf:"ops_addr"`   // a listener of its own for /livez, /readyz and /metrics; "" serves them on Addr, /metrics only when that is loopback
+	Profiling bool   `koanf:"profiling"`  // serve Go's profiles under /debug/pprof/ on OpsAddr
 	Data      string `koanf:"data"`       // folder of the SQLite files, the master key and the spool
 	Demo      bool   `koanf:"demo"`       // seed the demo project once and print a key
 	LogLevel  string `koanf:"log_level"`  // debug, info, warn, error

@@ -22,6 +22,7 @@ func (c Config) Validate() error {
 	if c.OpsAddr != "" {
 		v.hostPort("ops_addr", c.OpsAddr)
 	}
+	v.check(!c.Profiling || c.OpsAddr != "", "profiling", "needs ops_addr: profiles are not served beside the data plane")
 	v.check(c.Data != "", "data", "is empty; name the folder that holds the data, such as ./data")
 	v.oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	v.oneOf("log_format", c.LogFormat, "text", "json")

@@ -288,6 +288,9 @@ func (a *App) start() {
 	if a.ops != nil {
 		engine := a.gateway.Engine()
 		a.gateway.OpsRoutes(engine)
+		if a.cfg.Profiling {
+			profiles(engine)
+		}
 		a.opsHTTP = a.httpServer(engine)
 		serve(a.opsHTTP, a.ops)
 	}

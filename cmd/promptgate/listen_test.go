@@ -45,6 +45,23 @@ func TestMetricsAreNotForStrangers(t *testing.T) {
 	}
 }
 
+// Profiles are served where an operator asked for them, and never on the data plane's listener.
+func TestProfilesAreAside(t *testing.T) {
+	cfg := configs.Default()
+	cfg.Addr, cfg.Data, cfg.Profiling = "127.0.0.1:0", t.TempDir(), true
+	require.ErrorContains(t, cfg.Validate(), "profiling: needs ops_addr")
+	for _, on := range []bool{true, false} {
+		cfg.OpsAddr, cfg.Profiling = "127.0.0.1:0", on
+		require.NoError(t, cfg.Validate())
+		a, err := newApp(t.Context(), cfg, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		a.start()
+		require.Equal(t, on, serves(t, "http://"+a.ops.Addr().String()+"/debug/pprof/heap"))
+		require.False(t, serves(t, "http://"+a.addr()+"/debug/pprof/heap"))
+		a.stop()
+	}
+}
+
 func serves(t *testing.T, url string) bool {
 	t.Helper()
 	resp, err := http.Get(url)
