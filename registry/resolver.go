@@ -6,6 +6,7 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/refresh"
 	"github.com/promptgate/promptgate/registry/template"
 )
 
@@ -81,7 +82,7 @@ type Resolver struct {
 	compiled *tier[versionKey, *compiledVersion]
 
 	preloaded preloadedAt
-	refreshes *refreshes
+	refreshes *refresh.Queue[pointer]
 }
 
 // compiledVersion is an immutable version, ready to render.
@@ -97,7 +98,7 @@ func NewResolver(src Source, feed Feed, o ResolverOptions) (*Resolver, error) {
 	if src == nil || feed == nil {
 		return nil, fault.New(fault.Internal, "registry: a resolver needs a source and a feed")
 	}
-	r := &Resolver{src: src, feed: feed, o: o.withDefaults(), refreshes: newRefreshes()}
+	r := &Resolver{src: src, feed: feed, o: o.withDefaults(), refreshes: refresh.NewQueue[pointer]()}
 	if err := r.build(); err != nil {
 		return nil, err
 	}
@@ -141,12 +142,12 @@ func (r *Resolver) apply(c journal.Change) {
 			r.projects.forget(t.Key)
 		case TouchHandle:
 			if _, known := r.handles.forget(handleKey{t.Project, t.Key}); known {
-				r.refreshes.add(refresh{project: t.Project, name: t.Key})
+				r.refreshes.Add(pointer{project: t.Project, name: t.Key})
 			}
 		case TouchLabel:
 			if prompt, label, ok := ParseLabelTouch(t); ok {
 				if old, known := r.labels.forget(labelKey{t.Project, prompt, label}); known {
-					r.refreshes.add(refresh{project: t.Project, name: label, of: old.Prompt})
+					r.refreshes.Add(pointer{project: t.Project, name: label, of: old.Prompt})
 				}
 			}
 		case TouchVersion:

@@ -73,9 +73,16 @@ func (t *tier[K, V]) get(key K) (V, bool) {
 // loadTries bounds how often a caller waits for a load that is forgotten under way.
 const loadTries = 3
 
+// loadUntil is where a load's context keeps its end: loads inside it, and those again when it was overtaken, share its time.
+type loadUntil struct{}
+
 // load answers what the caches do not: from the source, one load per key at a time. When the key is forgotten meanwhile the
 // caller tries again, a few times; then it takes what it got, which was true after it asked, and which is remembered by nobody.
 func (t *tier[K, V]) load(ctx context.Context, key K, useAbsence bool, fetch func(context.Context) (V, error)) (V, error) {
+	until := time.Now().Add(t.timeout)
+	if outer, ok := ctx.Value(loadUntil{}).(time.Time); ok && outer.Before(until) {
+		until = outer
+	}
 	for try := 1; ; try++ {
 		if useAbsence {
 			if a, ok := t.absent.GetIfPresent(key); ok {
@@ -85,7 +92,7 @@ func (t *tier[K, V]) load(ctx context.Context, key K, useAbsence bool, fetch fun
 		}
 		f, mine := t.join(key)
 		if mine {
-			t.fly(ctx, key, f, fetch)
+			t.fly(context.WithValue(ctx, loadUntil{}, until), key, f, fetch)
 		}
 		select {
 		case <-f.done:
@@ -124,11 +131,12 @@ func (t *tier[K, V]) join(key K) (f *flight[V], mine bool) {
 	return f, true
 }
 
-// fly loads on the caller's goroutine. Others wait for it, so it does not end with the caller's context but at the timeout.
+// fly loads on the caller's goroutine. Others wait for it, so it does not end with the caller's context but at loadUntil.
 func (t *tier[K, V]) fly(ctx context.Context, key K, f *flight[V], fetch func(context.Context) (V, error)) {
 	f.err = fault.New(fault.Internal, "The registry could not be read.") // stays when fetch panics
 	defer t.land(key, f)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.timeout)
+	until, _ := ctx.Value(loadUntil{}).(time.Time)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
 	defer cancel()
 	f.value, f.err = fetch(ctx)
 }

@@ -153,8 +153,8 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	s.feed.Subscribe(routes.Changed)
 	reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "promptgate_registry_refreshes_dropped_total",
-		Help: "Pointers in use that changed and were left to be read by the next call, since too many changed at once.",
-	}, func() float64 { return float64(resolver.RefreshesDropped()) }))
+		Help: "Pointers and keys in use that changed and were left to be read by the next call, since too many changed at once.",
+	}, func() float64 { return float64(resolver.RefreshesDropped() + authn.RefreshesDropped()) }))
 	err = s.reads.Register(reg, func() map[string]uint64 {
 		found := resolver.MemoryReads()
 		found[policy.TouchKey] = authn.MemoryReads()
@@ -274,6 +274,7 @@ func (a *App) start() {
 		a.loop(ctx, "redis", a.stores.shared.cache.Run)
 	}
 	a.loop(ctx, "registry", a.keeper.resolver.Run)
+	a.loop(ctx, "keys", a.authn.Run)
 	if a.stores.lastKnown != nil {
 		a.loop(ctx, "late migration", a.migrateLate)
 	}

@@ -208,6 +208,18 @@ func TestReplicasSeeChanges(t *testing.T) {
 	}
 }
 
+// TestReplicasSeeChangesUnheard: Redis is there, but word of changes never comes, since its user may not subscribe.
+func TestReplicasSeeChangesUnheard(t *testing.T) {
+	server := testenv.Redis(t)
+	server.Do(t, "ACL", "SETUSER", "deaf", "on", ">secret", "allkeys", "allchannels", "+@all", "-subscribe")
+	s := newSite(t, testenv.Postgres(t), "", fmt.Sprintf("redis: {addrs: [%q], budget: 500ms, username: deaf, password: secret}\n", server.Addr))
+	a, b := s.replica(t.TempDir()), s.replica(t.TempDir())
+	desk(a, 2)
+	seeMoves(t, a, b, 3)
+	seeRevoked(t, a, b)
+	require.Equal(t, 1, strings.Count(b.log.String(), "does not let its user subscribe"), "%s", b.log)
+}
+
 func seeMoves(t *testing.T, a, b *process, rounds int) {
 	var worst time.Duration
 	for i := range rounds {

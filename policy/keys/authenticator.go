@@ -14,6 +14,7 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/refresh"
 	"github.com/promptgate/promptgate/internal/tally"
 	"github.com/promptgate/promptgate/policy"
 )
@@ -33,12 +34,13 @@ type Options struct {
 	MaxUnknown  int              // unknown lookups remembered; 0 means 20,000
 	UnknownFor  time.Duration    // how long they are remembered unless a change ends it sooner; 0 means 10 s
 	StaleAfter  time.Duration    // how long keys are served after the feed was last certain; 0 means 1 h
-	LoadTimeout time.Duration    // bounds one read of the source; 0 means 900 ms
+	LoadTimeout time.Duration    // bounds what one request waits for the source; 0 means 800 ms
 }
 
 // Authenticator recognises API keys. A key seen before is answered from memory: the cache maps the lookup to the record and to the
 // SHA-256 of the one token that was proven against its keyed hash, so that a warm request costs one SHA-256 and no allocation.
-// Revocations and edits arrive through the feed. It is safe for concurrent use and starts no goroutine of its own.
+// Revocations and edits arrive through the feed. What a change ends is read again by Run.
+// It is safe for concurrent use and starts no goroutine of its own.
 type Authenticator struct {
 	source  policy.KeySource
 	hasher  *Hasher
@@ -48,6 +50,8 @@ type Authenticator struct {
 	unknown *otter.Cache[string, time.Time] // until when
 
 	hits tally.Counter // of known
+
+	refreshes *refresh.Queue[string] // lookups
 
 	mu      sync.Mutex
 	flights map[string]*flight // reads under way by lookup; an invalidation removes them, and only registered ones install
@@ -84,7 +88,7 @@ func NewAuthenticator(source policy.KeySource, hasher *Hasher, feed Feed, o Opti
 	orInt(&o.MaxUnknown, 20_000)
 	orDuration(&o.UnknownFor, 10*time.Second)
 	orDuration(&o.StaleAfter, time.Hour)
-	orDuration(&o.LoadTimeout, 900*time.Millisecond)
+	orDuration(&o.LoadTimeout, 800*time.Millisecond)
 	known, err := otter.New(&otter.Options[string, *entry]{MaximumSize: o.MaxKeys})
 	if err != nil {
 		return nil, fmt.Errorf("keys: cache: %w", err)
@@ -94,7 +98,8 @@ func NewAuthenticator(source policy.KeySource, hasher *Hasher, feed Feed, o Opti
 		return nil, fmt.Errorf("keys: cache: %w", err)
 	}
 	a := &Authenticator{
-		source: source, hasher: hasher, feed: feed, o: o, known: known, unknown: unknown, flights: map[string]*flight{},
+		source: source, hasher: hasher, feed: feed, o: o, known: known, unknown: unknown,
+		refreshes: refresh.NewQueue[string](), flights: map[string]*flight{},
 	}
 	feed.Subscribe(a.apply)
 	return a, nil
@@ -176,11 +181,12 @@ func (a *Authenticator) miss(ctx context.Context, lookup string, now time.Time) 
 	}
 	// A read that was overtaken by a change is read again: its answer may be from before. The bound only matters to keys that
 	// change faster than they can be read; then the last answer, which is younger than the request, counts.
+	until := time.Now().Add(a.o.LoadTimeout) // of all of them
 	var f *flight
 	for range 3 {
 		var leader bool
 		if f, leader = a.join(lookup); leader {
-			a.load(ctx, lookup, f)
+			a.load(ctx, lookup, f, until)
 		}
 		select {
 		case <-f.done:
@@ -209,6 +215,11 @@ func (a *Authenticator) join(lookup string) (f *flight, leader bool) {
 		return f, false
 	}
 	f = &flight{done: make(chan struct{})}
+	if e, ok := a.known.GetIfPresent(lookup); ok { // landed between the caller's look and now
+		f.entry = e
+		close(f.done)
+		return f, false
+	}
 	a.flights[lookup] = f
 	return f, true
 }
@@ -221,11 +232,11 @@ func (a *Authenticator) overtaken(f *flight) bool {
 
 // load reads for all who wait, so the leaving of one caller does not end it. What it found is installed only if no change to
 // the key was heard of meanwhile: the check and the installation are one step under the lock that changes take as well.
-func (a *Authenticator) load(ctx context.Context, lookup string, f *flight) {
+func (a *Authenticator) load(ctx context.Context, lookup string, f *flight, until time.Time) {
 	defer close(f.done)
 	f.err = fault.New(fault.Internal, "reading the API key did not finish") // unless it does
 	defer a.install(lookup, f)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.o.LoadTimeout)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
 	defer cancel()
 	f.entry, f.err = a.read(ctx, lookup)
 }
@@ -265,7 +276,7 @@ func newEntry(rec policy.KeyRecord) (*entry, error) {
 	return &entry{principal: p, hash: rec.Hash, revoked: !rec.RevokedAt.IsZero(), record: rec}, nil
 }
 
-// apply forgets the keys that a change touched.
+// apply forgets the keys that a change touched, and has those in use read again.
 func (a *Authenticator) apply(c journal.Change) {
 	for _, t := range c.Touches {
 		if t.Kind == policy.TouchKey {
@@ -281,6 +292,22 @@ func (a *Authenticator) forget(lookup string) {
 		f.stale = true
 		delete(a.flights, lookup)
 	}
-	a.known.Invalidate(lookup)
+	if _, inUse := a.known.Invalidate(lookup); inUse {
+		a.refreshes.Add(lookup)
+	}
 	a.unknown.Invalidate(lookup)
 }
+
+// Run reads again the keys that changes end, until ctx is done. Without it an Authenticator works as well, but the next request with such a key has
+// to wait, or to do without the database.
+func (a *Authenticator) Run(ctx context.Context) error {
+	a.refreshes.Run(ctx, func(ctx context.Context, lookup string) {
+		if _, ok := a.known.GetIfPresent(lookup); !ok {
+			_, _ = a.miss(ctx, lookup, a.o.Clock()) // its error is for the request that needs the key
+		}
+	})
+	return nil
+}
+
+// RefreshesDropped counts the keys that there was no room for.
+func (a *Authenticator) RefreshesDropped() int64 { return a.refreshes.Dropped() }
