@@ -10,6 +10,7 @@ import (
 
 const (
 	tolerated  = 3 // failures in a row; then Redis is left alone
+	convinced  = 3 // probes in a row that were answered; then it is used again. One alone may have been luck
 	probeEvery = 250 * time.Millisecond
 	probeTTL   = time.Minute
 
@@ -46,6 +47,9 @@ func (c *Cache) once(ctx context.Context, do func(context.Context) error) error 
 
 // changed logs a change of state, once.
 func (c *Cache) changed(down bool, why error) {
+	if !down {
+		c.failures.Store(0) // before anybody asks again: those of the past are not counted with theirs
+	}
 	if c.down.Swap(down) == down {
 		return
 	}
@@ -54,7 +58,6 @@ func (c *Cache) changed(down bool, why error) {
 		c.o.Log.Warn("redis does not answer as it should: reading from the database", "error", why)
 		return
 	}
-	c.failures.Store(0)
 	c.meter.open.Set(0)
 	c.o.Log.Info("redis answers again")
 }
@@ -67,7 +70,7 @@ func (c *Cache) Down() bool { return c.down.Load() }
 func (c *Cache) Run(ctx context.Context) error {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
-	leave := leaveAtLeast
+	leave, answered := leaveAtLeast, 0
 	var wasDown bool
 	var since, back time.Time // of the last loss, of the last return
 	for {
@@ -78,7 +81,7 @@ func (c *Cache) Run(ctx context.Context) error {
 		}
 		now := c.o.Clock()
 		if down := c.down.Load(); down != wasDown {
-			wasDown, since = down, now
+			wasDown, since, answered = down, now, 0
 			if down && !back.IsZero() && now.Sub(back) < relapseWithin {
 				leave = min(2*leave, leaveAtMost)
 			} else if down {
@@ -88,9 +91,14 @@ func (c *Cache) Run(ctx context.Context) error {
 		switch {
 		case !wasDown:
 			_ = c.within(ctx, c.probe)
-		case now.Sub(since) >= leave && c.once(ctx, c.probe) == nil:
-			back = now
-			c.changed(false, nil)
+		case now.Sub(since) < leave:
+		case c.once(ctx, c.probe) != nil:
+			answered = 0
+		default:
+			if answered++; answered >= convinced {
+				back = now
+				c.changed(false, nil)
+			}
 		}
 	}
 }
