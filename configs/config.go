@@ -27,6 +27,7 @@ type Config struct {
 	Cache      Cache      `koanf:"cache"`
 	Stale      Stale      `koanf:"stale"`
 	Usage      Usage      `koanf:"usage"`
+	Feedback   Feedback   `koanf:"feedback"`
 	Spool      Spool      `koanf:"spool"`
 	Providers  []Provider `koanf:"providers"`
 }
@@ -41,6 +42,12 @@ type Server struct {
 	IdleTimeout       time.Duration `koanf:"idle_timeout"`        // keep-alive connections
 	PingInterval      time.Duration `koanf:"ping_interval"`       // ": ping" comments on a silent stream; 0 sends none
 	DrainGrace        time.Duration `koanf:"drain_grace"`         // after SIGTERM, calls in flight may take this long
+}
+
+// Feedback is about scores.
+type Feedback struct {
+	// AllowedOrigins are whose pages may send feedback by a call's token: https://app.example.com, or "*" alone for all. Empty is none.
+	AllowedOrigins []string `koanf:"allowed_origins"`
 }
 
 // Database is where prompts, keys and the journal live.
@@ -122,6 +129,7 @@ func Default() Config {
 		Cache:    Cache{Prompts: 200_000, Keys: 200_000, Decisions: 1_000_000},
 		Stale:    Stale{After: 2 * time.Second, Prompts: 24 * time.Hour, Keys: time.Hour},
 		Usage:    Usage{Inject: true},
+		Feedback: Feedback{AllowedOrigins: []string{}},
 		Spool:    Spool{MaxBytes: 1 << 30},
 
 		Providers: []Provider{},

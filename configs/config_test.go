@@ -169,3 +169,24 @@ providers: [{name: a, kind: echo, latenzy: 1s}]
 	}
 	require.Len(t, lines, 8, "nothing twice: %s", err)
 }
+
+func TestOriginsAreAsBrowsersSendThem(t *testing.T) {
+	for origins, want := range map[string]string{
+		"https://app.example.com,http://localhost:3000": "",
+		"*":                         "",
+		"*,https://app.example.com": "beside others",
+		"https://app.example.com/":  "allowed_origins[0]",
+		"https://App.example.com":   "allowed_origins[0]",
+		"app.example.com":           "allowed_origins[0]",
+		"https://a.com,null":        "allowed_origins[1]",
+		"https://u:p@a.com":         "allowed_origins[0]",
+		"https://*.example.com":     "allowed_origins[0]",
+	} {
+		_, err := configs.Load(configs.Sources{Env: []string{"PROMPTGATE_FEEDBACK_ALLOWED_ORIGINS=" + origins}})
+		if want == "" {
+			require.NoError(t, err, origins)
+		} else {
+			require.ErrorContains(t, err, want, origins)
+		}
+	}
+}

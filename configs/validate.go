@@ -36,6 +36,7 @@ func (c Config) Validate() error {
 	v.positive("stale.after", c.Stale.After)
 	v.positive("stale.prompts", c.Stale.Prompts)
 	v.positive("stale.keys", c.Stale.Keys)
+	v.origins("feedback.allowed_origins", c.Feedback.AllowedOrigins)
 	v.atLeast("spool.max_bytes", c.Spool.MaxBytes, 1<<20)
 	v.providers(c.Providers)
 	return errors.Join(v.faults...)
@@ -67,6 +68,18 @@ func (v *validation) hostPort(path, s string) {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	v.check(err == nil, path, "%q is no address; write host:port, such as 127.0.0.1:8080", s)
+}
+
+func (v *validation) origins(path string, list []string) {
+	for i, s := range list {
+		if s == "*" {
+			v.check(len(list) == 1, path, "has \"*\", which is every origin, beside others; keep one or the other")
+			continue
+		}
+		u, err := url.Parse(s)
+		ok := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && !strings.Contains(u.Host, "*") && s == u.Scheme+"://"+strings.ToLower(u.Host)
+		v.check(ok, fmt.Sprintf("%s[%d]", path, i), "%q is no origin as browsers send it; write https://app.example.com, without a path, or \"*\"", s)
+	}
 }
 
 func (v *validation) server(s Server) {

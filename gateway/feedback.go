@@ -39,6 +39,7 @@ type score struct {
 // feedback takes a score on one call: from a key, or from a browser with that call's token.
 func (g *Gateway) feedback(c *gin.Context) {
 	ctx := c.Request.Context()
+	g.allowOrigin(c)
 	s, err := g.readScore(c)
 	if s.Token != "" {
 		g.feedbackByToken(c, s, err)

@@ -140,6 +140,57 @@ func TestFeedback(t *testing.T) {
 	assert.Equal(t, 503, e.post("/v1/feedback", `{"call_id":"`+id+`","name":"a","value":1}`).status)
 }
 
+// Pages of the configured origins score by token; no page sends a key, and nothing else takes requests from pages.
+func TestFeedbackFromPages(t *testing.T) {
+	const app, other = "https://app.example.com", "https://evil.example"
+	score := func(e *env, origin string) answer {
+		token := e.chat(triage).header.Get("X-Promptgate-Feedback-Token")
+		require.NotEmpty(t, token)
+		return e.post("/v1/feedback", `{"token":"`+token+`","name":"helpful","value":true}`, "Authorization", "", "Origin", origin)
+	}
+	ask := func(e *env, path, origin string) answer {
+		return e.do(e.request(http.MethodOptions, path, "", "Authorization", "", "Origin", origin,
+			"Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization,content-type"))
+	}
+	for _, c := range []struct {
+		name    string
+		origins []string
+		origin  string
+		allowed string
+	}{
+		{"none configured", nil, app, ""},
+		{"the one configured", []string{"http://localhost:3000", app}, app, app},
+		{"another one", []string{app}, other, ""},
+		{"every one", []string{"*"}, other, "*"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newEnv(t, func(s *setup) { s.opts.FeedbackOrigins = c.origins })
+			a := score(e, c.origin)
+			assert.Equal(t, 202, a.status, "%s", a.body)
+			assert.Equal(t, c.allowed, a.header.Get("Access-Control-Allow-Origin"))
+			assert.Empty(t, a.header.Get("Access-Control-Allow-Credentials"))
+			refused := e.post("/v1/feedback", `{"token":"x"}`, "Authorization", "", "Origin", c.origin)
+			assert.Equal(t, 401, refused.status)
+			assert.Equal(t, c.allowed, refused.header.Get("Access-Control-Allow-Origin"), "a page reads refusals as well")
+
+			pre := ask(e, "/v1/feedback", c.origin)
+			assert.Equal(t, c.allowed, pre.header.Get("Access-Control-Allow-Origin"))
+			if c.allowed != "" {
+				assert.Equal(t, 204, pre.status)
+				assert.Equal(t, "POST", pre.header.Get("Access-Control-Allow-Methods"))
+				assert.Equal(t, "Content-Type", pre.header.Get("Access-Control-Allow-Headers"), "no page sends a key")
+			}
+			for _, path := range []string{"/v1/chat/completions", "/v1/models"} {
+				closed := ask(e, path, c.origin)
+				assert.Equal(t, 405, closed.status, path)
+				assert.Empty(t, closed.header.Get("Access-Control-Allow-Origin"), path)
+			}
+			call := e.chat(triage, "Origin", c.origin)
+			assert.Empty(t, call.header.Get("Access-Control-Allow-Origin"))
+		})
+	}
+}
+
 func TestAddressesWithoutAHandler(t *testing.T) {
 	e := newEnv(t)
 	for _, path := range []string{"/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/completions", "/v1/moderations", "/v1/images/generations", "/v1/audio/speech"} {

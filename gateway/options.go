@@ -103,6 +103,7 @@ type Options struct {
 	RevisionTimeout time.Duration // the longest wait for x-promptgate-min-revision; default 2 s
 	PingInterval    time.Duration // ": ping" comments on a stream silent for so long; 0 sends none
 	TokenTTL        time.Duration // how long a feedback token lasts; default 24 h
+	FeedbackOrigins []string      // origins whose pages may POST /v1/feedback, such as https://app.example.com, or "*" alone; none by default
 	InjectUsage     bool          // ask providers for usage on streams whose caller did not, and withhold that chunk
 }
 

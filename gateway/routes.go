@@ -42,6 +42,9 @@ func (g *Gateway) Routes(r gin.IRouter) {
 	r.POST("/v1/prompts/*path", g.byPath)
 	r.GET("/v1/models", g.models)
 	r.POST("/v1/feedback", g.feedback)
+	if len(g.opts.FeedbackOrigins) > 0 {
+		r.OPTIONS("/v1/feedback", g.preflight) // the one address that pages may send to
+	}
 	for _, path := range []string{
 		"/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/completions", "/v1/moderations",
 		"/v1/images/*path", "/v1/audio/*path",

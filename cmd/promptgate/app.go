@@ -185,6 +185,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	}, gateway.Options{
 		MaxBodyBytes: cfg.Server.MaxBodyBytes, MaxInFlight: cfg.Server.MaxInFlight, ReadTimeout: cfg.Server.ReadTimeout,
 		WriteTimeout: cfg.Server.WriteTimeout, PingInterval: cfg.Server.PingInterval, InjectUsage: cfg.Usage.Inject,
+		FeedbackOrigins: cfg.Feedback.AllowedOrigins,
 	})
 	if err != nil {
 		return nil, err
@@ -192,15 +193,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	engine := a.gateway.Engine()
 	engine.UseRawPath = true // names of prompts hold slashes, which the management API takes as %2F
 	a.gateway.Routes(engine)
-	switch {
-	case a.ops != nil:
-	case loopback(a.main.Addr()):
-		a.gateway.OpsRoutes(engine)
-	default:
-		a.gateway.HealthRoutes(engine)
-		a.log.Warn("/metrics is not served: it names prompts, and addr can be reached from elsewhere; "+
-			"set ops_addr (PROMPTGATE_OPS_ADDR) to a listener of its own, such as 127.0.0.1:9090", "addr", a.addr())
-	}
+	a.opsRoutes(engine)
 	api, err := admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers,
 		Calls: rec, Journal: s.feed, Log: a.log,
@@ -211,6 +204,19 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	engine.NoRoute(api.NoRoute, a.gateway.NoRoute)
 	engine.NoMethod(api.NoMethod, a.gateway.NoMethod)
 	return engine, nil
+}
+
+// opsRoutes puts onto the main listener what operators ask, unless there is a listener for it.
+func (a *App) opsRoutes(engine *gin.Engine) {
+	switch {
+	case a.ops != nil:
+	case loopback(a.main.Addr()):
+		a.gateway.OpsRoutes(engine)
+	default:
+		a.gateway.HealthRoutes(engine)
+		a.log.Warn("/metrics is not served: it names prompts, and addr can be reached from elsewhere; "+
+			"set ops_addr (PROMPTGATE_OPS_ADDR) to a listener of its own, such as 127.0.0.1:9090", "addr", a.addr())
+	}
 }
 
 // checks are what /readyz asks. Losing the database is no reason to take a replica that still serves out of service.
