@@ -38,6 +38,11 @@ type Resolved struct {
 	moved  int64  // the label's revision, 0 when picked by number
 }
 
+// ErrArchived refuses (Conflict) a new version of an archived prompt: nobody would be served it, and whoever saved it would not notice.
+func ErrArchived() *fault.Error {
+	return fault.New(fault.Conflict, "This prompt is archived: restore it first (PATCH it with archived: false), then save.")
+}
+
 // ErrPromptNotFound is the one answer for a prompt that is not there, is archived, or is not this caller's to know of.
 func ErrPromptNotFound() *fault.Error {
 	return fault.New(fault.PromptNotFound, "There is no such prompt, or this key may not use it. Check the spelling and the key's grants.").

@@ -35,7 +35,8 @@ type Store interface {
 	CreatePrompt(ctx context.Context, by journal.Origin, p Prompt, first *Version) (Prompt, error)
 	// UpdatePrompt writes description, category, tags, owner, archived, name and aliases when the stored revision is p.Revision.
 	UpdatePrompt(ctx context.Context, by journal.Origin, p Prompt) (Prompt, error)
-	// AddVersion numbers v as the next of its prompt (or takes v.Number when it is set and free: imports).
+	// AddVersion numbers v as the next of its prompt (or takes v.Number when it is set and free: imports). An archived prompt takes none
+	// (Conflict).
 	AddVersion(ctx context.Context, by journal.Origin, v Version) (Version, error)
 	ListVersions(ctx context.Context, project, promptID string, page Page) ([]Version, string, error)
 

@@ -19,6 +19,9 @@ func (s *Service) Check(ctx context.Context, in VersionInput) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
+	if p.Archived {
+		return Checked{}, ErrArchived()
+	}
 	return s.check(ctx, p, in)
 }
 
@@ -89,6 +92,9 @@ func (s *Service) SaveVersion(ctx context.Context, by journal.Origin, in Version
 	p, err := s.store.PromptByHandle(ctx, in.Project, in.PromptID)
 	if err != nil {
 		return Saved{}, err
+	}
+	if p.Archived {
+		return Saved{}, ErrArchived()
 	}
 	if in.Latest != nil && *in.Latest != p.LatestVersion {
 		return Saved{}, fault.New(fault.Conflict, "The latest version is %d now, and you started from %d: compare them, then save again.",

@@ -10,8 +10,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/registry"
 )
 
 func TestPromptsVersionsAndLabels(t *testing.T) {
@@ -83,6 +85,21 @@ func TestPromptsVersionsAndLabels(t *testing.T) {
 	created := e.do(e.admin, "GET", "/events?action=prompt.create", nil).ok(200)["events"].([]any)
 	require.Equal(t, "the desk asked", created[0].(map[string]any)["why"])
 	require.Equal(t, "127.0.0.1", created[0].(map[string]any)["from"])
+}
+
+func TestArchivedPromptsTakeNoVersions(t *testing.T) {
+	e := newEnv(t)
+	p := e.prompt(e.shop, "support/triage")
+	const at = "/prompts/support%2Ftriage"
+	e.do(e.admin, "PATCH", at, map[string]any{"archived": true}, "If-Match", "*").ok(200)
+	for _, dry := range []bool{true, false} {
+		refused := e.do(e.admin, "POST", at+"/versions", map[string]any{"content": content("New {{name}}"), "dry_run": dry}).refused(409, "conflict")
+		require.Contains(t, refused.Detail, "restore it first")
+	}
+	_, err := e.store.AddVersion(t.Context(), system, registry.Version{Project: e.shop, PromptID: p.ID})
+	require.Equal(t, fault.Conflict, fault.CodeOf(err), "archived after the question was judged")
+	e.do(e.admin, "PATCH", at, map[string]any{"archived": false}, "If-Match", "*").ok(200)
+	e.do(e.admin, "POST", at+"/versions", map[string]any{"content": content("New {{name}}")}).ok(201)
 }
 
 func TestEditsNeedTheETagThatWasRead(t *testing.T) {

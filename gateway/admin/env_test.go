@@ -49,6 +49,7 @@ type env struct {
 	client  *http.Client
 	api     *admin.API
 	service *registry.Service
+	store   *registrystore.Store
 	keys    *policystore.Store
 	hasher  *keys.Hasher
 	journal *journal.Journal
@@ -105,7 +106,8 @@ func newEnv(t testing.TB) *env {
 	require.NoError(t, err)
 	checker, err := rbac.New(rbac.Options{})
 	require.NoError(t, err)
-	e.service, err = registry.NewService(registrystore.New(db, e.journal, sealer, registrystore.Options{}), nil, registry.ServiceOptions{})
+	e.store = registrystore.New(db, e.journal, sealer, registrystore.Options{})
+	e.service, err = registry.NewService(e.store, nil, registry.ServiceOptions{})
 	require.NoError(t, err)
 	e.ledger, err = ledger.Open(ledger.Options{DB: calls, Dir: t.TempDir(), Sealer: sealer, Log: log, FlushEvery: 5 * time.Millisecond})
 	require.NoError(t, err)

@@ -160,6 +160,11 @@ func storePromptEdits(b bench) {
 	_, err = b.Store.UpdatePrompt(b.ctx(), By(""), edit)
 	requireCode(b.t, fault.PreconditionFailed, err)
 	_, err = b.Store.AddVersion(b.ctx(), By(""), Version(project.ID, p.ID, "another"))
+	requireCode(b.t, fault.Conflict, err) // archived
+	edited.Archived = false
+	edited, err = b.Store.UpdatePrompt(b.ctx(), By(""), edited)
+	require.NoError(b.t, err)
+	_, err = b.Store.AddVersion(b.ctx(), By(""), Version(project.ID, p.ID, "another"))
 	require.NoError(b.t, err)
 	_, err = b.Store.UpdatePrompt(b.ctx(), By(""), edited)
 	requireCode(b.t, fault.PreconditionFailed, err)

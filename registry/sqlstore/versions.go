@@ -77,6 +77,9 @@ func (s *Store) AddVersion(ctx context.Context, by journal.Origin, v registry.Ve
 		if prompt, err = s.lockPrompt(ctx, tx, v.Project, v.PromptID); err != nil {
 			return err
 		}
+		if prompt.Archived { // meanwhile
+			return registry.ErrArchived()
+		}
 		numbered := v
 		if numbered.Number, err = freeNumber(ctx, tx, prompt, v.Number); err != nil {
 			return err

@@ -198,6 +198,8 @@ func checkParameters(c *Content) error {
 			return invalid(path, "%s has its own place in a version; move it there", name)
 		case "prompt", "prompt_id", "stream", "stream_options":
 			return invalid(path, "%s is the caller's to set; remove it", name)
+		case "prompt_variables", "prompt_version", "prompt_label", "variables", "inputs", "version_id", "environment":
+			return invalid(path, "%s is how a request names a prompt or its variables, and not for a provider; remove it (a variable's default stands with the variable)", name)
 		}
 		if err := checkRaw(path, c.Parameters[name], 0); err != nil {
 			return err
