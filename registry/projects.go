@@ -12,8 +12,8 @@ import (
 // MaxWhyBytes bounds the reason that an Origin gives.
 const MaxWhyBytes = 2 << 10
 
-// retries bounds how often a change without a precondition is tried again when somebody else was faster.
-const retries = 5
+// editTries bounds how often an edit without a precondition is made again when somebody else was faster.
+const editTries = 20
 
 func checkOrigin(by journal.Origin) error { return checkText("why", by.Why, MaxWhyBytes) }
 
@@ -89,18 +89,21 @@ func set[T any](to, from *T) {
 	}
 }
 
-// withRevision runs an edit: once when its author named a revision, a few times when any will do.
+// withRevision runs an edit: once when its author named a revision, and again on what others left when any will do. Some other edit
+// succeeds each time one is lost.
 func withRevision[T any](revision int64, edit func() (T, error)) (out T, err error) {
 	if revision <= 0 && revision != AnyRevision {
 		return out, invalid("if-match", "Say which revision you edited (If-Match), as the last read or write answered it.")
 	}
-	for range retries {
+	for try := 1; ; try++ {
 		out, err = edit()
-		if revision != AnyRevision || !fault.Is(err, fault.PreconditionFailed) {
+		switch {
+		case revision != AnyRevision || !fault.Is(err, fault.PreconditionFailed):
 			return out, err
+		case try == editTries: // the author named no revision, so is not told that it was wrong
+			return out, fault.Wrap(err, fault.Conflict, "Others keep changing this: try again.")
 		}
 	}
-	return out, err
 }
 
 func sameRevision(expected, stored int64) error {
