@@ -6,7 +6,7 @@ LINT     := .cache/bin/golangci-lint
 LINT_VER := v2.15.0
 export CGO_ENABLED = 0
 
-.PHONY: kill linear build run test race lint bench fmt chaos clean tools
+.PHONY: kill linear build run test race lint bench fmt chaos clean tools pgo
 
 build: ## writes bin/promptgate
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/promptgate ./cmd/promptgate
@@ -41,6 +41,9 @@ linear: tools ## 100,000 label moves and reads on three replicas: no read older 
 
 bench: build ## figures as ratios in one run against a bare reverse proxy
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
+
+pgo: build ## measures where the gateway spends its time under load; the compiler goes by it from then on
+	PROMPTGATE_PGO=$(CURDIR)/cmd/promptgate/default.pgo $(GO) test -count=1 -run '^$$' -bench '^BenchmarkProfile$$' -benchtime 1x ./cmd/promptgate
 
 chaos: tools ## three replicas under load while one thing after the other breaks: 20 minutes, or `go run ./cmd/chaos -short`
 	$(GO) run ./cmd/chaos

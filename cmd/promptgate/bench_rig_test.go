@@ -108,7 +108,7 @@ func newRig(b *testing.B) *rig {
 }
 
 // gateway starts the real binary on seeded data.
-func (r *rig) gateway(b *testing.B, s *seed) *lane {
+func (r *rig) gateway(b *testing.B, s *seed, env ...string) *lane {
 	b.Helper()
 	at := freeAddr(b)
 	config := filepath.Join(s.data, "bench.yaml")
@@ -117,7 +117,7 @@ addr: %s
 data: %s
 providers: [{name: upstream, kind: openai, base_url: "http://%s/v1", api_key: sk-upstream, allow_private: true}]
 `, at, s.data, r.upstream)), 0o600))
-	l := &lane{proc: startProcess(b, mustBinary(b), nil, "serve", "--config", config), addr: at}
+	l := &lane{proc: startProcess(b, mustBinary(b), env, "serve", "--config", config), addr: at}
 	listens(b, at)
 	for i := range max(len(s.prompts), len(s.keys)) {
 		prompt := fmt.Sprintf(`"prompt":{"id":%q,"label":"production","variables":{"shop":"Acme"}}`, s.prompts[i%len(s.prompts)])

@@ -3,12 +3,16 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // What is measured here is the real binary with everything on (key, policy, resolving, rendering, recording, metrics), beside a bare
@@ -41,6 +45,40 @@ func BenchmarkGatewayVsReverseProxy(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkProfile loads the gateway and writes its CPU profile to the file that PROMPTGATE_PGO names: make pgo.
+func BenchmarkProfile(b *testing.B) {
+	out := os.Getenv("PROMPTGATE_PGO")
+	if out == "" {
+		b.Skip("PROMPTGATE_PGO names no file")
+	}
+	const length = 30 * time.Second
+	rig, ops := newRig(b), freeAddr(b)
+	gw := rig.gateway(b, seeded(b, 100, 100), "PROMPTGATE_OPS_ADDR="+ops, "PROMPTGATE_PROFILING=true")
+	var profile []byte
+	var failed error
+	var fetching sync.WaitGroup
+	fetching.Go(func() { profile, failed = fetch(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", ops, length/time.Second)) })
+	gw.count, gw.quiet = func(*testing.B) float64 { return 0 }, func(*testing.B) {} // they read /metrics, which is elsewhere now
+	gw.measure(b, false, length*2/3)
+	gw.measure(b, true, length/3)
+	fetching.Wait()
+	require.NoError(b, failed)
+	require.NoError(b, os.WriteFile(out, profile, 0o600))
+	b.ReportMetric(0, "ns/op")
+}
+
+func fetch(url string) ([]byte, error) {
+	res, err := http.Get(url) //nolint:gosec,noctx // loopback
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: %s", url, res.Status)
+	}
+	return io.ReadAll(res.Body)
 }
 
 // BenchmarkScale is the same with 10 to 100,000 prompts, and with 10 to 100,000 keys, in the database: the ratios are to stay the same.
