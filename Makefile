@@ -18,8 +18,8 @@ tools: ## what the tests start: redis-server, PostgreSQL, and the SDKs that call
 	./.ci/tools
 
 test: tools build
-	$(GO) test -timeout 12m $$($(GO) list ./... | grep -v /cmd/)
-	$(GO) test -timeout 12m -p 1 ./cmd/... # whole programs under load: one after the other
+	$(GO) test -pgo=off -timeout 12m $$($(GO) list ./... | grep -v /cmd/)
+	$(GO) test -pgo=off -timeout 12m -p 1 ./cmd/... # whole programs under load: one after the other
 
 race: tools ## needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
@@ -40,7 +40,7 @@ linear: tools ## 100,000 label moves and reads on three replicas: no read older 
 	PROMPTGATE_TEST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run '^TestLabelsAreLinearizable$$' ./cmd/promptgate
 
 bench: build ## figures as ratios in one run against a bare reverse proxy
-	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m ./...
+	$(GO) test -pgo=off -run '^$$' -bench . -benchmem -timeout 30m ./...
 
 pgo: build ## measures where the gateway spends its time under load; the compiler goes by it from then on
 	PROMPTGATE_PGO=$(CURDIR)/cmd/promptgate/default.pgo $(GO) test -count=1 -run '^$$' -bench '^BenchmarkProfile$$' -benchtime 1x ./cmd/promptgate

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/promptgate/promptgate/configs"
 )
@@ -32,9 +31,6 @@ func (c serveCmd) Run(ctx context.Context, io *streams) error {
 	cfg, err := c.load(more)
 	if err != nil {
 		return err
-	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400) // the heap is small: a gateway trades tens of megabytes for a tenth of its CPU
 	}
 	log := logger(cfg, io.err)
 	a, err := newApp(ctx, cfg, log)

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	lineIdle   = 90 * time.Second // an idle connection is closed after this
-	readBuffer = 16 << 10         // bytes, for each connection
+	lineIdle   = 90 * time.Second     // an idle connection is closed after this
+	lineFresh  = 2 * time.Millisecond // one that answered just now is used again without asking the kernel about it, under load that is each one
+	readBuffer = 16 << 10             // bytes, for each connection
 )
 
 // line is one kept connection to the upstream. One exchange has it at a time, and reads and writes from its own goroutine:
@@ -60,11 +61,15 @@ type lines struct {
 	closing bool        // from Close to the next request: what comes back is closed
 }
 
-// kept takes an idle connection that the upstream has not closed and sent nothing over meanwhile; nil when there is none.
+// kept takes an idle connection that the upstream has not closed and sent nothing over meanwhile; nil when there is none. An upstream that
+// closes right behind an answer without having said so costs the next request a KindConnect, which is tried again.
 func (s *lines) kept(now time.Time) *line {
 	for {
 		l := s.pop()
-		if l == nil || now.Sub(l.idleFrom) < lineIdle && quiet(l.raw) {
+		if l == nil {
+			return nil
+		}
+		if idle := now.Sub(l.idleFrom); idle < lineFresh || idle < lineIdle && quiet(l.raw) {
 			return l
 		}
 		_ = l.socket.Close()
