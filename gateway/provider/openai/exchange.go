@@ -17,19 +17,21 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider/egress"
 )
 
-// exchange is one request and its answer; it is the answer's body as well. One timer watches all of it: until the head has come
-// for HeadTimeout, then every single Read for IdleTimeout. A body that nobody reads is no silence of the upstream's.
+// exchange is one request and its answer; it is the answer's body as well. The provider's watch looks after it: until the head has come
+// for HeadTimeout, then every single Read for IdleTimeout, and whether the caller is still there. A body that nobody reads is no silence
+// of the upstream's.
 type exchange struct {
 	p     *Provider
 	outer context.Context //nolint:containedctx // the caller's; asked why something was cancelled
 	sent  sent
-	watch *time.Timer
 
-	mu        sync.Mutex
-	why       error                   // it was ended before its time because of this
-	abort     context.CancelCauseFunc // ends the Transport's request, or a dial; nil: neither runs
-	line      *line                   // the connection of a direct request; nil: it has none, or has it no longer
-	stopOuter func() bool             // ends the watching of outer
+	before, after *exchange // in the watch's list, under its lock
+	watched       bool
+
+	mu    sync.Mutex
+	why   error                   // it was ended before its time because of this
+	abort context.CancelCauseFunc // ends the Transport's request, or a dial; nil: neither runs
+	line  *line                   // the connection of a direct request; nil: it has none, or has it no longer
 
 	began     time.Time
 	answering atomic.Bool  // the first byte of the answer has come
@@ -55,7 +57,7 @@ var (
 func newExchange(ctx context.Context, p *Provider, r *provider.Request) *exchange {
 	e := &exchange{p: p, outer: ctx, began: time.Now()}
 	e.sent.data = r.Body
-	e.watch = time.AfterFunc(p.o.HeadTimeout, e.tick)
+	p.watch.add(e)
 	return e
 }
 
@@ -106,22 +108,15 @@ func (e *exchange) abortBy(cancel context.CancelCauseFunc) bool {
 // called already.
 func (e *exchange) hold(l *line) bool {
 	e.mu.Lock()
-	late, watched := e.why != nil, e.stopOuter != nil
+	late := e.why != nil
 	if !late {
 		e.line = l
 	}
 	e.mu.Unlock()
 	if late {
 		_ = l.socket.Close()
-		return false
 	}
-	if !watched {
-		stop := context.AfterFunc(e.outer, func() { e.stop(context.Cause(e.outer)) })
-		e.mu.Lock()
-		e.stopOuter = stop
-		e.mu.Unlock()
-	}
-	return true
+	return !late
 }
 
 // take takes the connection away again; ours is false when stop may have closed it.
@@ -153,37 +148,32 @@ func (e *exchange) release() {
 
 func (e *exchange) gotFirstByte() { e.answering.Store(true) }
 
-// tick is the watch's. It cancels what took too long, or looks again when it may.
-func (e *exchange) tick() {
-	if e.ended.Load() {
-		return
+// overdue is why the exchange has to be ended now: its caller has left, or it took too long; nil while it may go on.
+func (e *exchange) overdue(now time.Time) error {
+	if e.outer.Err() != nil {
+		return context.Cause(e.outer)
 	}
+	age := now.Sub(e.began)
 	if !e.headed.Load() {
-		e.stop(errHeadTimeout)
-		return
-	}
-	again := e.p.o.IdleTimeout
-	if at := e.reading.Load(); at != 0 {
-		again -= time.Since(e.began) - time.Duration(at-1)
-		if again <= 0 {
-			e.stop(errIdleTimeout)
-			return
+		if age >= e.p.o.HeadTimeout {
+			return errHeadTimeout
 		}
+		return nil
 	}
-	e.watch.Reset(again)
+	if at := e.reading.Load(); at != 0 && age-time.Duration(at-1) >= e.p.o.IdleTimeout {
+		return errIdleTimeout
+	}
+	return nil
 }
 
 // end releases everything but the answer's body. It may be called more than once.
 func (e *exchange) end() {
 	e.ended.Store(true)
-	e.watch.Stop()
+	e.p.watch.remove(e)
 	e.mu.Lock()
-	abort, stop := e.abort, e.stopOuter
+	abort := e.abort
 	e.abort = nil
 	e.mu.Unlock()
-	if stop != nil {
-		stop()
-	}
 	if abort != nil {
 		abort(context.Canceled)
 	}
@@ -209,7 +199,6 @@ func (e *exchange) head(resp *http.Response) {
 		e.framed = newEnding(resp.Header)
 	}
 	e.headed.Store(true)
-	e.watch.Reset(e.p.o.IdleTimeout)
 }
 
 // check refuses answers that are none, whatever their body may say.
@@ -293,7 +282,6 @@ func (e *exchange) Read(p []byte) (int, error) {
 	}
 	if err != nil {
 		e.err = e.bodyError(err)
-		e.watch.Stop()
 		if e.err == io.EOF { //nolint:errorlint // bodyError's own word for the end
 			e.release()
 		}

@@ -37,18 +37,59 @@ func TestANameThatResolvesToLoopback(t *testing.T) {
 	require.False(t, reached)
 }
 
-// A reader that is slow to ask is not an upstream that is slow to answer.
-func TestASlowReaderIsNoSilence(t *testing.T) {
-	p, err := New(Options{Name: "p", BaseURL: "https://example.com", IdleTimeout: time.Hour})
+// What ends an exchange before its time, and what does not: a reader that is slow to ask is not an upstream that is slow to answer.
+func TestOverdue(t *testing.T) {
+	p, err := New(Options{Name: "p", BaseURL: "https://example.com", HeadTimeout: time.Minute, IdleTimeout: time.Hour})
 	require.NoError(t, err)
-	e := newExchange(t.Context(), p, &provider.Request{})
+	ctx, leave := context.WithCancelCause(t.Context())
+	e := newExchange(ctx, p, &provider.Request{})
 	defer e.end()
+	after := func(d time.Duration) error { return e.overdue(e.began.Add(d)) }
+	require.NoError(t, after(time.Minute-1))
+	require.ErrorIs(t, after(time.Minute), errHeadTimeout)
 	e.headed.Store(true)
-	p.o.IdleTimeout = time.Nanosecond
-	e.tick()
-	require.NoError(t, e.stopped(), "nobody reads")
-	e.reading.Store(1)
-	require.Eventually(t, func() bool { e.tick(); return errors.Is(e.stopped(), errIdleTimeout) }, time.Minute, time.Millisecond)
+	require.NoError(t, after(1000*time.Hour), "nobody reads")
+	e.reading.Store(int64(2*time.Hour) + 1)
+	require.NoError(t, after(3*time.Hour-1))
+	require.ErrorIs(t, after(3*time.Hour), errIdleTimeout)
+	e.reading.Store(0)
+	gone := errors.New("gone")
+	leave(gone)
+	require.ErrorIs(t, after(0), gone)
+	require.Eventually(t, func() bool { return errors.Is(e.stopped(), gone) }, time.Minute, time.Millisecond, "the watch looks")
+}
+
+// The watch knows who is under way, in whatever order they end, rests when nobody is, and begins again.
+func TestWatch(t *testing.T) {
+	p, err := New(Options{Name: "p", BaseURL: "https://example.com"})
+	require.NoError(t, err)
+	for range 2 {
+		var all []*exchange
+		for range 10 {
+			all = append(all, newExchange(t.Context(), p, &provider.Request{}))
+		}
+		listed := func() (n int) {
+			p.watch.mu.Lock()
+			defer p.watch.mu.Unlock()
+			require.True(t, p.watch.running)
+			for e := p.watch.first; e != nil; e = e.after {
+				n++
+			}
+			require.Equal(t, n, p.watch.count)
+			return n
+		}
+		for i, at := range []int{0, 9, 4, 5, 1, 8, 2, 3, 7, 6} {
+			require.Equal(t, 10-i, listed())
+			all[at].end()
+			all[at].end()
+		}
+		require.Zero(t, listed())
+		require.Eventually(t, func() bool {
+			p.watch.mu.Lock()
+			defer p.watch.mu.Unlock()
+			return !p.watch.running
+		}, time.Minute, time.Millisecond)
+	}
 }
 
 func TestEndings(t *testing.T) {

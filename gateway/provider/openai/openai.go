@@ -66,6 +66,7 @@ type Provider struct {
 	base      url.URL
 	header    http.Header // sent with every request; its values are shared, so nobody changes them
 	direct    *direct     // for the usual request; may be nil
+	watch     watch
 	transport *http.Transport
 }
 
