@@ -14,8 +14,8 @@ type Repeats struct {
 	hidden int64
 }
 
-// RepeatsEvery is how often an outage that goes on is logged again.
-const RepeatsEvery = time.Minute
+// RepeatsEvery is how often an outage that goes on is logged again. Its beginning and its end are logged by the part that is responsible.
+const RepeatsEvery = 10 * time.Minute
 
 // Worth reports whether a failure with this code is to be logged now, and how many equal ones were not since the last that was. Only
 // RegistryUnavailable is ever held back: all else has causes of its own.
