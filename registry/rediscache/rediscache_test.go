@@ -1,6 +1,8 @@
 package rediscache_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -9,13 +11,21 @@ import (
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/sharedcache"
 	"github.com/promptgate/promptgate/internal/testenv"
+	"github.com/promptgate/promptgate/registry"
 	"github.com/promptgate/promptgate/registry/rediscache"
 	"github.com/promptgate/promptgate/registry/registrytest"
 	"github.com/promptgate/promptgate/registry/sqlstore"
 )
 
 // harness writes to a store and reads through Redis.
-func harness(t *testing.T, url string, client redis.UniversalClient) registrytest.Harness {
+func harness(t testing.TB, url string, client redis.UniversalClient) registrytest.Harness {
+	t.Helper()
+	h, _ := counted(t, url, client)
+	return h
+}
+
+// counted is harness, and counts what Redis does not answer.
+func counted(t testing.TB, url string, client redis.UniversalClient) (registrytest.Harness, *counter) {
 	t.Helper()
 	db := testenv.Open(t, url)
 	sealer := testenv.Sealer(t, db)
@@ -25,10 +35,32 @@ func harness(t *testing.T, url string, client redis.UniversalClient) registrytes
 	require.NoError(t, err)
 	j.Subscribe(cache.Apply)
 	store := sqlstore.New(db, j, sealer, sqlstore.Options{})
-	return registrytest.Harness{Store: store, Source: rediscache.New(cache, store), Subscribe: j.Subscribe}
+	c := &counter{Source: store}
+	return registrytest.Harness{Store: store, Source: rediscache.New(cache, c), Subscribe: j.Subscribe}, c
 }
 
-func dial(t *testing.T, c sharedcache.Config) redis.UniversalClient {
+// counter counts the reads of a source that resolving a label takes.
+type counter struct {
+	registry.Source
+	reads atomic.Int64
+}
+
+func (c *counter) PromptByHandle(ctx context.Context, project, handle string) (registry.Prompt, error) {
+	c.reads.Add(1)
+	return c.Source.PromptByHandle(ctx, project, handle)
+}
+
+func (c *counter) LabelOf(ctx context.Context, project, promptID, label string) (registry.Label, error) {
+	c.reads.Add(1)
+	return c.Source.LabelOf(ctx, project, promptID, label)
+}
+
+func (c *counter) VersionOf(ctx context.Context, project, promptID string, number int) (registry.Version, error) {
+	c.reads.Add(1)
+	return c.Source.VersionOf(ctx, project, promptID, number)
+}
+
+func dial(t testing.TB, c sharedcache.Config) redis.UniversalClient {
 	t.Helper()
 	client, err := sharedcache.NewClient(c)
 	require.NoError(t, err)
