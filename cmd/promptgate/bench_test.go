@@ -59,7 +59,9 @@ func BenchmarkProfile(b *testing.B) {
 	var profile []byte
 	var failed error
 	var fetching sync.WaitGroup
-	fetching.Go(func() { profile, failed = fetch(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", ops, length/time.Second)) })
+	fetching.Go(func() {
+		profile, failed = fetch(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", ops, length/time.Second))
+	})
 	gw.count, gw.quiet = func(*testing.B) float64 { return 0 }, func(*testing.B) {} // they read /metrics, which is elsewhere now
 	gw.measure(b, false, length*2/3)
 	gw.measure(b, true, length/3)

@@ -237,7 +237,7 @@ func TestStoppedExchange(t *testing.T) {
 	defer e.end()
 	e.stop(errHeadTimeout)
 	require.False(t, e.hold(l))
-	_, err = l.Conn.Write([]byte("x"))
+	_, err = l.Write([]byte("x"))
 	require.ErrorIs(t, err, net.ErrClosed)
 	require.False(t, e.abortBy(func(error) {}))
 
