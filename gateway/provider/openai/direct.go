@@ -24,10 +24,11 @@ type direct struct {
 	out   sync.Pool // of *[]byte: requests while they are written
 }
 
-// newDirect returns nil where the Transport has to do all of it: HTTP/2, or a host whose name is not plain ASCII.
+// newDirect returns nil where the Transport has to do all of it: HTTP/2, a host whose name is not plain ASCII, or a system that
+// does not tell whether an idle connection is quiet.
 func newDirect(p *Provider) *direct {
 	host := p.base.Hostname()
-	if p.o.HTTP2 || strings.ContainsFunc(p.base.Host, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !peeks || p.o.HTTP2 || strings.ContainsFunc(p.base.Host, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return nil
 	}
 	secure := p.base.Scheme == "https"

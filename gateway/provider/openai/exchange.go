@@ -139,7 +139,7 @@ func (e *exchange) release() {
 	l, ours := e.take()
 	switch {
 	case l == nil:
-	case ours && e.keep && l.in.Buffered() == 0:
+	case ours && e.keep && l.spent():
 		e.p.direct.lines.keep(l)
 	default:
 		_ = l.socket.Close()

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -14,9 +15,8 @@ import (
 )
 
 const (
-	lineIdle   = 90 * time.Second     // an idle connection is closed after this
-	lineFresh  = 2 * time.Millisecond // one that answered just now is used again without asking the kernel about it, under load that is each one
-	readBuffer = 16 << 10             // bytes, for each connection
+	lineIdle   = 90 * time.Second // an idle connection is closed after this
+	readBuffer = 16 << 10         // bytes, for each connection
 )
 
 // line is one kept connection to the upstream. One exchange has it at a time, and reads and writes from its own goroutine:
@@ -25,10 +25,39 @@ type line struct {
 	net.Conn              // the socket, or TLS over it
 	socket   *net.TCPConn // closing it ends whatever waits, and waits for nothing itself
 	raw      syscall.RawConn
+	wire     *wire         // what TLS reads from; nil without
 	in       *bufio.Reader // reads the line
 	left     int64         // bytes that an answer's head may still have; negative: no bound
 	heard    bool          // of the answer that is awaited, a byte has come
 	idleFrom time.Time
+	probe    [1]byte            // where spent and quiet read to
+	peek     func(uintptr) bool // quiet asks the kernel by it, and
+	silent   bool               // has its answer here
+}
+
+// wire is the socket as TLS reads it.
+type wire struct {
+	*net.TCPConn
+	dry bool // nothing more is read: TLS has what it has
+}
+
+// Read implements io.Reader.
+func (w *wire) Read(p []byte) (int, error) {
+	if w.dry {
+		return 0, os.ErrDeadlineExceeded // an error that TLS can go on after
+	}
+	return w.TCPConn.Read(p)
+}
+
+// spent reports whether nothing was read beyond the answer. TLS reads ahead, too: whole records, which neither in nor the kernel knows of.
+func (l *line) spent() bool {
+	if l.in.Buffered() > 0 || l.wire == nil {
+		return l.in.Buffered() == 0
+	}
+	l.wire.dry = true
+	_, err := l.Conn.Read(l.probe[:])
+	l.wire.dry = false
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 var errHeadTooLarge = errors.New("the answer's head is larger than is allowed")
@@ -61,15 +90,13 @@ type lines struct {
 	closing bool        // from Close to the next request: what comes back is closed
 }
 
-// kept takes an idle connection that the upstream has not closed and sent nothing over meanwhile; nil when there is none. An upstream that
-// closes right behind an answer without having said so costs the next request a KindConnect, which is tried again.
+// kept takes an idle connection that the upstream has not closed and sent nothing over meanwhile; nil when there is none. The kernel is
+// asked about each, however short it was idle: what came unasked, such as the rest of a body longer than it said, would be read as the
+// answer to the next call, which is somebody else's.
 func (s *lines) kept(now time.Time) *line {
 	for {
 		l := s.pop()
-		if l == nil {
-			return nil
-		}
-		if idle := now.Sub(l.idleFrom); idle < lineFresh || idle < lineIdle && quiet(l.raw) {
+		if l == nil || now.Sub(l.idleFrom) < lineIdle && l.quiet() {
 			return l
 		}
 		_ = l.socket.Close()
@@ -167,7 +194,8 @@ func (s *lines) dial(ctx context.Context) (*line, error) {
 func (l *line) encrypt(ctx context.Context, config *tls.Config, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	secure := tls.Client(l.socket, config)
+	l.wire = &wire{TCPConn: l.socket}
+	secure := tls.Client(l.wire, config)
 	l.Conn = secure
 	return secure.HandshakeContext(ctx)
 }

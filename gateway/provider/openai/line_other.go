@@ -2,7 +2,7 @@
 
 package openai
 
-import "syscall"
+// peeks: whether an idle connection is quiet cannot be told here, so that all requests go by the Transport.
+const peeks = false
 
-// quiet cannot be told here: a connection that the upstream has closed fails its next request before it was answered, which is tried again.
-func quiet(syscall.RawConn) bool { return true }
+func (l *line) quiet() bool { return false }
