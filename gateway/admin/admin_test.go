@@ -167,6 +167,7 @@ func TestKeys(t *testing.T) {
 		"no role":       {"name": "x", "roles": []string{"owner"}},
 		"network":       {"name": "x", "networks": []string{"everywhere"}},
 		"past":          {"name": "x", "expires_at": "2001-01-01T00:00:00Z"},
+		"year 1":        {"name": "x", "expires_at": "0001-01-01T00:00:00Z"},
 		"year 10000":    {"name": "x", "expires_at": "9999-12-31T23:59:59-23:59"},
 		"action":        {"name": "x", "grants": []any{map[string]any{"actions": []string{"fly"}, "prompts": []string{"**"}}}},
 		"grant's field": {"name": "x", "grants": []any{map[string]any{"actions": []string{"call"}, "prompts": []string{"**"}, "until": 1}}},
@@ -187,7 +188,7 @@ func TestAnExpiryCanBeTakenAway(t *testing.T) {
 	require.Equal(t, "2099-01-01T00:00:00Z", patch(`{"expires_at":"2099-01-01T00:00:00Z"}`)["expires_at"])
 	require.NotContains(t, patch(`{"expires_at":null}`), "expires_at")
 	require.NotContains(t, e.do(e.admin, "GET", at, nil).ok(200), "expires_at")
-	for _, bad := range []string{`"soon"`, `5`, `{}`, `"2001-01-01T00:00:00Z"`} {
+	for _, bad := range []string{`"soon"`, `5`, `{}`, `"2001-01-01T00:00:00Z"`, `"0001-01-01T00:00:00Z"`, `"9999-12-31T23:59:59-23:59"`} {
 		e.do(e.admin, "PATCH", at, text(`{"expires_at":`+bad+`}`), "If-Match", "*").refused(400, "invalid_request")
 	}
 	schema := e.api.OpenAPI().Components.Schemas.Map()["KeyPatch"].Properties["expires_at"]

@@ -83,7 +83,13 @@ func (Expiry) Schema(huma.Registry) *huma.Schema {
 // UnmarshalJSON implements json.Unmarshaler.
 func (e *Expiry) UnmarshalJSON(b []byte) error {
 	e.Set, e.Time = true, time.Time{}
-	return e.Time.UnmarshalJSON(b) // which leaves it alone for null
+	if string(b) == "null" {
+		return nil
+	}
+	if err := e.Time.UnmarshalJSON(b); err != nil {
+		return err
+	}
+	return shown(e.Time)
 }
 
 // KeyCreated holds the key, this once.
@@ -168,11 +174,11 @@ func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*ke
 	r := policy.KeyRecord{
 		Project: c.Project, Name: in.Body.Name, Roles: in.Body.Roles, Grants: in.Body.Grants, Networks: in.Body.Networks,
 	}
-	if in.Body.ExpiresAt != nil {
-		r.Expires = *in.Body.ExpiresAt
-	}
-	if err := shown(r.Expires); err != nil {
-		return nil, err
+	if at := in.Body.ExpiresAt; at != nil {
+		if err := shown(*at); err != nil {
+			return nil, err
+		}
+		r.Expires = *at
 	}
 	issued, err := a.deps.Issuer()
 	if err != nil {
@@ -213,9 +219,6 @@ func (a *API) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyA
 		if b.ExpiresAt.Set {
 			k.Expires = b.ExpiresAt.Time
 		}
-		if err := shown(k.Expires); err != nil {
-			return nil, err
-		}
 		if k, err = a.deps.Keys.UpdateKey(ctx, c.Origin, c.Principal, k); err != nil {
 			return nil, err
 		}
@@ -231,10 +234,13 @@ func (a *API) revokeKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswe
 	return answerKey(k), nil
 }
 
-// shown refuses a time that no answer could spell.
+// shown refuses a time that no answer could spell, or that would stand for none.
 func shown(t time.Time) error {
 	if y := t.UTC().Year(); y < 0 || y > 9999 {
 		return fault.New(fault.InvalidRequest, "The key's time of expiry is past the year 9999.").WithParam("expires_at")
+	}
+	if t.IsZero() { // which would be none; a program sends it that has not set its own
+		return fault.New(fault.InvalidRequest, "The key's time of expiry is year 1: choose a later one, or leave it out.").WithParam("expires_at")
 	}
 	return nil
 }
