@@ -353,7 +353,7 @@ func keysOf[V any](m map[string]V) []string {
 // gatewayBinary is the program itself, built once for all tests.
 var gatewayBinary = sync.OnceValues(func() (string, error) {
 	name := filepath.Join(os.TempDir(), fmt.Sprintf("promptgate-deploy-test-%d", os.Getpid()))
-	out, err := exec.Command("go", "build", "-o", name, "../cmd/promptgate").CombinedOutput()
+	out, err := exec.Command("go", "build", "-pgo=off", "-o", name, "../cmd/promptgate").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}

@@ -97,7 +97,7 @@ func (w *world) binary(dir string) string {
 		return w.o.binary
 	}
 	name := filepath.Join(dir, "promptgate")
-	cmd := exec.CommandContext(w.t.Context(), "go", "build", "-o", name, "github.com/promptgate/promptgate/cmd/promptgate") //nolint:gosec // our own paths
+	cmd := exec.CommandContext(w.t.Context(), "go", "build", "-pgo=off", "-o", name, "github.com/promptgate/promptgate/cmd/promptgate") //nolint:gosec // our own paths
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		w.t.Fatalf("build promptgate: %v\n%s", err, out)
