@@ -11,11 +11,15 @@ import (
 
 // What is promised, and what a machine that other work shares is held to.
 const (
-	addedBound = 5 * time.Millisecond   // of the p99, once
-	addedAfter = 2 * time.Second        // has passed
-	moveBound  = 100 * time.Millisecond // of the p99 of label moves, when all is well
-	window     = time.Second            // that the recovery is looked for in
-	busyBound  = 100 * time.Millisecond // of the p99 of calls to the provider itself: past it the machine is what fails
+	addedBound = 5 * time.Millisecond // of the p99, once
+	addedAfter = 2 * time.Second      // has passed
+	// unread is how long before the loss of the database a change may have been made that replicas have heard of and not read yet. They know
+	// no more what is true then: they refuse rather than serve what was.
+	unread = 250 * time.Millisecond
+
+	moveBound = 100 * time.Millisecond // of the p99 of label moves, when all is well
+	window    = time.Second            // that the recovery is looked for in
+	busyBound = 100 * time.Millisecond // of the p99 of calls to the provider itself: past it the machine is what fails
 
 	moreLines    = 4 // what a replica that gets no processor for a while may log: two changes of state and back
 	fewSightings = 3
@@ -115,7 +119,7 @@ func (r *row) count(o options, c result, ages history) {
 	case c.cut:
 		r.cut++
 		return
-	case c.status == http.StatusServiceUnavailable && (r.mayRefuse(c) || r.mayExpire(c)):
+	case c.status == http.StatusServiceUnavailable && (r.mayRefuse(c, ages) || r.mayExpire(c)):
 		if c.took > o.second() {
 			r.failed++
 			r.reasons["a refusal took "+tenth(c.took)]++
@@ -153,11 +157,11 @@ func where(c result) string {
 }
 
 // mayRefuse says whether this call may be answered 503: it needs the database, and that is away.
-func (r *row) mayRefuse(c result) bool {
-	if c.kind != cold || c.at.After(r.up.Add(r.reconnect)) {
+func (r *row) mayRefuse(c result, ages history) bool {
+	if !r.withoutData(c.replica) || c.at.After(r.up.Add(r.reconnect)) {
 		return false
 	}
-	return r.withoutData(c.replica)
+	return c.kind == cold || ages.moved(c.prompt, r.injected.Add(-unread), r.down)
 }
 
 // withoutData says whether a replica has lost the database.
@@ -313,6 +317,11 @@ func (p *probes) history(o options) history {
 		h.moves[n] = slices.Clone(p.moves[n])
 	}
 	return h
+}
+
+// moved says whether a prompt's label was on its way at some time between the two.
+func (h history) moved(prompt int, from, to time.Time) bool {
+	return slices.ContainsFunc(h.moves[prompt], func(m move) bool { return m.asked.After(from) && m.asked.Before(to) })
 }
 
 // allows says whether a call may have had its version: that of the last move acknowledged a bound before it was made, or a later one's,

@@ -106,6 +106,14 @@ func TestWhoMayBeRefused(t *testing.T) {
 	served := func(at float64, replica int) result {
 		return result{at: second(at), replica: replica, status: http.StatusOK, version: 1, stale: 3}
 	}
+	moving := func(at float64) result {
+		c := refused(20, 0, plain, time.Millisecond)
+		c.prompt = int(at) // of ages: the prompt's number is when it was moved
+		return c
+	}
+	var ages history
+	ages.moves[9] = []move{{version: 2, asked: second(9.9), acked: second(9.95)}}
+	ages.moves[8] = []move{{version: 2, asked: second(8.9), acked: second(8.95)}}
 	o := options{speed: true}
 	for name, c := range map[string]struct {
 		row            *row
@@ -116,6 +124,9 @@ func TestWhoMayBeRefused(t *testing.T) {
 		"cold and slow":              {during(noData, false), refused(20, 0, cold, 1100*time.Millisecond), 1, 0},
 		"cold, database back":        {during(noData, false), refused(72.5, 0, cold, time.Millisecond), 1, 0},
 		"warm, no database":          {during(noData, false), refused(20, 0, plain, time.Millisecond), 1, 0},
+		"moved as it was lost":       {during(noData, false), moving(9), 0, 0},
+		"moved before":               {during(noData, false), moving(8), 1, 0},
+		"moved, but with a database": {during(noCache, false), moving(9), 1, 0},
 		"cold, no cache":             {during(noCache, false), refused(20, 0, cold, time.Millisecond), 1, 0},
 		"cold, cut off":              {during(cutOff, false), refused(20, 2, cold, time.Millisecond), 0, 0},
 		"cold, not the one cut off":  {during(cutOff, false), refused(20, 1, cold, time.Millisecond), 1, 0},
@@ -128,7 +139,7 @@ func TestWhoMayBeRefused(t *testing.T) {
 		"cut with its replica":       {during(noReplic, false), result{at: second(20), cut: true}, 0, 0},
 		"no answer":                  {during(noReplic, false), result{at: second(20)}, 1, 0},
 	} {
-		c.row.count(o, c.result, history{})
+		c.row.count(o, c.result, ages)
 		require.Equal(t, []int{c.failed, c.tooOld}, []int{c.row.failed, c.row.tooOld}, name)
 	}
 }
