@@ -52,7 +52,7 @@ type scanner struct {
 	torn    bool // the end is not a whole frame
 }
 
-// next returns the next sound payload, nil at the end. After a stretch that is no frame it goes on at the next sound one; a rest
+// next returns the next sound payload, nil at the end or where only zeros follow: room that was never used. After a stretch that is no frame it goes on at the next sound one; a rest
 // without any is a torn tail: the process or the machine died while writing it, before it was acknowledged.
 func (s *scanner) next() []byte {
 	if s.pos >= len(s.b) {
@@ -61,6 +61,10 @@ func (s *scanner) next() []byte {
 	if p, ok := frameAt(s.b[s.pos:], s.table); ok {
 		s.pos += frameHeader + len(p)
 		return p
+	}
+	if len(bytes.TrimLeft(s.b[s.pos:], "\x00")) == 0 {
+		s.pos = len(s.b)
+		return nil
 	}
 	for at := s.pos + 1; ; at++ {
 		i := bytes.IndexByte(s.b[at:], marker0)
@@ -82,8 +86,9 @@ func (s *scanner) next() []byte {
 	}
 }
 
-// looksWhole tells a frame that was altered from one that was cut: all its bytes are there.
+// looksWhole tells a frame that was altered from one that was cut: all its bytes are there, the first one, which is written last in a
+// mapped segment, included.
 func (s *scanner) looksWhole() bool {
 	b := s.b[s.pos:]
-	return len(b) >= frameHeader && uint64(binary.LittleEndian.Uint32(b[2:])) <= uint64(len(b)-frameHeader)
+	return len(b) >= frameHeader && b[0] != 0 && uint64(binary.LittleEndian.Uint32(b[2:])) <= uint64(len(b)-frameHeader)
 }

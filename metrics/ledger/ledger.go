@@ -70,7 +70,7 @@ var (
 // Open takes the spool's directory and finds what an earlier process left in it. It does not need the database to be up.
 func Open(o Options) (*Ledger, error) { return open(o, createSegment) }
 
-func open(o Options, create func(string) (segmentFile, error)) (*Ledger, error) {
+func open(o Options, create createFunc) (*Ledger, error) {
 	if o.DB == nil || o.Dir == "" || o.Sealer == nil {
 		return nil, errors.New("ledger: DB, Dir and Sealer are required")
 	}

@@ -24,18 +24,6 @@ const (
 	keepDamaged   = 8 // damaged segments kept aside for people to look at
 )
 
-// segmentFile is what the spool needs of an open segment; tests put failing ones in its place.
-type segmentFile interface {
-	io.Writer
-	Truncate(size int64) error
-	Sync() error
-	Close() error
-}
-
-func createSegment(path string) (segmentFile, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
-}
-
 // segment is one file of the spool. run names the process start that wrote it: its cursor in the database is per run, so that
 // sequence numbers never depend on what a directory or a restored database remembers.
 type segment struct {
@@ -56,7 +44,7 @@ type spool struct {
 	maxBytes   int64
 	maxSegment int64
 	now        func() time.Time
-	create     func(path string) (segmentFile, error)
+	create     createFunc
 	table      *crc32.Table
 	lock       *os.File
 
@@ -146,7 +134,7 @@ func (s *spool) append(frame []byte) error {
 	}
 	if n, err := s.file.Write(frame); err != nil || n < len(frame) {
 		s.refused++
-		s.undo(cur, n)
+		s.undo(cur)
 		return writeFault(errors.Join(err, io.ErrShortWrite))
 	}
 	cur.size += int64(len(frame))
@@ -161,10 +149,7 @@ func (s *spool) append(frame []byte) error {
 
 // undo takes half a frame away again. Where that fails as well the segment is closed: readers stop at its acknowledged size, and the
 // next record goes to a new file.
-func (s *spool) undo(cur *segment, written int) {
-	if written == 0 {
-		return
-	}
+func (s *spool) undo(cur *segment) {
 	if err := s.file.Truncate(cur.size); err != nil {
 		s.retire()
 	}
@@ -189,7 +174,7 @@ func (s *spool) current(n int64) (*segment, error) {
 	}
 	seg := &segment{run: s.run, seq: s.seq + 1}
 	seg.path = filepath.Join(s.dir, fmt.Sprintf("%s-%09d%s", seg.run, seg.seq, segmentSuffix))
-	f, err := s.create(seg.path)
+	f, err := s.create(seg.path, max(n, s.maxSegment))
 	if err != nil {
 		return nil, err
 	}

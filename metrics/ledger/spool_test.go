@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -29,7 +30,7 @@ type fixture struct {
 	o Options
 }
 
-func newFixture(t testing.TB, o Options, create func(string) (segmentFile, error)) *fixture {
+func newFixture(t testing.TB, o Options, create createFunc) *fixture {
 	t.Helper()
 	if o.DB == nil {
 		o.DB = testenv.Open(t, testenv.SQLite(t), sqldb.Ledger)
@@ -47,7 +48,7 @@ func newFixture(t testing.TB, o Options, create func(string) (segmentFile, error
 	return f
 }
 
-func (f *fixture) start(t testing.TB, create func(string) (segmentFile, error)) {
+func (f *fixture) start(t testing.TB, create createFunc) {
 	t.Helper()
 	if create == nil {
 		create = createSegment
@@ -101,12 +102,12 @@ type diskFile struct {
 	disk *disk
 }
 
-func (d *disk) create(path string) (segmentFile, error) {
-	f, err := createSegment(path)
+func (d *disk) create(path string, _ int64) (segmentFile, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &diskFile{f.(*os.File), d}, nil
+	return &diskFile{f, d}, nil
 }
 
 func (f *diskFile) Write(b []byte) (int, error) {
@@ -174,6 +175,52 @@ func TestFullFileSystem(t *testing.T) {
 	f.record(t, 20_000, 20_010)
 	require.NoError(t, f.Flush(t.Context()))
 	assert.Equal(t, taken+10, f.committed(t))
+}
+
+// TestUnusedRoomIsNoRecord: what a process that died leaves behind its records is neither damage nor a record, whether it died between two
+// records or in the middle of one.
+func TestUnusedRoomIsNoRecord(t *testing.T) {
+	for name, rest := range map[string]func([]byte) []byte{
+		"between":         func(first []byte) []byte { return nil },
+		"before its mark": func(first []byte) []byte { return append([]byte{0}, first[1:]...) },
+		"half of it":      func(first []byte) []byte { return append([]byte{0}, first[1:len(first)/2]...) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, Options{}, nil)
+			f.record(t, 0, 1)
+			first := f.SpoolStats().Bytes
+			f.record(t, 1, 10)
+			f.die()
+			path := f.segmentPaths(t, "*.seg")[0]
+			b, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Len(t, b, int(f.SpoolStats().Bytes), "closed: the room that was not used is given back")
+			b = append(b, rest(b[:first])...)
+			require.NoError(t, os.WriteFile(path, append(b, make([]byte, 64<<10)...), 0o600))
+
+			f.start(t, nil)
+			require.NoError(t, f.Flush(t.Context()))
+			assert.Equal(t, 10, f.committed(t))
+			assert.Zero(t, f.SpoolStats().Damaged)
+			assert.Zero(t, f.SpoolStats().Bytes)
+			assert.Empty(t, f.segmentPaths(t, "*.seg*"))
+		})
+	}
+}
+
+// TestCutSegment: a file that somebody cut under us, as a disk that fails, refuses one record at most; it does not end the process.
+func TestCutSegment(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	f.record(t, 0, 5)
+	require.NoError(t, f.Flush(t.Context()))
+	require.NoError(t, os.Truncate(f.segmentPaths(t, "*.seg")[0], 0))
+	if err := f.RecordCall(t.Context(), metricstest.Sample("p", 5)); runtime.GOOS == "linux" {
+		require.True(t, fault.Is(err, fault.RegistryUnavailable), "%v", err)
+		require.ErrorContains(t, err, "the file was cut")
+	}
+	f.record(t, 6, 10)
+	require.NoError(t, f.Flush(t.Context()))
+	assert.Equal(t, 9, f.committed(t))
 }
 
 func TestBoundRefusesAndRecovers(t *testing.T) {
