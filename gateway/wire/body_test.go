@@ -26,7 +26,7 @@ func corpus(t testing.TB, name string) string {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			t.Skip("no " + name + " here")
+			t.Skip("the public corpora (" + name + ") are not beside the repository; the cases of our own in this package cover the same")
 		}
 		dir = parent
 	}

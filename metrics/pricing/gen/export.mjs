@@ -1,6 +1,6 @@
 // Writes prices.json from the npm package @pydantic/genai-prices (MIT licence, see ../NOTICE).
 //
-//   npm install --no-save --prefix .cache/genai-prices @pydantic/genai-prices@0.1.8
+//   make tools      # installs the version that package-lock.json beside this file pins
 //   node metrics/pricing/gen/export.mjs .cache/genai-prices/node_modules/@pydantic/genai-prices metrics/pricing/prices.json
 //
 // Kept: providers below, models that are paid by the token, prices by date and time of day, tiers by size of the input.

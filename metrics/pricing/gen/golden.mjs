@@ -1,5 +1,5 @@
 // Writes testdata/golden.json: what calcPrice of @pydantic/genai-prices answers for many models and token counts. The Go test
-// compares its own arithmetic with these figures; with the package installed it generates them afresh and compares again.
+// compares its own arithmetic with these figures, and with what the installed package answers now.
 //
 //   node metrics/pricing/gen/golden.mjs <package directory> metrics/pricing/prices.json metrics/pricing/testdata/golden.json
 //
