@@ -170,6 +170,55 @@ providers: [{name: a, kind: echo, latenzy: 1s}]
 	require.Len(t, lines, 8, "nothing twice: %s", err)
 }
 
+func TestWrongTypesAreNamed(t *testing.T) {
+	_, err := configs.Load(configs.Sources{File: write(t, `
+adr: 127.0.0.1:8080
+addr: 5
+demo: maybe
+log_level: loud
+encryption: c2VjcmV0
+server: {max_in_flight: many, max_body_bytes: 1.5, drain_grace: soon, idle_timeout: 5, ping_interval: 1h}
+redis: {addrs: {a: b}, password: 0123}
+feedback: {allowed_origins: [x, [y]]}
+spool: {max_bytes: 1e+09}
+providers: [5, {name: [1], kind: gemini, latency: 1}]
+`), Env: []string{"PROMPTGATE_REDIS_DB=first", "PROMPTGATE_USAGE_INJECT=nope"}})
+	require.Error(t, err)
+	require.Equal(t, `unknown setting "adr" (did you mean "addr"?)
+addr: must be text; put it in quotes
+demo: must be true or false
+encryption: must be a section: write its settings below it, indented
+feedback.allowed_origins[1]: must be text; put it in quotes
+providers[0]: must be a section: write its settings below it, indented
+providers[1].latency: must be a duration with its unit, such as 30s
+providers[1].name: must be text; put it in quotes
+redis.addrs: must be a list, such as [a, b]
+redis.db: must be a whole number
+redis.password: must be text; put it in quotes
+server.drain_grace: must be a duration with its unit, such as 30s
+server.idle_timeout: must be a duration with its unit, such as 30s
+server.max_body_bytes: must be a whole number
+server.max_in_flight: must be a whole number
+usage.inject: must be true or false
+log_level: is "loud"; use one of debug, info, warn, error
+feedback.allowed_origins[0]: "x" is no origin as browsers send it; write https://app.example.com, without a path, or "*"
+providers[1].kind: is "gemini"; use one of openai, echo`, err.Error())
+
+	for text, want := range map[string]string{
+		"server: 5":                         "server: must be a section: write its settings below it, indented",
+		"providers: 5":                      `providers: must be a list of sections, each starting with "- name: "`,
+		"redis: {db: 99999999999999999999}": "redis.db: must be a whole number",
+	} {
+		_, err := configs.Load(configs.Sources{File: write(t, text)})
+		require.EqualError(t, err, want)
+	}
+	for _, text := range []string{"- addr", "addr", "5"} {
+		name := write(t, text)
+		_, err := configs.Load(configs.Sources{File: name})
+		require.EqualError(t, err, name+`: must be settings by name, one a line, such as "addr: 127.0.0.1:8080"`)
+	}
+}
+
 func TestOriginsAreAsBrowsersSendThem(t *testing.T) {
 	for origins, want := range map[string]string{
 		"https://app.example.com,http://localhost:3000": "",

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/providers/file"
@@ -36,7 +35,7 @@ func Load(s Sources) (Config, error) {
 	var faults []error
 	if s.File != "" {
 		if err := k.Load(file.Provider(s.File), yaml.Parser()); err != nil {
-			faults = append(faults, fmt.Errorf("%s: cannot be read: %w", s.File, err))
+			faults = append(faults, unreadable(s.File, err))
 		}
 	}
 	env, err := fromEnv(s.Env)
@@ -50,36 +49,19 @@ func Load(s Sources) (Config, error) {
 	}
 	faults = append(faults, unknown(k.Raw())...)
 	c := Default()
-	if err := decode(k, &c); err != nil {
+	wrong, err := decode(k, &c)
+	if err != nil {
 		faults = append(faults, err)
 	}
 	if err := c.expand(s.Env); err != nil {
 		faults = append(faults, err)
 	}
-	if err := c.Validate(); err != nil {
-		faults = append(faults, err)
+	for _, f := range parts(c.Validate()) {
+		if !about(f, wrong) {
+			faults = append(faults, f)
+		}
 	}
 	return c, errors.Join(faults...)
-}
-
-func decode(k *koanf.Koanf, c *Config) error {
-	err := k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.StringToTimeDurationHookFunc(),
-			mapstructure.StringToSliceHookFunc(","),
-		),
-		WeaklyTypedInput: true, // environment variables are strings
-		TagName:          "koanf",
-		Result:           c,
-	}})
-	if err == nil {
-		return nil
-	}
-	var list interface{ WrappedErrors() []error }
-	if !errors.As(err, &list) {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	return errors.Join(list.WrappedErrors()...)
 }
 
 // fromEnv maps PROMPTGATE_… variables to YAML paths. A name that is no setting is a fault: a misspelt one would be silently ignored.
