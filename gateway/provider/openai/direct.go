@@ -68,10 +68,9 @@ func (d *direct) takes(r *provider.Request) bool {
 		!strings.ContainsFunc(r.CallID, func(c rune) bool { return c <= ' ' || c > '~' })
 }
 
-// write sends a request by one write.
-func (d *direct) write(l *line, r *provider.Request) (int, error) {
+// send sends a request by one write, and nothing when the line is kept and not as it was left.
+func (d *direct) send(l *line, kept bool, r *provider.Request) (int, error) {
 	buf, _ := d.out.Get().(*[]byte)
-	defer d.out.Put(buf)
 	b := append(append(append((*buf)[:0], "POST "...), d.path...), '/')
 	b = append(append(b, r.Endpoint...), d.query...)
 	if r.Stream {
@@ -85,7 +84,7 @@ func (d *direct) write(l *line, r *provider.Request) (int, error) {
 	b = strconv.AppendInt(append(b, "Content-Length: "...), int64(len(r.Body)), 10)
 	b = append(append(b, "\r\n\r\n"...), r.Body...)
 	*buf = b
-	return l.Write(b)
+	return l.send(buf, &d.out, kept)
 }
 
 // roundTrip asks and returns the answer's head. The line is the exchange's from then on.
@@ -103,10 +102,10 @@ func (d *direct) roundTrip(e *exchange, r *provider.Request) (*http.Response, er
 			return nil, net.ErrClosed // ended meanwhile; the exchange knows why
 		}
 		l.left, l.heard = e.p.o.MaxHead, false
-		if n, err := d.write(l, r); err != nil {
+		if n, err := d.send(l, kept, r); err != nil {
 			e.drop()
 			if n == 0 && kept && e.stopped() == nil {
-				continue // closed while it was idle, and nothing was sent
+				continue // nothing was sent
 			}
 			return nil, err
 		}

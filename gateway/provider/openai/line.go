@@ -30,9 +30,8 @@ type line struct {
 	left     int64         // bytes that an answer's head may still have; negative: no bound
 	heard    bool          // of the answer that is awaited, a byte has come
 	idleFrom time.Time
-	probe    [1]byte            // where spent and quiet read to
-	peek     func(uintptr) bool // quiet asks the kernel by it, and
-	silent   bool               // has its answer here
+	probe    [1]byte // where spent and silentAt read to
+	sending  sending
 }
 
 // wire is the socket as TLS reads it.
@@ -90,13 +89,16 @@ type lines struct {
 	closing bool        // from Close to the next request: what comes back is closed
 }
 
-// kept takes an idle connection that the upstream has not closed and sent nothing over meanwhile; nil when there is none. The kernel is
-// asked about each, however short it was idle: what came unasked, such as the rest of a body longer than it said, would be read as the
-// answer to the next call, which is somebody else's.
+// errStale: the upstream has closed an idle connection, or has sent something over it. The kernel is asked about each before a request is
+// sent, however short it was idle: what came unasked, such as the rest of a body longer than it said, would be read as the answer to the
+// next call, which is somebody else's.
+var errStale = errors.New("the connection is not as it was left")
+
+// kept takes an idle connection; nil when there is none.
 func (s *lines) kept(now time.Time) *line {
 	for {
 		l := s.pop()
-		if l == nil || now.Sub(l.idleFrom) < lineIdle && l.quiet() {
+		if l == nil || now.Sub(l.idleFrom) < lineIdle {
 			return l
 		}
 		_ = l.socket.Close()
