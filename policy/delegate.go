@@ -124,8 +124,9 @@ func (d delegation) lifetime(granter *Principal) error {
 	if granter.Expires.IsZero() || len(d.wanted) == 0 || endsBy(d.until, granter.Expires) {
 		return nil
 	}
-	return fault.New(fault.PermissionDenied, "a key cannot outlive the one that makes it: let it expire by %s",
-		granter.Expires.UTC().Format(time.RFC3339)).WithParam("expires")
+	return fault.New(fault.PermissionDenied,
+		"a key cannot outlive the one that makes or changes it, which ends at %s: set expires_at to that time or sooner, or use a key that lasts longer",
+		granter.Expires.UTC().Format(time.RFC3339)).WithParam("expires_at")
 }
 
 // endsBy reports whether something that ends at t (zero: never) is over by limit (zero: no limit).

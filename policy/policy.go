@@ -6,6 +6,11 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/promptgate/promptgate/internal/fault"
 )
 
 // Action is what somebody wants to do.
@@ -118,6 +123,31 @@ type Grant struct {
 	Labels  []string  `json:"labels,omitempty"`  // none means "*"
 	Models  []string  `json:"models,omitempty"`  // patterns with "*"; none means: models that prompts name, no others
 	Expires time.Time `json:"expires,omitzero"`
+}
+
+// UnmarshalJSONFrom reads a grant that somebody sends. Without it, a time of expiry of year 1 would mean none.
+func (g *Grant) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	type plain Grant
+	in := struct {
+		*plain
+		Expires *time.Time `json:"expires"`
+	}{plain: (*plain)(g)}
+	if err := json.UnmarshalDecode(dec, &in); err != nil || in.Expires == nil {
+		return err
+	}
+	g.Expires = *in.Expires
+	return ValidExpiry(g.Expires, "grants")
+}
+
+// ValidExpiry refuses (InvalidRequest, naming param) a time of expiry that no answer could spell, or that would stand for none.
+func ValidExpiry(t time.Time, param string) error {
+	if y := t.UTC().Year(); y < 0 || y > 9999 {
+		return fault.New(fault.InvalidRequest, "The time of expiry is past the year 9999: choose a sooner one.").WithParam(param)
+	}
+	if t.IsZero() { // a program sends it that has not set its own
+		return fault.New(fault.InvalidRequest, "The time of expiry is year 1: choose a later one, or leave it out.").WithParam(param)
+	}
+	return nil
 }
 
 // The built-in roles.

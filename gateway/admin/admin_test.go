@@ -163,15 +163,17 @@ func TestKeys(t *testing.T) {
 		require.NotContains(t, answer, secret[3:20])
 	}
 	for name, bad := range map[string]map[string]any{
-		"no name":       {"name": "", "roles": []string{"viewer"}},
-		"no role":       {"name": "x", "roles": []string{"owner"}},
-		"network":       {"name": "x", "networks": []string{"everywhere"}},
-		"past":          {"name": "x", "expires_at": "2001-01-01T00:00:00Z"},
-		"year 1":        {"name": "x", "expires_at": "0001-01-01T00:00:00Z"},
-		"year 10000":    {"name": "x", "expires_at": "9999-12-31T23:59:59-23:59"},
-		"action":        {"name": "x", "grants": []any{map[string]any{"actions": []string{"fly"}, "prompts": []string{"**"}}}},
-		"grant's field": {"name": "x", "grants": []any{map[string]any{"actions": []string{"call"}, "prompts": []string{"**"}, "until": 1}}},
-		"grant's case":  {"name": "x", "grants": []any{map[string]any{"Actions": []string{"call"}, "prompts": []string{"**"}}}},
+		"no name":        {"name": "", "roles": []string{"viewer"}},
+		"no role":        {"name": "x", "roles": []string{"owner"}},
+		"network":        {"name": "x", "networks": []string{"everywhere"}},
+		"past":           {"name": "x", "expires_at": "2001-01-01T00:00:00Z"},
+		"year 1":         {"name": "x", "expires_at": "0001-01-01T00:00:00Z"},
+		"year 10000":     {"name": "x", "expires_at": "9999-12-31T23:59:59-23:59"},
+		"grant's year 1": {"name": "x", "grants": []any{map[string]any{"actions": []string{"call"}, "prompts": []string{"**"}, "expires": "0001-01-01T00:00:00Z"}}},
+		"grant's year":   {"name": "x", "grants": []any{map[string]any{"actions": []string{"call"}, "prompts": []string{"**"}, "expires": "9999-12-31T23:59:59-23:59"}}},
+		"action":         {"name": "x", "grants": []any{map[string]any{"actions": []string{"fly"}, "prompts": []string{"**"}}}},
+		"grant's field":  {"name": "x", "grants": []any{map[string]any{"actions": []string{"call"}, "prompts": []string{"**"}, "until": 1}}},
+		"grant's case":   {"name": "x", "grants": []any{map[string]any{"Actions": []string{"call"}, "prompts": []string{"**"}}}},
 	} {
 		t.Run(name, func(t *testing.T) { e.do(e.admin, "POST", "/keys", bad).refused(400, "invalid_request") })
 	}
@@ -190,6 +192,11 @@ func TestAnExpiryCanBeTakenAway(t *testing.T) {
 	require.NotContains(t, e.do(e.admin, "GET", at, nil).ok(200), "expires_at")
 	for _, bad := range []string{`"soon"`, `5`, `{}`, `"2001-01-01T00:00:00Z"`, `"0001-01-01T00:00:00Z"`, `"9999-12-31T23:59:59-23:59"`} {
 		e.do(e.admin, "PATCH", at, text(`{"expires_at":`+bad+`}`), "If-Match", "*").refused(400, "invalid_request")
+	}
+	for _, bad := range []string{`{"expires_at":"0001-01-01T00:00:00Z"}`, `{"grants":[{"actions":["read"],"prompts":["a"],"expires":"0001-01-01T00:00:00Z"}]}`} {
+		got := e.do(e.admin, "PATCH", at, text(bad), "If-Match", "*")
+		got.refused(400, "invalid_request")
+		require.Contains(t, got.Body, "The time of expiry is year 1: choose a later one, or leave it out.")
 	}
 	schema := e.api.OpenAPI().Components.Schemas.Map()["KeyPatch"].Properties["expires_at"]
 	require.True(t, schema.Nullable)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
 )
 
@@ -89,7 +88,7 @@ func (e *Expiry) UnmarshalJSON(b []byte) error {
 	if err := e.Time.UnmarshalJSON(b); err != nil {
 		return err
 	}
-	return shown(e.Time)
+	return policy.ValidExpiry(e.Time, "expires_at")
 }
 
 // KeyCreated holds the key, this once.
@@ -175,7 +174,7 @@ func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*ke
 		Project: c.Project, Name: in.Body.Name, Roles: in.Body.Roles, Grants: in.Body.Grants, Networks: in.Body.Networks,
 	}
 	if at := in.Body.ExpiresAt; at != nil {
-		if err := shown(*at); err != nil {
+		if err := policy.ValidExpiry(*at, "expires_at"); err != nil {
 			return nil, err
 		}
 		r.Expires = *at
@@ -232,17 +231,6 @@ func (a *API) revokeKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswe
 		return nil, err
 	}
 	return answerKey(k), nil
-}
-
-// shown refuses a time that no answer could spell, or that would stand for none.
-func shown(t time.Time) error {
-	if y := t.UTC().Year(); y < 0 || y > 9999 {
-		return fault.New(fault.InvalidRequest, "The key's time of expiry is past the year 9999.").WithParam("expires_at")
-	}
-	if t.IsZero() { // which would be none; a program sends it that has not set its own
-		return fault.New(fault.InvalidRequest, "The key's time of expiry is year 1: choose a later one, or leave it out.").WithParam("expires_at")
-	}
-	return nil
 }
 
 // set writes a patch's field when it is there.

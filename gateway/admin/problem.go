@@ -181,7 +181,11 @@ func strictJSON() map[string]huma.Format {
 			}
 			err := strict.Unmarshal(data, v, strict.RejectUnknownMembers(true))
 			var s *strict.SemanticError
-			if errors.As(err, &s) { // its text may hold the value
+			var f *fault.Error
+			switch {
+			case errors.As(err, &f): // a rule of ours
+				return errors.New(f.Message)
+			case errors.As(err, &s): // its text may hold the value
 				return fmt.Errorf("what stands at %q is unknown here or has another type; names are case-sensitive", s.JSONPointer)
 			}
 			return err

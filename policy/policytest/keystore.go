@@ -298,15 +298,27 @@ func nobodyGovernsMore(t *testing.T, e Env) {
 
 	_, err = e.Store.RevokeKey(ctx, origin, manager, "prj_1", boss.ID)
 	requireCode(t, fault.PermissionDenied, err)
-	weaker := boss
+	weaker, renamed := boss, boss
 	weaker.Roles = []string{}
-	_, err = e.Store.UpdateKey(ctx, origin, manager, weaker)
-	requireCode(t, fault.PermissionDenied, err)
+	renamed.Name = "boss's"
+	for _, k := range []policy.KeyRecord{weaker, renamed} {
+		_, err = e.Store.UpdateKey(ctx, origin, manager, k)
+		requireCode(t, fault.PermissionDenied, err)
+		assert.ErrorContains(t, err, "may do what yours may not", "what is really refused")
+	}
 	_, err = e.Store.RevokeKey(ctx, origin, nil, "prj_1", boss.ID)
 	requireCode(t, fault.PermissionDenied, err)
 	assert.Len(t, e.Changes(), made)
 
+	brief := *manager
+	brief.Expires = time.Date(2999, 1, 2, 3, 4, 5, 0, time.UTC)
 	peer.Name = "renamed"
+	_, err = e.Store.UpdateKey(ctx, origin, &brief, peer) // by somebody who may not hand out a key that lasts as long
+	requireCode(t, fault.PermissionDenied, err)
+	assert.ErrorContains(t, err, "ends at 2999-01-02T03:04:05Z: set expires_at")
+	var f *fault.Error
+	require.ErrorAs(t, err, &f)
+	assert.Equal(t, "expires_at", f.Param)
 	peer, err = e.Store.UpdateKey(ctx, origin, manager, peer)
 	require.NoError(t, err)
 	for _, k := range []policy.KeyRecord{peer, own} {

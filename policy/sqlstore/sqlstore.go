@@ -163,7 +163,10 @@ func (s *Store) CreateKey(ctx context.Context, by journal.Origin, granter *polic
 	if k.Lookup == "" || len(k.Hash) != hashBytes || k.Project == "" {
 		return policy.KeyRecord{}, fault.New(fault.Internal, "a key record without lookup, hash or project")
 	}
-	if err := s.admit(granter, &k, now); err != nil {
+	if err := admit(&k, now); err != nil {
+		return policy.KeyRecord{}, err
+	}
+	if err := policy.Delegate(granter, k, now); err != nil {
 		return policy.KeyRecord{}, err
 	}
 	k.ID, k.CreatedBy, k.CreatedAt, k.RevokedAt = "key_"+k.Lookup, by.Actor.ID, now, time.Time{}
@@ -184,20 +187,21 @@ func (s *Store) CreateKey(ctx context.Context, by journal.Origin, granter *polic
 	return row.record()
 }
 
-// admit validates what people choose and judges whether granter may hand it out.
-func (s *Store) admit(granter *policy.Principal, k *policy.KeyRecord, now time.Time) error {
+// admit validates what people choose.
+func admit(k *policy.KeyRecord, now time.Time) error {
 	if err := k.Validate(); err != nil {
 		return err
 	}
 	if !k.Expires.IsZero() && !now.Before(k.Expires) {
-		return fault.New(fault.InvalidRequest, "the key would be expired from the start: choose a later time").WithParam("expires")
+		return fault.New(fault.InvalidRequest, "the key's time of expiry has passed: choose a later one").WithParam("expires_at")
 	}
-	return policy.Delegate(granter, *k, now)
+	return nil
 }
 
 // UpdateKey implements policy.KeyStore.
 func (s *Store) UpdateKey(ctx context.Context, by journal.Origin, granter *policy.Principal, k policy.KeyRecord) (policy.KeyRecord, error) {
-	if err := s.admit(granter, &k, s.clock()); err != nil {
+	now := s.clock()
+	if err := admit(&k, now); err != nil {
 		return policy.KeyRecord{}, err
 	}
 	fresh, err := rowOf(k)
@@ -210,6 +214,9 @@ func (s *Store) UpdateKey(ctx context.Context, by journal.Origin, granter *polic
 			return false, fault.New(fault.Conflict, "The key is revoked, and that is for good: create a new one.")
 		case row.Revision != k.Revision:
 			return false, fault.New(fault.PreconditionFailed, "The key was changed meanwhile: read it again and repeat the change.")
+		}
+		if err := policy.Delegate(granter, k, now); err != nil {
+			return false, err
 		}
 		row.Name, row.Roles, row.Grants, row.Networks, row.ExpiresAt = fresh.Name, fresh.Roles, fresh.Grants, fresh.Networks, fresh.ExpiresAt
 		return true, nil
