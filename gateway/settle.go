@@ -39,8 +39,7 @@ func (c *call) readUsage() {
 			c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(result.Events), Estimated: true}
 		}
 	case c.ans.buf != nil && c.ans.status < 300:
-		said := wire.ParseCompletion(c.ans.buf.B)
-		c.rec.CompletionID, c.rec.Tokens = said.ID, said.Usage
+		c.rec.CompletionID, c.rec.Tokens = wire.ParseUsage(c.ans.buf.B)
 	}
 }
 

@@ -115,7 +115,7 @@ func (w *world) recorded(ctx context.Context, l *load) (c ledger, err error) {
 	if err != nil {
 		return c, err
 	}
-	rows, err := db.QueryContext(ctx, "SELECT id FROM metrics_calls WHERE outcome = 'ok' AND provider <> ''")
+	rows, err := db.QueryContext(ctx, "SELECT c.id FROM metrics_calls AS c JOIN metrics_call_blocks AS b USING (block) WHERE b.outcome = 'ok' AND b.provider <> ''")
 	if err != nil {
 		return c, err
 	}

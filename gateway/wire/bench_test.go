@@ -117,14 +117,14 @@ func BenchmarkStreamChunkSplit(b *testing.B) {
 	}
 }
 
-func BenchmarkCompletion1K(b *testing.B) {
+func BenchmarkUsage1K(b *testing.B) {
 	raw := []byte(`{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"` +
 		strings.Repeat("All good. ", 80) + `","refusal":null},"finish_reason":"stop"}],"usage":{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29,` +
 		`"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}}}`)
 	b.SetBytes(int64(len(raw)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if c := ParseCompletion(raw); !c.Usage.Reported {
+		if _, usage := ParseUsage(raw); !usage.Reported {
 			b.Fatal("no usage")
 		}
 	}

@@ -15,42 +15,23 @@ type Completion struct {
 	Error  []byte // the value of a top-level "error", at most maxCapture of it; nil when none
 }
 
-// ParseCompletion reads an answer's body, or the beginning of one: what stands before a cut is found.
-func ParseCompletion(body []byte) (c Completion) {
+// ParseUsage reads the id and the usage of an answer's body, or of the beginning of one: what stands before a cut is found.
+func ParseUsage(body []byte) (id string, usage metrics.Tokens) {
+	var c Completion
 	w, ok := walkInto(body, '{')
 	for ok {
 		var key, value []byte
 		if key, value, ok = w.member(); !ok {
 			break
 		}
-		if string(key) == `"choices"` {
-			c.Finish = finishReason(value)
-		} else if what := topField(string(key[1 : len(key)-1])); what == fieldError {
-			c.take(what, value[:min(len(value), maxCapture)])
-		} else if len(value) <= maxCapture { // more is not what it should be
-			c.take(what, value)
-		}
-	}
-	return c
-}
-
-// finishReason is that of the first choice that has one.
-func finishReason(choices []byte) (reason string) {
-	list, ok := walkInto(choices, '[')
-	for ok && reason == "" {
-		var choice []byte
-		if choice, ok = list.element(); !ok {
-			break
-		}
-		w, inside := walkInto(choice, '{')
-		for inside && reason == "" {
-			var key, value []byte
-			if key, value, inside = w.member(); inside && string(key) == `"finish_reason"` {
-				setString(&reason, value)
+		switch what := topField(string(key[1 : len(key)-1])); what {
+		case fieldID, fieldUsage:
+			if len(value) <= maxCapture { // more is not what it should be
+				c.take(what, value)
 			}
 		}
 	}
-	return reason
+	return c.ID, c.Usage
 }
 
 // take notes the value of one field.

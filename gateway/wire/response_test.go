@@ -12,7 +12,7 @@ import (
 	"github.com/promptgate/promptgate/metrics"
 )
 
-func TestParseCompletion(t *testing.T) {
+func TestCompletion(t *testing.T) {
 	full := `{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-4o","choices":[{"index":0,"message":{"role":"assistant","content":"{\"usage\":{}} \\",` +
 		`"tool_calls":[{"id":"inner","usage":{"prompt_tokens":1}}]},"logprobs":{"content":[{"finish_reason":"no"}]},"finish_reason":"stop"}],"usage":` + usageObject + `}`
 	want := Completion{ID: "chatcmpl-1", Model: "gpt-4o", Finish: "stop", Usage: usageTokens()}
@@ -22,7 +22,9 @@ func TestParseCompletion(t *testing.T) {
 		"usage first": `{"usage":` + usageObject + `,"model":"gpt-4o","id":"chatcmpl-1","choices":[{"finish_reason":"stop","x":[[{}]]},{"finish_reason":"length"}],"error":null}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, want, ParseCompletion([]byte(body)))
+			id, usage := ParseUsage([]byte(body))
+			assert.Equal(t, want.ID, id)
+			assert.Equal(t, want.Usage, usage)
 			var s ResponseScanner
 			for i := range len(body) {
 				n, err := s.Write([]byte{body[i]})
@@ -36,25 +38,35 @@ func TestParseCompletion(t *testing.T) {
 	}
 	// A cut body yields what stands before the cut, and never panics.
 	for i := range full {
-		c := ParseCompletion([]byte(full[:i]))
+		id, usage := ParseUsage([]byte(full[:i]))
 		if i > 40 {
-			assert.Equal(t, "chatcmpl-1", c.ID)
+			assert.Equal(t, "chatcmpl-1", id)
 		}
-		assert.Equal(t, i == len(full)-1, c.Usage.Reported)
+		assert.Equal(t, i == len(full)-1, usage.Reported)
 	}
 }
 
-func TestParseCompletionOdd(t *testing.T) {
+// answered is what a scanner makes of a body that comes in one piece.
+func answered(body string) Completion {
+	var s ResponseScanner
+	s.feed([]byte(body))
+	return s.Result()
+}
+
+func TestCompletionOdd(t *testing.T) {
 	for _, body := range []string{"", "x", "[]", `[{"id":"a"}]`, `"id"`, `{"id":1,"model":null,"usage":[],"choices":{"finish_reason":"x"}}`, "<html>id</html>",
 		`}}}}`, `{"id":"` + strings.Repeat("x", 300) + `"}`, `{"usage":{"prompt_tokens":` + strings.Repeat(" ", 3000) + `1}}`, "{\"id\":\"\xff\\ud800\"}"} {
-		c := ParseCompletion([]byte(body))
-		assert.Empty(t, c.Finish, body)
-		assert.False(t, c.Usage.Reported, body)
+		_, usage := ParseUsage([]byte(body))
+		assert.False(t, usage.Reported, body)
+		assert.Empty(t, answered(body).Finish, body)
 	}
-	assert.Equal(t, "deep", ParseCompletion([]byte(`{"x":`+strings.Repeat("[", 5000)+strings.Repeat("]", 5000)+`,"id":"deep"}`)).ID)
-	assert.Equal(t, `{"message":"no"}`, string(ParseCompletion([]byte(`{"error": {"message":"no"}}`)).Error))
-	assert.Equal(t, "é\"", ParseCompletion([]byte(`{"model":"\u00e9\""}`)).Model)
-	long := ParseCompletion([]byte(`{"error":"` + strings.Repeat("e", 5000) + `","id":"after"}`))
+	deep := `{"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `,"id":"deep"}`
+	id, _ := ParseUsage([]byte(deep))
+	assert.Equal(t, "deep", id)
+	assert.Equal(t, "deep", answered(deep).ID)
+	assert.Equal(t, `{"message":"no"}`, string(answered(`{"error": {"message":"no"}}`).Error))
+	assert.Equal(t, "é\"", answered(`{"model":"\u00e9\""}`).Model)
+	long := answered(`{"error":"` + strings.Repeat("e", 5000) + `","id":"after"}`)
 	assert.Len(t, long.Error, maxCapture)
 	assert.Equal(t, "after", long.ID)
 }
@@ -101,7 +113,7 @@ func FuzzCompletion(f *testing.F) {
 	f.Add([]byte(`{"id":"a","choices":[{"finish_reason":"x"}],"usage":{"prompt_tokens":1}}`), 3)
 	f.Fuzz(func(t *testing.T, body []byte, size int) {
 		size = max(1, size&0xff)
-		whole := ParseCompletion(body) // whatever it holds
+		id, usage := ParseUsage(body) // whatever it holds
 		if !json.Valid(body) || bytes.IndexByte(body, '{') != 0 {
 			return
 		}
@@ -109,6 +121,7 @@ func FuzzCompletion(f *testing.F) {
 		for p := body; len(p) > 0; p = p[min(size, len(p)):] {
 			s.feed(p[:min(size, len(p))])
 		}
-		require.Equal(t, whole, s.Result(), "the same whole as in pieces")
+		require.Equal(t, id, s.Result().ID, "the same whole as in pieces")
+		require.Equal(t, usage, s.Result().Usage, "the same whole as in pieces")
 	})
 }

@@ -21,7 +21,7 @@ import (
 
 // The migrations of every set. A file is named NNNN_<name>.sql, holds "-- +goose Up" and "-- +goose Down" parts, runs on both
 // dialects and is never edited once released. {{blob}} and {{timestamp}} stand for the types that have no common name, {{sorted}} for
-// text that sorts by its bytes.
+// text that sorts by its bytes, {{int64}} for the key that a table is stored by, {{clustered}} for storing a table by its key whatever that is.
 //
 //go:embed migrations
 var migrationFiles embed.FS
@@ -228,9 +228,9 @@ type typedFS struct {
 
 func types(d Dialect) map[string]string {
 	if d == Postgres {
-		return map[string]string{"blob": "BYTEA", "timestamp": "TIMESTAMPTZ", "sorted": `TEXT COLLATE "C"`}
+		return map[string]string{"blob": "BYTEA", "timestamp": "TIMESTAMPTZ", "sorted": `TEXT COLLATE "C"`, "int64": "BIGINT", "clustered": ""}
 	}
-	return map[string]string{"blob": "BLOB", "timestamp": "TIMESTAMP", "sorted": "TEXT"}
+	return map[string]string{"blob": "BLOB", "timestamp": "TIMESTAMP", "sorted": "TEXT", "int64": "INTEGER", "clustered": "WITHOUT ROWID"}
 }
 
 var placeholder = regexp.MustCompile(`\{\{(\w+)\}\}`)

@@ -32,6 +32,10 @@ type Store struct {
 const (
 	maxCategories = 100 // of one name in a summary; the rest counts as otherCategory
 	otherCategory = "…"
+
+	// What a score's call is selected by stands with the block that holds the call.
+	joinCalls  = "JOIN metrics_calls AS at ON at.id = f.call_id"
+	joinBlocks = "JOIN metrics_call_blocks AS c ON c.block = at.block AND c.project = f.project"
 )
 
 // List lists scores, newest first, with their comments opened. limit must be positive; before is the position of the last one seen.
@@ -40,7 +44,7 @@ func (s *Store) List(ctx context.Context, project string, f metrics.FeedbackFilt
 		ColumnExpr("f.id, f.call_id, f.name, f.kind, f.value, f.category, f.comment, f.end_user, f.source, f.at").
 		Where("f.project = ?", project).OrderExpr("f.at DESC, f.id DESC").Limit(int64(limit))
 	if f.PromptID != "" || f.Version != 0 {
-		q = q.Join("JOIN metrics_calls AS c ON c.id = f.call_id AND c.project = f.project")
+		q = q.Join(joinCalls).Join(joinBlocks)
 	}
 	if f.PromptID != "" {
 		q = q.Where("c.prompt_id = ?", f.PromptID)
@@ -123,7 +127,7 @@ type Group struct {
 	Provider, Model string
 }
 
-// Columns are the columns of metrics_calls and metrics_rollups that make up a Group of each kind; nil for a kind that does not exist.
+// Columns are the columns of metrics_call_blocks and metrics_rollups that make up a Group of each kind; nil for a kind that does not exist.
 func Columns(by metrics.GroupBy) []string {
 	switch by {
 	case metrics.ByPrompt:
@@ -157,7 +161,7 @@ func (s *Store) Summary(ctx context.Context, project string, q metrics.StatsQuer
 	cols := Columns(q.By)
 	group := "c." + strings.Join(cols, ", c.")
 	sel := s.DB.NewSelect().TableExpr("metrics_feedback AS f").
-		Join("JOIN metrics_calls AS c ON c.id = f.call_id AND c.project = f.project").
+		Join(joinCalls).Join(joinBlocks).
 		ColumnExpr(group+", f.name, f.kind, f.category, COUNT(*), SUM(f.value)").
 		Where("f.project = ?", project).
 		GroupExpr(group + ", f.name, f.kind, f.category").
@@ -166,10 +170,10 @@ func (s *Store) Summary(ctx context.Context, project string, q metrics.StatsQuer
 		sel = sel.Where("c.prompt_id = ?", q.PromptID)
 	}
 	if !q.Since.IsZero() {
-		sel = sel.Where("c.started_at >= ?", q.Since.Truncate(time.Minute).UnixMicro())
+		sel = sel.Where("c.first_at >= ?", q.Since.Truncate(time.Minute).UnixMicro())
 	}
 	if !q.Until.IsZero() {
-		sel = sel.Where("c.started_at < ?", CeilMinute(q.Until).UnixMicro())
+		sel = sel.Where("c.first_at < ?", CeilMinute(q.Until).UnixMicro())
 	}
 	rows, err := sel.Rows(ctx)
 	if err != nil {

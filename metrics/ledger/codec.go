@@ -173,8 +173,6 @@ type decoder struct {
 	bad  bool
 }
 
-func newDecoder(b []byte) *decoder { return &decoder{b: b, text: string(b)} }
-
 func (d *decoder) fail() { d.bad, d.b = true, nil }
 
 func (d *decoder) byte() byte {
@@ -251,26 +249,34 @@ func (d *decoder) cost(flags byte) *int64 {
 
 // decode reads one record: exactly one of the results is set. It never panics, whatever b holds.
 func decode(b []byte) (*metrics.Call, *feedbackRecord, error) {
-	d := newDecoder(b)
+	call := &metrics.Call{}
+	feedback, err := decodeInto(call, b, string(b))
+	if err != nil || feedback != nil {
+		return nil, feedback, err
+	}
+	return call, nil, nil
+}
+
+// decodeInto is decode for records of one text: it reads into call unless the record is of feedback. text is b once more; what is read are
+// parts of it.
+func decodeInto(call *metrics.Call, b []byte, text string) (feedback *feedbackRecord, err error) {
+	d := &decoder{b: b, text: text}
 	kind, layout := d.byte(), d.byte()
-	var call *metrics.Call
-	var feedback *feedbackRecord
 	switch {
 	case kind == kindCall && layout == callLayout:
-		call = d.call()
+		d.call(call)
 	case kind == kindFeedback && layout == feedbackLayout:
 		feedback = d.feedback()
 	default:
-		return nil, nil, fmt.Errorf("%w: kind %q layout %d is unknown to this release", errRecord, kind, layout)
+		return nil, fmt.Errorf("%w: kind %q layout %d is unknown to this release", errRecord, kind, layout)
 	}
 	if d.bad || len(d.b) > 0 {
-		return nil, nil, fmt.Errorf("%w: kind %q has the wrong length", errRecord, kind)
+		return nil, fmt.Errorf("%w: kind %q has the wrong length", errRecord, kind)
 	}
-	return call, feedback, nil
+	return feedback, nil
 }
 
-func (d *decoder) call() *metrics.Call {
-	c := &metrics.Call{}
+func (d *decoder) call(c *metrics.Call) {
 	flags := d.byte()
 	c.Stream = flags&flagStream != 0
 	for _, s := range [...]*string{&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Label, &c.Digest, &c.Provider,
@@ -285,7 +291,6 @@ func (d *decoder) call() *metrics.Call {
 	for range d.uvarint(maxAttempts) {
 		c.Attempts = append(c.Attempts, d.attempt())
 	}
-	return c
 }
 
 func (d *decoder) attempt() metrics.Attempt {

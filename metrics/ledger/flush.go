@@ -1,12 +1,16 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +37,10 @@ type flusher struct {
 	cursors map[string]cursor
 	cache   *rollupCache
 	buf     []byte
-	limit   int // records in the next batch; 1 while looking for one that the database rejects
+	calls   []spooledCall // of the batch before, for their memory
+	limit   int           // records in the next batch; 1 while looking for one that the database rejects
+	salt    int64         // tells this process's blocks from those that another begins in the same microsecond; below 1 << saltBits
+	block   int64         // the last block's number
 	down    bool
 
 	flushed, damaged, failures atomic.Int64
@@ -50,8 +57,24 @@ type batch struct {
 
 // spooledCall is a call with its record as the database keeps it: the spool's own bytes, which stand in flusher.buf until the next read.
 type spooledCall struct {
-	call   *metrics.Call
+	call   metrics.Call
 	record []byte
+}
+
+// saltBits of a block's number are salt; the rest are microseconds since 1970, so that new blocks stand behind the old ones.
+const saltBits = 11
+
+func newSalt() int64 {
+	var random [2]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return int64(binary.LittleEndian.Uint16(random[:])) & (1<<saltBits - 1)
+}
+
+// nextBlocks takes n numbers and returns the first of them.
+func (f *flusher) nextBlocks(n int) int64 {
+	first := max(f.block+1, f.spool.now().UnixMicro()<<saltBits|f.salt)
+	f.block = first + int64(n) - 1
+	return first
 }
 
 // drain commits everything that waits, or fails with the first transaction that does.
@@ -168,26 +191,15 @@ func (f *flusher) read(seg *segment, cur cursor, pos, size int64) (*batch, error
 	}
 	b := &batch{seg: seg, run: seg.run, from: cur}
 	scan := &scanner{b: f.buf, table: f.spool.table}
-	for len(b.calls)+len(b.feedback) < f.limit {
+	var payloads [][]byte
+	for len(payloads) < f.limit {
 		payload := scan.next()
 		if payload == nil {
 			break
 		}
-		call, feedback, err := decode(payload)
-		switch {
-		case err != nil:
-			scan.damaged++
-			f.log.Error("a spooled record cannot be read; its segment is kept aside", "path", seg.path, "err", err)
-		case call != nil:
-			if clean(call) {
-				payload = appendCall(nil, call)
-			}
-			b.calls = append(b.calls, spooledCall{call, payload})
-		default:
-			cleanFeedback(feedback)
-			b.feedback = append(b.feedback, feedback)
-		}
+		payloads = append(payloads, payload)
 	}
+	scan.damaged += f.decode(b, payloads)
 	if scan.damaged > 0 {
 		seg.damaged = true
 		f.damaged.Add(int64(scan.damaged))
@@ -198,6 +210,36 @@ func (f *flusher) read(seg *segment, cur cursor, pos, size int64) (*batch, error
 	}
 	b.to = cursor{seq: seg.seq, pos: pos + int64(scan.pos), exists: true}
 	return b, nil
+}
+
+// decode fills a batch and returns how many records cannot be read.
+func (f *flusher) decode(b *batch, payloads [][]byte) (bad int) {
+	text := string(bytes.Join(payloads, nil)) // the texts of all calls are parts of one: it costs a fraction of one each
+	f.calls = slices.Grow(f.calls[:0], len(payloads))
+	for _, payload := range payloads {
+		n := len(b.calls)
+		b.calls = f.calls[:n+1]
+		last := &b.calls[n]
+		*last = spooledCall{record: payload}
+		feedback, err := decodeInto(&last.call, payload, text[:len(payload)])
+		text = text[len(payload):]
+		switch {
+		case err != nil:
+			bad++
+			f.log.Error("a spooled record cannot be read; its segment is kept aside", "path", b.seg.path, "err", err)
+		case feedback != nil:
+			cleanFeedback(feedback)
+			b.feedback = append(b.feedback, feedback)
+		default:
+			if clean(&last.call) {
+				last.record = appendCall(nil, &last.call)
+			}
+			continue
+		}
+		*last = spooledCall{}
+		b.calls = b.calls[:n]
+	}
+	return bad
 }
 
 // load reads a stretch of a file into f.buf.
@@ -247,6 +289,7 @@ func (f *flusher) commit(ctx context.Context, b *batch) error {
 	f.cache.put(rolled)
 	f.spool.consumed(b.seg, b.to.pos)
 	f.flushed.Add(int64(len(b.calls) + len(b.feedback)))
+	clear(b.calls)
 	f.observe(ctx, fresh)
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/base64"
-	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,7 +56,7 @@ func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFi
 	}
 	var out []metrics.Call
 	if len(f.Prompts) == 0 {
-		out, err = l.readCalls(ctx, l.selectCalls(project, f, after, limit+1))
+		out, err = l.newest(ctx, l.selectBlocks(project, f, after), limit+1, matcher(f, after))
 	} else {
 		out, err = l.mergeCalls(ctx, project, f, after, limit+1)
 	}
@@ -73,31 +72,33 @@ func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFi
 func (l *Ledger) mergeCalls(ctx context.Context, project string, f metrics.CallFilter, after *feedback.Position, limit int) ([]metrics.Call, error) {
 	var out []metrics.Call
 	for _, id := range f.Prompts {
-		q := l.selectCalls(project, f, after, limit)
+		q := l.selectBlocks(project, f, after)
 		if id == "" {
 			q = q.Where("prompt_id = ''")
 		} else {
 			q = q.Where("prompt_id = ? AND prompt_id <> ''", id)
 		}
 		if len(out) == limit {
-			q = q.Where("started_at >= ?", out[limit-1].Start.UnixMicro())
+			q = q.Where("last_at >= ?", out[limit-1].Start.UnixMicro())
 		}
-		found, err := l.readCalls(ctx, q)
+		found, err := l.newest(ctx, q, limit, matcher(f, after))
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, found...)
-		slices.SortFunc(out, func(a, b metrics.Call) int {
-			return cmp.Or(cmp.Compare(b.Start.UnixMicro(), a.Start.UnixMicro()), cmp.Compare(b.ID, a.ID))
-		})
-		out = out[:min(len(out), limit)]
+		out = newestOf(append(out, found...), limit)
 	}
 	return out, nil
 }
 
-func (l *Ledger) selectCalls(project string, f metrics.CallFilter, after *feedback.Position, limit int) *bun.SelectQuery {
-	q := l.db.NewSelect().TableExpr("metrics_calls").ColumnExpr("record").
-		Where("project = ?", project).OrderExpr("started_at DESC, id DESC").Limit(int64(limit))
+// newestOf sorts calls, the newest first, and keeps at most limit of them.
+func newestOf(calls []metrics.Call, limit int) []metrics.Call {
+	slices.SortFunc(calls, func(a, b metrics.Call) int { return comparePlaces(&b, &a) })
+	return calls[:min(len(calls), limit)]
+}
+
+// selectBlocks selects the blocks that may hold what a filter wants and a list has not shown.
+func (l *Ledger) selectBlocks(project string, f metrics.CallFilter, after *feedback.Position) *bun.SelectQuery {
+	q := l.db.NewSelect().TableExpr("metrics_call_blocks").ColumnExpr("block, last_at, records").Where("project = ?", project)
 	if f.PromptID != "" {
 		// The second condition lets the partial index be used whatever the value is.
 		q = q.Where("prompt_id = ? AND prompt_id <> ''", f.PromptID)
@@ -112,35 +113,98 @@ func (l *Ledger) selectCalls(project string, f metrics.CallFilter, after *feedba
 		q = q.Where("outcome = ?", string(f.Outcome))
 	}
 	if !f.Since.IsZero() {
-		q = q.Where("started_at >= ?", f.Since.UnixMicro())
+		q = q.Where("last_at >= ?", f.Since.UnixMicro())
+	}
+	until := func(at int64) {
+		// A block's calls are of one minute: the index goes by the newest of them.
+		q = q.Where("last_at < ? AND first_at <= ?", (floorDiv(at, minuteMicros)+1)*minuteMicros, at)
 	}
 	if !f.Until.IsZero() {
-		q = q.Where("started_at < ?", f.Until.UnixMicro())
+		until(f.Until.UnixMicro())
 	}
-	// The index goes by the time alone: the first condition is what it is asked.
 	if after != nil {
-		q = q.Where("started_at <= ? AND (started_at, id) < (?, ?)", after.Micros, after.Micros, after.ID)
+		until(after.Micros)
 	}
 	if f.Behind != (metrics.Position{}) {
-		at := f.Behind.Start.UnixMicro()
-		q = q.Where("started_at <= ? AND (started_at, id) < (?, ?)", at, at, f.Behind.ID)
+		until(f.Behind.Start.UnixMicro())
 	}
 	return q
 }
 
-func (l *Ledger) readCalls(ctx context.Context, q *bun.SelectQuery) ([]metrics.Call, error) {
+const minuteMicros = int64(time.Minute / time.Microsecond)
+
+// matcher tells the calls of selectBlocks' blocks that are wanted. What a filter says of prompts, versions, labels and outcomes holds for
+// whole blocks.
+func matcher(f metrics.CallFilter, after *feedback.Position) func(*metrics.Call) bool {
+	return func(c *metrics.Call) bool {
+		at := c.Start.UnixMicro()
+		before := func(micros int64, id string) bool { return at < micros || at == micros && c.ID < id }
+		return (f.Since.IsZero() || at >= f.Since.UnixMicro()) && (f.Until.IsZero() || at < f.Until.UnixMicro()) &&
+			(after == nil || before(after.Micros, after.ID)) &&
+			(f.Behind == (metrics.Position{}) || before(f.Behind.Start.UnixMicro(), f.Behind.ID))
+	}
+}
+
+const (
+	firstBlocks = 4 // read at once; each time twice as many, up to
+	mostBlocks  = 256
+)
+
+// newest reads blocks from the newest on, until no further one can hold one of the limit newest calls that match.
+func (l *Ledger) newest(ctx context.Context, q *bun.SelectQuery, limit int, match func(*metrics.Call) bool) ([]metrics.Call, error) {
+	var out []metrics.Call
+	var seen *storedBlock
+	for n := firstBlocks; ; n = min(2*n, mostBlocks) {
+		page := q.Clone().OrderExpr("last_at DESC, block DESC").Limit(int64(n))
+		if seen != nil {
+			// The index goes by the time alone: the first condition is what it is asked.
+			page = page.Where("last_at <= ? AND (last_at, block) < (?, ?)", seen.last, seen.last, seen.number)
+		}
+		blocks, err := readBlocks(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		for i := range blocks {
+			seen = &blocks[i]
+			if len(out) == limit && seen.last < out[limit-1].Start.UnixMicro() {
+				return out, nil
+			}
+			calls, err := callsOf(seen.records)
+			if err != nil {
+				return nil, err
+			}
+			for i := range calls {
+				if match(&calls[i]) {
+					out = append(out, calls[i])
+				}
+			}
+			out = newestOf(out, limit)
+		}
+		if len(blocks) < n {
+			return out, nil
+		}
+	}
+}
+
+// storedBlock is a row of metrics_call_blocks.
+type storedBlock struct {
+	number, last int64
+	records      []byte
+}
+
+func readBlocks(ctx context.Context, q *bun.SelectQuery) ([]storedBlock, error) {
 	rows, err := q.Rows(ctx)
 	if err != nil {
 		return nil, sqldb.Classify(err)
 	}
 	defer rows.Close()
-	var out []metrics.Call
+	var out []storedBlock
 	for rows.Next() {
-		c, err := scanCall(rows)
-		if err != nil {
-			return nil, err
+		var b storedBlock
+		if err := rows.Scan(&b.number, &b.last, &b.records); err != nil {
+			return nil, sqldb.Classify(err)
 		}
-		out = append(out, *c)
+		out = append(out, b)
 	}
 	return out, sqldb.Classify(rows.Err())
 }
@@ -155,27 +219,32 @@ func callNotFound() error {
 }
 
 func findCall(ctx context.Context, db *sqldb.DB, project, id string) (*metrics.Call, error) {
-	row := db.QueryRowContext(ctx, "SELECT record FROM metrics_calls WHERE id = ? AND project = ?", id, project)
-	c, err := scanCall(row)
-	if errors.Is(err, sql.ErrNoRows) {
+	call, err := findIn(ctx, db, func(c *metrics.Call) bool { return c.ID == id }, "c.id = ? AND b.project = ?", id, project)
+	if err == nil && call == nil {
 		return nil, callNotFound()
 	}
-	return c, err
+	return call, err
 }
 
-func scanCall(row interface{ Scan(...any) error }) (*metrics.Call, error) {
-	var record []byte
-	if err := row.Scan(&record); err != nil {
-		return nil, sqldb.Classify(err)
-	}
-	c, _, err := decode(record)
+// findIn is the newest call that matches among those of the blocks that where selects; nil when none does.
+func findIn(ctx context.Context, db *sqldb.DB, match func(*metrics.Call) bool, where string, args ...any) (*metrics.Call, error) {
+	blocks, err := readBlocks(ctx, db.NewSelect().TableExpr("metrics_calls AS c").Join("JOIN metrics_call_blocks AS b ON b.block = c.block").
+		ColumnExpr("b.block, b.last_at, b.records").Where(where, args...).OrderExpr("b.last_at DESC"))
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "A recorded call cannot be read.")
+		return nil, err
 	}
-	if c == nil {
-		return nil, fault.New(fault.Internal, "A recorded call holds something else.")
+	for _, b := range blocks {
+		calls, err := callsOf(b.records)
+		if err != nil {
+			return nil, err
+		}
+		for i := len(calls) - 1; i >= 0; i-- {
+			if match(&calls[i]) {
+				return &calls[i], nil
+			}
+		}
 	}
-	return c, nil
+	return nil, nil
 }
 
 // FindByCompletionID implements metrics.Reader.
@@ -186,25 +255,16 @@ func (l *Ledger) FindByCompletionID(ctx context.Context, project, completionID s
 	if id, ok := l.recent.find(project, completionID); ok {
 		return id, nil
 	}
-	rows, err := l.db.QueryContext(ctx, "SELECT record FROM metrics_calls WHERE completion = ? AND completion <> 0 AND project = ? "+
-		"ORDER BY started_at DESC", completionHash(completionID), project)
+	// Another id may have the same hash.
+	call, err := findIn(ctx, l.db, func(c *metrics.Call) bool { return c.CompletionID == completionID },
+		"c.completion = ? AND c.completion <> 0 AND b.project = ?", completionHash(completionID), project)
 	if err != nil {
-		return "", sqldb.Classify(err)
+		return "", err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		c, err := scanCall(rows)
-		if err != nil {
-			return "", err
-		}
-		if c.CompletionID == completionID { // another one may have the same hash
-			return c.ID, nil
-		}
+	if call == nil {
+		return "", callNotFound()
 	}
-	if err := rows.Err(); err != nil {
-		return "", sqldb.Classify(err)
-	}
-	return "", callNotFound()
+	return call.ID, nil
 }
 
 // ListFeedback implements metrics.Reader.

@@ -458,36 +458,25 @@ func BenchmarkRecordCall(b *testing.B) {
 	}
 }
 
-// BenchmarkFlushManyPrompts is BenchmarkFlush where hardly two calls share their figures.
-func BenchmarkFlushManyPrompts(b *testing.B) {
-	f := newFixture(b, Options{MaxBytes: 1 << 40}, nil)
-	for n := range b.N {
-		c := metricstest.Sample("p", n)
-		c.PromptID = fmt.Sprintf("pmpt_%d", n%1000)
-		c.Attempts = c.Attempts[1:]
-		if err := f.RecordCall(b.Context(), c); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ResetTimer()
-	b.ReportAllocs()
-	if err := f.Flush(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-}
-
+// BenchmarkFlush commits 10,000 calls a second, of one prompt and of a thousand.
 func BenchmarkFlush(b *testing.B) {
-	f := newFixture(b, Options{MaxBytes: 1 << 40}, nil)
-	for n := range b.N {
-		c := metricstest.Sample("p", n)
-		c.Attempts = c.Attempts[1:]
-		if err := f.RecordCall(b.Context(), c); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ResetTimer()
-	b.ReportAllocs()
-	if err := f.Flush(b.Context()); err != nil {
-		b.Fatal(err)
+	for _, prompts := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("prompts=%d", prompts), func(b *testing.B) {
+			f := newFixture(b, Options{MaxBytes: 1 << 40}, nil)
+			for n := range b.N {
+				c := metricstest.Sample("p", n)
+				c.PromptID = fmt.Sprintf("pmpt_%d", n%prompts)
+				c.Start = metricstest.Start.Add(time.Duration(n) * 100 * time.Microsecond)
+				c.Attempts = c.Attempts[1:]
+				if err := f.RecordCall(b.Context(), c); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ResetTimer()
+			b.ReportAllocs()
+			if err := f.Flush(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }

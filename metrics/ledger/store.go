@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,14 +16,13 @@ import (
 )
 
 const (
-	rowsPerInsert = 64
+	argsPerInsert = 704            // in one statement, at most
 	maxCount      = int64(1) << 50 // of tokens and micro-dollars in one call: a provider's nonsense must not overflow the sums
 )
 
 var (
-	// What lists and joins select by stands in columns; record holds the whole call as the spool has it. A column each for all of it
-	// made a flush three times as dear.
-	callColumns      = []string{"id", "project", "prompt_id", "version", "label", "provider", "model", "completion", "started_at", "outcome", "record"}
+	callColumns      = []string{"id", "completion", "block"}
+	blockColumns     = []string{"block", "project", "prompt_id", "version", "label", "provider", "model", "outcome", "first_at", "last_at", "records"}
 	rollupKeyColumns = []string{"project", "minute", "prompt_id", "version", "label", "provider", "model", "outcome", "shard"}
 	rollupSums       = []string{"prompt_name", "calls", "counted", "tokens_input", "tokens_cached_input", "tokens_cache_write",
 		"tokens_audio_input", "tokens_output", "tokens_reasoning", "tokens_audio_output", "cost_micros", "priced", "unpriced", "latency",
@@ -89,7 +89,7 @@ func (w *writer) insert(table string, cols []string, rows int, suffix string) st
 func (w *writer) insertNew(ctx context.Context, table string, cols []string, args []any, conflict, key string) (map[string]bool, error) {
 	fresh := map[string]bool{}
 	for len(args) > 0 {
-		n := min(len(args)/len(cols), rowsPerInsert)
+		n := min(len(args), argsPerInsert) / len(cols)
 		query := w.insert(table, cols, n, " ON CONFLICT ("+conflict+") DO NOTHING RETURNING "+key)
 		rows, err := w.tx.QueryContext(ctx, query, args[:n*len(cols)]...)
 		if err != nil {
@@ -105,9 +105,10 @@ func (w *writer) insertNew(ctx context.Context, table string, cols []string, arg
 
 // insertAll inserts rows; the statement of a full chunk is parsed once.
 func (w *writer) insertAll(ctx context.Context, table string, cols []string, args []any, suffix string) error {
-	chunk := rowsPerInsert * len(cols)
+	perInsert := argsPerInsert / len(cols)
+	chunk := perInsert * len(cols)
 	if len(args) >= 2*chunk {
-		stmt, err := w.tx.PrepareContext(ctx, w.insert(table, cols, rowsPerInsert, suffix))
+		stmt, err := w.tx.PrepareContext(ctx, w.insert(table, cols, perInsert, suffix))
 		if err != nil {
 			return fmt.Errorf("insert into %s: %w", table, err)
 		}
@@ -192,11 +193,19 @@ func (f *flusher) write(ctx context.Context, b *batch, careful bool) (fresh []*f
 		if err := w.advance(ctx, b.run, b.from, b.to); err != nil {
 			return err
 		}
-		calls, err := w.calls(ctx, b.calls, careful)
-		if err != nil {
+		calls := b.calls
+		if careful {
+			var err error
+			if calls, err = w.unknown(ctx, calls); err != nil {
+				return err
+			}
+		}
+		kin := bundles(b.run, calls)
+		if err := f.writeCalls(ctx, w, kin, len(calls)); err != nil {
 			return err
 		}
-		if rolled, err = f.roll(ctx, w, b.run, calls); err != nil {
+		var err error
+		if rolled, err = f.roll(ctx, w, kin); err != nil {
 			return err
 		}
 		fresh, err = w.feedback(ctx, b.feedback)
@@ -205,42 +214,58 @@ func (f *flusher) write(ctx context.Context, b *batch, careful bool) (fresh []*f
 	return fresh, rolled, err
 }
 
-// boxes makes arguments of texts that rows mostly share with the row before: those cost no allocation.
-type boxes [6]struct {
-	text string
-	arg  any
+// writeCalls inserts n calls and the blocks that hold them. A call that is not new is an error.
+func (f *flusher) writeCalls(ctx context.Context, w *writer, kin []*bundle, n int) error {
+	blocks := 0
+	for _, b := range kin {
+		blocks += (len(b.calls) + blockCalls - 1) / blockCalls
+	}
+	number := f.nextBlocks(blocks)
+	places := make([]any, 0, n*len(callColumns))
+	rows := make([]any, 0, blocks*len(blockColumns))
+	for _, b := range kin {
+		k := &b.key
+		for calls := range slices.Chunk(b.calls, blockCalls) {
+			var block any = number
+			records := make([]byte, 0, sizeInBlock(calls))
+			for _, c := range calls {
+				places = append(places, c.call.ID, completionHash(c.call.CompletionID), block)
+				records = appendToBlock(records, c.record)
+			}
+			rows = append(rows, block, k.project, k.promptID, k.version, k.label, k.provider, k.model, k.outcome,
+				calls[0].call.Start.UnixMicro(), calls[len(calls)-1].call.Start.UnixMicro(), records)
+			number++
+		}
+	}
+	if err := w.insertAll(ctx, "metrics_call_blocks", blockColumns, rows, ""); err != nil {
+		return err
+	}
+	return w.insertAll(ctx, "metrics_calls", callColumns, places, "")
 }
 
-func (b *boxes) box(i int, text string) any {
-	if at := &b[i]; at.arg == nil || at.text != text {
-		at.text, at.arg = text, text
+// unknown leaves out calls that the database has, and all but the first of one id.
+func (w *writer) unknown(ctx context.Context, calls []spooledCall) ([]spooledCall, error) {
+	known := map[string]bool{}
+	for part := range slices.Chunk(calls, argsPerInsert) {
+		var b strings.Builder
+		b.WriteString("SELECT id FROM metrics_calls WHERE id IN ")
+		w.placeholders(&b, 1, len(part))
+		args := make([]any, len(part))
+		for i := range part {
+			args[i] = part[i].call.ID
+		}
+		rows, err := w.tx.QueryContext(ctx, b.String(), args...)
+		if err != nil {
+			return nil, fmt.Errorf("read metrics_calls: %w", err)
+		}
+		if err := scanStrings(rows, known); err != nil {
+			return nil, fmt.Errorf("read metrics_calls: %w", err)
+		}
 	}
-	return b[i].arg
-}
-
-// calls inserts and returns the calls that were new; unless careful, one that is not is an error.
-func (w *writer) calls(ctx context.Context, spooled []spooledCall, careful bool) ([]*metrics.Call, error) {
-	calls := make([]*metrics.Call, 0, len(spooled))
-	args := make([]any, 0, len(spooled)*len(callColumns))
-	var same boxes
-	for _, s := range spooled {
-		c := s.call
-		calls = append(calls, c)
-		args = append(args, c.ID, same.box(0, c.Project), same.box(1, c.PromptID), int64(c.Version), same.box(2, c.Label),
-			same.box(3, c.Provider), same.box(4, c.Model), completionHash(c.CompletionID), c.Start.UnixMicro(),
-			same.box(5, string(c.Outcome)), s.record)
-	}
-	if !careful {
-		return calls, w.insertAll(ctx, "metrics_calls", callColumns, args, "")
-	}
-	fresh, err := w.insertNew(ctx, "metrics_calls", callColumns, args, "id", "id")
-	if err != nil {
-		return nil, err
-	}
-	out := make([]*metrics.Call, 0, len(calls))
+	out := make([]spooledCall, 0, len(calls))
 	for _, c := range calls {
-		if fresh[c.ID] {
-			delete(fresh, c.ID) // a second one of the same id in this batch is none
+		if !known[c.call.ID] {
+			known[c.call.ID] = true
 			out = append(out, c)
 		}
 	}
@@ -261,23 +286,22 @@ func completionHash(id string) int64 {
 }
 
 // roll adds calls to the figures of their minutes.
-func (f *flusher) roll(ctx context.Context, w *writer, shard string, calls []*metrics.Call) (map[rollupKey]*rollup, error) {
-	touched := map[rollupKey]*rollup{}
-	for _, c := range calls {
-		key := keyOf(shard, c)
-		r := touched[key]
-		if r == nil {
-			if err := f.loadMinute(ctx, w, shardMinute{shard, key.minute}); err != nil {
-				return nil, err
-			}
-			if have := f.cache.rows[key]; have != nil {
-				r = have.clone()
-			} else {
-				r = &rollup{key: key.clone()}
-			}
-			touched[r.key] = r
+func (f *flusher) roll(ctx context.Context, w *writer, kin []*bundle) (map[rollupKey]*rollup, error) {
+	touched := make(map[rollupKey]*rollup, len(kin))
+	for _, b := range kin {
+		if err := f.loadMinute(ctx, w, shardMinute{b.key.shard, b.key.minute}); err != nil {
+			return nil, err
 		}
-		r.add(c)
+		r := f.cache.rows[b.key]
+		if r != nil {
+			r = r.clone()
+		} else {
+			r = &rollup{key: b.key.clone()}
+		}
+		touched[r.key] = r
+		for _, c := range b.calls {
+			r.add(&c.call)
+		}
 	}
 	var blobs []byte
 	var err error

@@ -2,8 +2,10 @@
 package metricstest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -53,6 +55,7 @@ func Run(t *testing.T, open func(t *testing.T) Ledger) {
 		"unknown stays absent": testAbsent,
 		"listing":              testListing,
 		"listing by prompts":   testListByPrompts,
+		"listing anything":     testListAnything,
 		"projects are apart":   testIsolation,
 		"same id once":         testOnce,
 		"stats":                testStats,
@@ -108,18 +111,7 @@ func testListing(t *testing.T, l Ledger) {
 	}
 	record(t, l, calls...)
 
-	var seen []string
-	page := metrics.Page{Limit: 4}
-	for {
-		got, next, err := l.ListCalls(t.Context(), "a", metrics.CallFilter{}, page)
-		require.NoError(t, err)
-		for _, c := range got {
-			seen = append(seen, c.ID)
-		}
-		if page.After = next; next == "" {
-			break
-		}
-	}
+	seen := listed(t, l, metrics.CallFilter{}, metrics.Page{Limit: 4})
 	require.Len(t, seen, 25)
 	for i, id := range seen {
 		assert.Equal(t, fmt.Sprintf("call_%02d", 24-i), id)
@@ -156,23 +148,74 @@ func testListByPrompts(t *testing.T, l Ledger) {
 	}
 	record(t, l, calls...)
 	for _, asked := range [][]string{{""}, {"pmpt_2"}, {"pmpt_1", ""}, {"pmpt_3", "pmpt_1", "pmpt_2"}, {"pmpt_9"}} {
-		var want, got []string
+		var want []string
 		for i := len(calls) - 1; i >= 0; i-- {
 			if slices.Contains(asked, calls[i].PromptID) {
 				want = append(want, calls[i].ID)
 			}
 		}
-		for page := (metrics.Page{Limit: 4}); ; {
-			found, next, err := l.ListCalls(t.Context(), "a", metrics.CallFilter{Prompts: asked}, page)
-			require.NoError(t, err)
-			for _, c := range found {
-				got = append(got, c.ID)
-			}
-			if page.After = next; next == "" {
-				break
+		got := listed(t, l, metrics.CallFilter{Prompts: asked}, metrics.Page{Limit: 4})
+		assert.Equal(t, want, got, "%q", asked)
+	}
+}
+
+// Whatever is asked of calls that came in any order, in many flushes, is what a look at each of them says.
+func testListAnything(t *testing.T, l Ledger) {
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same calls each time
+	outcomes := []metrics.Outcome{metrics.OutcomeOK, metrics.OutcomeOK, metrics.OutcomeTimeout}
+	at := func() time.Time { return Start.Add(time.Duration(r.IntN(300)) * 600 * time.Millisecond) } // over three minutes, some at once
+	var calls []metrics.Call
+	for n := range 600 {
+		c := Sample("a", n)
+		c.PromptID, c.Version, c.Outcome, c.Start = fmt.Sprintf("pmpt_%d", r.IntN(3)), 1+r.IntN(2), outcomes[r.IntN(3)], at()
+		calls = append(calls, *c)
+		require.NoError(t, l.RecordCall(t.Context(), c))
+		if r.IntN(100) == 0 {
+			require.NoError(t, l.Flush(t.Context()))
+		}
+	}
+	require.NoError(t, l.Flush(t.Context()))
+	slices.SortFunc(calls, func(a, b metrics.Call) int { return cmp.Or(b.Start.Compare(a.Start), cmp.Compare(b.ID, a.ID)) })
+	for range 100 {
+		f := metrics.CallFilter{Version: r.IntN(3)}
+		for _, set := range []func(){
+			func() { f.PromptID = "pmpt_1" }, func() { f.Prompts = []string{"pmpt_2", "pmpt_0"} }, func() { f.Outcome = metrics.OutcomeTimeout },
+			func() { f.Since = at() }, func() { f.Until = at() }, func() { f.Behind = metrics.Position{Start: at(), ID: calls[r.IntN(len(calls))].ID} },
+		} {
+			if r.IntN(3) == 0 {
+				set()
 			}
 		}
-		assert.Equal(t, want, got, "%q", asked)
+		var want []string
+		for i := range calls {
+			if wanted(&calls[i], f) {
+				want = append(want, calls[i].ID)
+			}
+		}
+		page := metrics.Page{Limit: 1 + r.IntN(70)}
+		assert.Equal(t, want, listed(t, l, f, page), "%+v %+v", f, page)
+	}
+}
+
+func wanted(c *metrics.Call, f metrics.CallFilter) bool {
+	behind := c.Start.Before(f.Behind.Start) || c.Start.Equal(f.Behind.Start) && c.ID < f.Behind.ID
+	return (f.Version == 0 || c.Version == f.Version) && (f.PromptID == "" || c.PromptID == f.PromptID) &&
+		(f.Prompts == nil || slices.Contains(f.Prompts, c.PromptID)) && (f.Outcome == "" || c.Outcome == f.Outcome) &&
+		(f.Since.IsZero() || !c.Start.Before(f.Since)) && (f.Until.IsZero() || c.Start.Before(f.Until)) &&
+		(f.Behind.ID == "" || behind)
+}
+
+// listed is the ids of a whole list.
+func listed(t *testing.T, l Ledger, f metrics.CallFilter, page metrics.Page) (ids []string) {
+	for {
+		found, next, err := l.ListCalls(t.Context(), "a", f, page)
+		require.NoError(t, err)
+		for i := range found {
+			ids = append(ids, found[i].ID)
+		}
+		if page.After = next; next == "" || len(ids) > 10_000 { // a list that never ends is none
+			return ids
+		}
 	}
 }
 

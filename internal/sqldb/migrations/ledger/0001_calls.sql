@@ -1,25 +1,37 @@
 -- +goose Up
 
--- One row a call. started_at is in microseconds since 1970, UTC. What is selected by stands in columns; record is the whole call in the
--- spool's encoding (metrics/ledger/codec.go), which says its own layout. completion is a hash of the provider's id of its answer, 0 without
--- one: those ids come in no order, and an index of the texts cost more than all the rest of a row.
+-- One row a call: where it stands. completion is a hash of the provider's id of its answer, 0 without one: those ids come in no order, and
+-- an index of the texts cost more than all the rest of a row.
 CREATE TABLE metrics_calls (
     id            TEXT    NOT NULL PRIMARY KEY,
+    completion    BIGINT  NOT NULL,
+    block         BIGINT  NOT NULL
+) {{clustered}};
+
+CREATE INDEX metrics_calls_completion ON metrics_calls (completion) WHERE completion <> 0;
+
+-- The calls themselves. Calls of one minute that share what they are selected by, and were committed together, share a row: a row and its
+-- places in the indexes cost more than all the rest of recording a call. first_at and last_at are the starts of the oldest and the newest of
+-- them, in microseconds since 1970, UTC. records holds the calls in the spool's encoding (metrics/ledger/codec.go, block.go).
+CREATE TABLE metrics_call_blocks (
+    block         {{int64}} NOT NULL PRIMARY KEY,
     project       TEXT    NOT NULL,
     prompt_id     TEXT    NOT NULL,
     version       BIGINT  NOT NULL,
     label         TEXT    NOT NULL,
     provider      TEXT    NOT NULL,
     model         TEXT    NOT NULL,
-    completion    BIGINT  NOT NULL,
-    started_at    BIGINT  NOT NULL,
     outcome       TEXT    NOT NULL,
-    record        {{blob}} NOT NULL
+    first_at      BIGINT  NOT NULL,
+    last_at       BIGINT  NOT NULL,
+    records       {{blob}} NOT NULL
 );
 
-CREATE INDEX metrics_calls_project ON metrics_calls (project, started_at);
-CREATE INDEX metrics_calls_prompt ON metrics_calls (prompt_id, started_at) WHERE prompt_id <> '';
-CREATE INDEX metrics_calls_completion ON metrics_calls (completion) WHERE completion <> 0;
+CREATE INDEX metrics_call_blocks_project ON metrics_call_blocks (project, last_at);
+CREATE INDEX metrics_call_blocks_prompt ON metrics_call_blocks (prompt_id, last_at) WHERE prompt_id <> '';
+
+-- Who may see calls without a prompt and none of a prompt finds them without reading the others.
+CREATE INDEX metrics_call_blocks_promptless ON metrics_call_blocks (project, last_at, block) WHERE prompt_id = '';
 
 -- Sums by minute. shard is the process start whose spool the calls came from: each row has one writer, readers add the shards up.
 -- The three sketches are mergeable histograms (metrics/ledger.Sketch). Counts of tokens are over the calls that have them (counted).
@@ -85,4 +97,5 @@ CREATE INDEX metrics_feedback_at ON metrics_feedback (project, at, id);
 DROP TABLE metrics_feedback;
 DROP TABLE metrics_spool_cursors;
 DROP TABLE metrics_rollups;
+DROP TABLE metrics_call_blocks;
 DROP TABLE metrics_calls;
