@@ -57,11 +57,8 @@ func (b *Body) scanAs(raw []byte, fields bool) error {
 }
 
 func (b *Body) scan(fields bool) error {
-	if off := tooDeep(b.raw); off >= 0 {
-		return invalidAt(b.raw, off, "nested deeper than 200 levels")
-	}
-	if off := tooManyNames(b.raw); off >= 0 {
-		return invalidAt(b.raw, off, "more than 50000 names in one object and those around it")
+	if off, why := beyond(b.raw); off >= 0 {
+		return invalidAt(b.raw, off, why)
 	}
 	// The decoder reads a bytes.Buffer in place, so nothing is copied.
 	b.buf = *bytes.NewBuffer(b.raw)
@@ -200,37 +197,11 @@ func (b *Body) Messages() ([]byte, error) {
 	return v, nil
 }
 
-// tooDeep is the offset of the bracket that opens level MaxDepth+1, or -1. Brackets inside of strings do not count; a body with few
-// brackets altogether, which is nearly every one, is settled by counting them.
-func tooDeep(raw []byte) int {
-	if bytes.Count(raw, []byte{'{'})+bytes.Count(raw, []byte{'['}) <= MaxDepth {
-		return -1
-	}
-	depth := 0
-	for i := 0; i < len(raw); i++ {
-		switch raw[i] {
-		case '"':
-			end := skipString(raw, i)
-			if end < 0 {
-				return -1 // not JSON: the decoder says so
-			}
-			i = end - 1
-		case '{', '[':
-			if depth++; depth > MaxDepth {
-				return i
-			}
-		case '}', ']':
-			depth--
-		}
-	}
-	return -1
-}
-
-// tooManyNames is the offset of the colon behind name MaxNames+1, or -1. It is asked about what nests no deeper than MaxDepth. A body with
-// few colons altogether, which is nearly every one, is settled by counting them.
-func tooManyNames(raw []byte) int {
-	if bytes.Count(raw, []byte{':'}) <= MaxNames {
-		return -1
+// beyond is the place where a body exceeds MaxDepth or MaxNames, and which; -1 when it does not. What stands in strings does not count. A body
+// with few brackets and colons altogether, which is nearly every one, is settled by counting them.
+func beyond(raw []byte) (off int, why string) {
+	if bytes.Count(raw, []byte{'{'})+bytes.Count(raw, []byte{'['}) <= MaxDepth && bytes.Count(raw, []byte{':'}) <= MaxNames {
+		return -1, ""
 	}
 	var names [MaxDepth + 1]int // by level
 	depth, open := 0, 0
@@ -239,23 +210,28 @@ func tooManyNames(raw []byte) int {
 		case '"':
 			end := skipString(raw, i)
 			if end < 0 {
-				return -1 // not JSON: the decoder says so
+				return -1, "" // not JSON: the decoder says so
 			}
 			i = end - 1
 		case '{', '[':
-			depth = min(depth+1, MaxDepth)
+			if depth++; depth > MaxDepth {
+				return i, "nested deeper than 200 levels"
+			}
 		case '}', ']':
+			if depth == 0 {
+				return -1, "" // not JSON either
+			}
 			open -= names[depth]
 			names[depth] = 0
-			depth = max(depth-1, 0)
+			depth--
 		case ':':
 			names[depth]++
 			if open++; open > MaxNames {
-				return i
+				return i, "more than 50000 names in one object and those around it"
 			}
 		}
 	}
-	return -1
+	return -1, ""
 }
 
 // invalidAt is the fault for a body that breaks at off.

@@ -111,6 +111,8 @@ func TestScanRefuses(t *testing.T) {
 		{"NUL", "{\"a\":\"\x00\"}", "line 1"},
 		{"deep", deep(MaxDepth + 1), "nested deeper than 200 levels"},
 		{"very deep", `{"a":` + strings.Repeat("[", 1<<20), "nested deeper than 200 levels"},
+		{"deep after what opens nothing", `{}` + strings.Repeat("]", 500) + strings.Repeat("[", 1<<20), "column 3 (byte 2)"},
+		{"deep and not closed", strings.Repeat(`{"a":`, MaxDepth) + "]", "line 1"},
 		{"deep objects", strings.Repeat(`{"a":`, MaxDepth+1), "nested deeper than 200 levels"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
