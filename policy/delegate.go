@@ -56,7 +56,6 @@ func Govern(manager *Principal, k KeyRecord, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	d.until = time.Time{}
 	for _, rules := range [][]Rule{d.held, d.wanted} {
 		for i := range rules {
 			rules[i].Expires = time.Time{}

@@ -126,6 +126,8 @@ func TestGovern(t *testing.T) {
 	assert.Equal(t, fault.NotFound, fault.CodeOf(Govern(&manager, denied, noon)))
 	assert.Equal(t, fault.PermissionDenied, fault.CodeOf(Govern(nil, denied, noon)))
 	require.NoError(t, Govern(&Principal{Kind: KindSystem}, denied, noon))
+	user := Principal{ID: "key_1", Kind: KindUser, Project: "prj_1"}
+	assert.Equal(t, fault.PermissionDenied, fault.CodeOf(Govern(&user, KeyRecord{ID: "key_1", Project: "prj_1", Roles: []string{RoleAdmin}}, noon)), "no key of that name")
 }
 
 var (
