@@ -2,7 +2,6 @@ package openai
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/http"
 	"strconv"
@@ -133,18 +132,4 @@ func (d *direct) dial(e *exchange) (*line, error) {
 		<-e.outer.Done() // the dialler goes by the deadline itself, and may be a moment ahead of the context that is asked for the reason
 	}
 	return l, err
-}
-
-var errManyHeads = errors.New("too many provisional answers")
-
-// readHead reads the head of the final answer.
-func readHead(l *line) (*http.Response, error) {
-	const provisional = 5
-	for range provisional + 1 {
-		resp, err := http.ReadResponse(l.in, nil) // nil: the answer to a request that may have a body, as a POST's
-		if err != nil || resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
-			return resp, err
-		}
-	}
-	return nil, errManyHeads
 }

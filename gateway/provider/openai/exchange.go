@@ -210,7 +210,7 @@ func (e *exchange) check(resp *http.Response, stream bool) error {
 		// The location is the upstream's word, so it stays out of the log.
 		return e.p.fail(provider.KindProtocol, fmt.Errorf("redirect %d; redirects are never followed", resp.StatusCode))
 	}
-	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+	if coding := value(resp.Header, "Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return e.p.fail(provider.KindProtocol, fmt.Errorf("the body is encoded as %.20q, which nobody asked for", coding))
 	}
 	if resp.StatusCode < 300 {
@@ -227,13 +227,21 @@ func (e *exchange) check(resp *http.Response, stream bool) error {
 	return nil
 }
 
+// value is Get for a key that is canonical already.
+func value(h http.Header, key string) string {
+	if v := h[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
 func mediaType(h http.Header) string {
-	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	kind, _, _ := strings.Cut(value(h, "Content-Type"), ";")
 	return strings.ToLower(strings.TrimSpace(kind))
 }
 
 func isEvents(h http.Header) bool {
-	v := h.Get("Content-Type")
+	v := value(h, "Content-Type")
 	const events = "text/event-stream"
 	return len(v) >= len(events) && strings.EqualFold(v[:len(events)], events)
 }
