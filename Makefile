@@ -1,5 +1,5 @@
 # `make run` and `make test` are all that a newcomer needs. Tools land in .cache, nothing is installed elsewhere but Debian packages
-# that the tests need (redis-server, postgresql), and those only where this user may install them.
+# that the tests need (redis-server, postgresql, prometheus), and those only where this user may install them.
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LINT     := .cache/bin/golangci-lint
@@ -14,7 +14,7 @@ build: ## writes bin/promptgate
 run: build ## starts everything on the embedded default, with a demo project
 	bin/promptgate serve --demo
 
-tools: ## what the tests start: redis-server, PostgreSQL, and the SDKs that call us
+tools: ## what the tests start: redis-server, PostgreSQL, Prometheus, the SDKs that call us, the reference of prices
 	./.ci/tools
 
 test: tools build

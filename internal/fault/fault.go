@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// Code names what went wrong. The data plane's codes are the ones of its contract (README, "Errors"); the status that
+// Code names what went wrong. The data plane's codes are the ones of its contract (`promptgate help errors`); the status that
 // each one is answered with stands in one table, gateway/wire.Status.
 type Code string
 
