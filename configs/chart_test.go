@@ -28,7 +28,7 @@ const chart = "helm/promptgate"
 
 // renderBinary is Helm's engine, built once; it is a module of its own, see helm/render/go.mod.
 var renderBinary = sync.OnceValues(func() (string, error) {
-	name := filepath.Join(os.TempDir(), fmt.Sprintf("promptgate-render-test-%d", os.Getpid()))
+	name := builtName("render")
 	cmd := exec.Command("go", "build", "-o", name, ".")
 	cmd.Dir = "helm/render"
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")

@@ -352,7 +352,7 @@ func keysOf[V any](m map[string]V) []string {
 
 // gatewayBinary is the program itself, built once for all tests.
 var gatewayBinary = sync.OnceValues(func() (string, error) {
-	name := filepath.Join(os.TempDir(), fmt.Sprintf("promptgate-deploy-test-%d", os.Getpid()))
+	name := builtName("gateway")
 	out, err := exec.Command("go", "build", "-pgo=off", "-o", name, "../cmd/promptgate").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
@@ -360,12 +360,14 @@ var gatewayBinary = sync.OnceValues(func() (string, error) {
 	return name, nil
 })
 
+func builtName(program string) string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("promptgate-%s-test-%d", program, os.Getpid()))
+}
+
 func TestMain(m *testing.M) {
 	code := m.Run()
-	for _, built := range []func() (string, error){gatewayBinary, renderBinary} {
-		if name, err := built(); err == nil {
-			_ = os.Remove(name)
-		}
+	for _, program := range []string{"gateway", "render"} {
+		_ = os.Remove(builtName(program)) // where a test has built it
 	}
 	os.Exit(code)
 }
