@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
@@ -67,8 +66,6 @@ func (g *Gateway) readBody(c *call) error {
 	case err != nil:
 		return fault.Wrap(err, fault.ClientClosed, "The request was cut.")
 	}
-	// Guard's deadline would cancel a long answer. After a failure it stays: what is left of the body must not hold the connection.
-	_ = c.ctl.SetReadDeadline(time.Time{}) // unsupported in tests without a connection
 	return nil
 }
 

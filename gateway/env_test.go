@@ -57,6 +57,7 @@ type setup struct {
 	deps gateway.Deps
 	opts gateway.Options
 	up   openai.Options
+	read time.Duration // the server's ReadTimeout
 }
 
 func newEnv(t testing.TB, change ...func(*setup)) *env {
@@ -91,7 +92,7 @@ func newEnv(t testing.TB, change ...func(*setup)) *env {
 	e.gw, err = gateway.New(s.deps, s.opts)
 	require.NoError(t, err)
 	e.server = httptest.NewUnstartedServer(e.gw.Handler())
-	e.server.Config.BaseContext = e.gw.BaseContext
+	e.server.Config.BaseContext, e.server.Config.ReadTimeout = e.gw.BaseContext, s.read
 	e.server.Start()
 	t.Cleanup(e.server.Close)
 	t.Cleanup(e.upstream.Close)

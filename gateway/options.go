@@ -98,7 +98,6 @@ type Options struct {
 	MaxBuffered     int64         // request bytes held at once, over all requests; more is answered 503; default 1 GiB
 	MaxInFlight     int           // calls at once; more are answered 503; default 10,000
 	BufferAnswer    int           // answers that are no streams are held up to this many bytes before the first one is sent; default 1 MiB
-	ReadTimeout     time.Duration // a client's time to send its body; default 60 s
 	WriteTimeout    time.Duration // rolling: each write to a client must end within it; default 30 s
 	RevisionTimeout time.Duration // the longest wait for x-promptgate-min-revision; default 2 s
 	PingInterval    time.Duration // ": ping" comments on a stream silent for so long; 0 sends none
@@ -111,7 +110,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		MaxBodyBytes: 32 << 20, MaxBuffered: 1 << 30, MaxInFlight: 10_000, BufferAnswer: 1 << 20,
-		ReadTimeout: 60 * time.Second, WriteTimeout: 30 * time.Second, RevisionTimeout: 2 * time.Second,
+		WriteTimeout: 30 * time.Second, RevisionTimeout: 2 * time.Second,
 		TokenTTL: 24 * time.Hour, InjectUsage: true,
 	}
 }
@@ -122,7 +121,6 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxBuffered, d.MaxBuffered)
 	setDefault(&o.MaxInFlight, d.MaxInFlight)
 	setDefault(&o.BufferAnswer, d.BufferAnswer)
-	setDefault(&o.ReadTimeout, d.ReadTimeout)
 	setDefault(&o.WriteTimeout, d.WriteTimeout)
 	setDefault(&o.RevisionTimeout, d.RevisionTimeout)
 	setDefault(&o.TokenTTL, d.TokenTTL)
@@ -137,7 +135,7 @@ func setDefault[T int | int64 | time.Duration](v *T, to T) {
 
 func (o Options) validate() error {
 	if o.MaxBodyBytes < 0 || o.MaxBuffered < 0 || o.MaxInFlight < 0 || o.BufferAnswer < 0 ||
-		o.ReadTimeout < 0 || o.WriteTimeout < 0 || o.RevisionTimeout < 0 || o.PingInterval < 0 || o.TokenTTL < 0 {
+		o.WriteTimeout < 0 || o.RevisionTimeout < 0 || o.PingInterval < 0 || o.TokenTTL < 0 {
 		return errors.New("gateway: options must not be negative")
 	}
 	return nil

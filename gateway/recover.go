@@ -12,19 +12,15 @@ import (
 
 const stackBytes = 8 << 10
 
-// Guard is the outermost middleware: it counts the request as under way, gives a body ReadTimeout to arrive, and turns a panic into a
-// 500 that says nothing. The log gets a bounded stack (function names and lines; never the request or the panic's value, which may hold a
-// part of it), and http.ErrAbortHandler passes, since it is how an answer is cut.
+// Guard is the outermost middleware: it counts the request as under way and turns a panic into a 500 that says nothing. The log gets a
+// bounded stack (function names and lines; never the request or the panic's value, which may hold a part of it), and http.ErrAbortHandler
+// passes, since it is how an answer is cut.
 func (g *Gateway) Guard(c *gin.Context) {
 	g.flights.enter()
 	defer g.flights.leave()
 	defer g.recover(c)
 	if g.flights.draining.Load() {
 		c.Writer.Header()["Connection"] = []string{"close"}
-	}
-	if c.Request.ContentLength != 0 {
-		// For every answer, refusals too: net/http reads on behind one whose handler left the body alone, and would wait for ever.
-		_ = http.NewResponseController(bottom(c.Writer)).SetReadDeadline(g.deps.Clock().Add(g.opts.ReadTimeout)) // not every writer of tests has one
 	}
 	c.Next()
 }

@@ -233,7 +233,7 @@ func TestBufferedBytesOfUnknownLengthAreBounded(t *testing.T) {
 
 // Who says that a body follows and sends none must not hold the connection, whatever the answer was.
 func TestBodiesThatNeverComeEndTheConnection(t *testing.T) {
-	e := newEnv(t, func(s *setup) { s.opts.ReadTimeout = 20 * time.Millisecond })
+	e := newEnv(t, func(s *setup) { s.read = 20 * time.Millisecond })
 	for _, head := range []string{
 		"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000",
 		"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer caller\r\nContent-Length: 1000",

@@ -183,7 +183,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 		HashUser: userHash(s.sealer.DeriveKey("end-user")), Clock: time.Now, Log: a.log, Meter: rec.collectors, Events: events,
 		Calls: rec, Metrics: metricsHandler(reg), Checks: a.checks(rec),
 	}, gateway.Options{
-		MaxBodyBytes: cfg.Server.MaxBodyBytes, MaxInFlight: cfg.Server.MaxInFlight, ReadTimeout: cfg.Server.ReadTimeout,
+		MaxBodyBytes: cfg.Server.MaxBodyBytes, MaxInFlight: cfg.Server.MaxInFlight,
 		WriteTimeout: cfg.Server.WriteTimeout, PingInterval: cfg.Server.PingInterval, InjectUsage: cfg.Usage.Inject,
 		FeedbackOrigins: cfg.Feedback.AllowedOrigins,
 	})
@@ -264,8 +264,10 @@ func (a *App) migrateLate(ctx context.Context) error {
 func (a *App) httpServer(h http.Handler) *http.Server {
 	s := a.cfg.Server
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: s.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		Handler: h, MaxHeaderBytes: 64 << 10, ReadHeaderTimeout: s.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout,
+		// It ends with the body: answers may take longer. It holds for refusals, too, behind which net/http reads on.
+		ReadTimeout: s.ReadTimeout,
+		ErrorLog:    slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 }
 

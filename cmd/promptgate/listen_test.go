@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -59,6 +60,26 @@ func TestProfilesAreAside(t *testing.T) {
 		require.Equal(t, on, serves(t, "http://"+a.ops.Addr().String()+"/debug/pprof/heap"))
 		require.False(t, serves(t, "http://"+a.addr()+"/debug/pprof/heap"))
 		a.stop()
+	}
+}
+
+// Both listeners end a connection whose client announces a body and sends none.
+func TestBodiesThatNeverCome(t *testing.T) {
+	cfg := configs.Default()
+	cfg.Addr, cfg.OpsAddr, cfg.Data, cfg.Server.ReadTimeout = "127.0.0.1:0", "127.0.0.1:0", t.TempDir(), 20*time.Millisecond
+	a, err := newApp(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	a.start()
+	t.Cleanup(a.stop)
+	for _, addr := range []string{a.addr(), a.ops.Addr().String()} {
+		conn, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, "POST /v1/feedback HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+		require.NoError(t, err)
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second))) // the test's patience, no measure
+		_, err = io.ReadAll(conn)
+		require.NoError(t, err, "the connection stays open")
+		require.NoError(t, conn.Close())
 	}
 }
 
