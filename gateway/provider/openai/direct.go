@@ -27,7 +27,7 @@ type direct struct {
 // does not tell whether an idle connection is quiet.
 func newDirect(p *Provider) *direct {
 	host := p.base.Hostname()
-	if !peeks || p.o.HTTP2 || strings.ContainsFunc(p.base.Host, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !peeks || p.o.HTTP2 || !graphic(p.base.Host) {
 		return nil
 	}
 	secure := p.base.Scheme == "https"
@@ -63,8 +63,17 @@ func newDirect(p *Provider) *direct {
 // takes reports whether a request is a usual one.
 func (d *direct) takes(r *provider.Request) bool {
 	return d != nil && len(r.Header) == 0 && len(r.Body) > 0 && len(r.Body) <= oneWrite && len(r.Endpoint)+len(r.CallID) < 512 &&
-		len(d.fixed[1])+len(d.path)+len(d.query) < 1<<10 &&
-		!strings.ContainsFunc(r.CallID, func(c rune) bool { return c <= ' ' || c > '~' })
+		len(d.fixed[1])+len(d.path)+len(d.query) < 1<<10 && graphic(r.CallID)
+}
+
+// graphic reports whether s is ASCII that shows: without spaces and control characters. It runs with every call, byte by byte for that.
+func graphic(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // send sends a request by one write, and nothing when the line is kept and not as it was left.

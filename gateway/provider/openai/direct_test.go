@@ -103,6 +103,8 @@ func TestWhatGoesDirect(t *testing.T) {
 		"large body": func(r *provider.Request) { r.Body = make([]byte, oneWrite+1) },
 		"no body":    func(r *provider.Request) { r.Body = nil },
 		"call id":    func(r *provider.Request) { r.CallID = "call\r\nX: 1" },
+		"its last":   func(r *provider.Request) { r.CallID = "call\x7f" },
+		"its letter": func(r *provider.Request) { r.CallID = "cäll" },
 	} {
 		r := usual()
 		change(r)
