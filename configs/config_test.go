@@ -227,6 +227,7 @@ func TestOriginsAreAsBrowsersSendThem(t *testing.T) {
 		"https://app.example.com/":  "allowed_origins[0]",
 		"https://App.example.com":   "allowed_origins[0]",
 		"app.example.com":           "allowed_origins[0]",
+		"ftp://app.example.com":     "allowed_origins[0]",
 		"https://a.com,null":        "allowed_origins[1]",
 		"https://u:p@a.com":         "allowed_origins[0]",
 		"https://*.example.com":     "allowed_origins[0]",

@@ -17,7 +17,6 @@ func (g *Gateway) preflight(c *gin.Context) {
 		h.Set("Access-Control-Max-Age", "600")
 	}
 	c.Status(http.StatusNoContent)
-	c.Writer.WriteHeaderNow()
 }
 
 // allowOrigin lets pages of the configured origins read the answer, and no others.

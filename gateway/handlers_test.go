@@ -175,8 +175,17 @@ func TestFeedbackFromPages(t *testing.T) {
 
 			pre := ask(e, "/v1/feedback", c.origin)
 			assert.Equal(t, c.allowed, pre.header.Get("Access-Control-Allow-Origin"))
+			switch {
+			case c.origins == nil:
+				assert.Equal(t, 405, pre.status, "pages are not spoken of at all")
+			case c.origins[0] != "*":
+				assert.Equal(t, 204, pre.status)
+				assert.Equal(t, "Origin", pre.header.Get("Vary"), "caches keep one page's answer from another")
+				assert.Equal(t, "Origin", a.header.Get("Vary"))
+			}
 			if c.allowed != "" {
 				assert.Equal(t, 204, pre.status)
+				assert.NotEmpty(t, pre.header.Get("Access-Control-Max-Age"), "browsers need not ask each time")
 				assert.Equal(t, "POST", pre.header.Get("Access-Control-Allow-Methods"))
 				assert.Equal(t, "Content-Type", pre.header.Get("Access-Control-Allow-Headers"), "no page sends a key")
 			}

@@ -1,9 +1,12 @@
 package sqlstore_test
 
 import (
+	"context"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/uptrace/bun"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
@@ -65,6 +68,61 @@ func TestVerifyNamesWhatTheJournalDoesNotSay(t *testing.T) {
 		require.True(t, got.OK(), "what the journal tells no more is not judged: %q", got.Problems)
 		require.NotZero(t, got.Shredded)
 	})
+}
+
+// before runs once, ahead of the first query that reads a table.
+type before struct {
+	table string
+	do    func()
+}
+
+func (b *before) BeforeQuery(ctx context.Context, q *bun.QueryEvent) context.Context {
+	if do := b.do; do != nil && strings.Contains(q.Query, b.table) {
+		b.do = nil
+		do()
+	}
+	return ctx
+}
+
+func (b *before) AfterQuery(context.Context, *bun.QueryEvent) {}
+
+// A gateway that writes beside it is no difference: what changed since the journal was read is left to the next run.
+func TestVerifyRunsBesideAGateway(t *testing.T) {
+	testenv.EachDatabase(t, func(t *testing.T, url string) {
+		o := open(t, url)
+		fill(t, o)
+		change := &before{table: `"registry_prompts"`}
+		o.db.DB = o.db.WithQueryHook(change) // the store's too
+		for _, do := range []func() error{
+			func() error {
+				_, err := o.store.AddVersion(t.Context(), by, registrytest.Version("prj_1", "pmpt_1", "meanwhile"))
+				return err
+			},
+			func() error {
+				_, err := o.store.MoveLabel(t.Context(), by, registry.LabelMove{Project: "prj_1", PromptID: "pmpt_1", Label: "production", To: 2})
+				return err
+			},
+		} {
+			change.do = func() { require.NoError(t, do()) }
+			got, err := o.store.Verify(t.Context())
+			require.NoError(t, err)
+			require.Nil(t, change.do, "nothing changed meanwhile")
+			require.True(t, got.OK(), "%q", got.Problems)
+		}
+	})
+}
+
+// However much differs, a bounded part of it is named and all of it is counted.
+func TestVerifyNamesNoMoreThanCanBeRead(t *testing.T) {
+	o := open(t, testenv.SQLite(t))
+	fill(t, o)
+	_, err := o.db.ExecContext(t.Context(), `INSERT INTO registry_labels WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150)
+		SELECT project, prompt_id, 'l' || i, 1, moved_at, revision FROM registry_labels, n WHERE project = 'prj_1'`)
+	require.NoError(t, err)
+	got, err := o.store.Verify(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 150, got.Found)
+	require.Len(t, got.Problems, 100)
 }
 
 func join(lines []string) (all string) {
