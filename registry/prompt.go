@@ -4,6 +4,7 @@ package registry
 
 import (
 	"time"
+	"unique"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/registry/template"
@@ -30,21 +31,32 @@ type Project struct {
 
 // Prompt is the managed thing without its text, which lives in versions.
 type Prompt struct {
+	// What every call reads stands together: half a cache line of a row that nothing else may have touched for long.
+	key      unique.Handle[promptKey] // set by a Resolver: see identity
+	Archived bool
+	Project  string
+
 	ID            string // "pmpt_…", stable over renames
-	Project       string
 	Name          string
 	Kind          Kind
 	Description   string
 	Category      string
 	Tags          []string // sorted, unique
 	Owner         string
-	Archived      bool
 	LatestVersion int      // 0 before the first version
 	Variables     []string // sorted names that any version declares: a call may send these, whichever version answers
 	Aliases       []string // further handles
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 	Revision      int64 // journal revision of the last edit of this row; the ETag
+}
+
+// identity is what makes a prompt one prompt, in one word. It is at hand in the rows that a Resolver gives out, and made for others.
+func (p *Prompt) identity() unique.Handle[promptKey] {
+	if p.key != (unique.Handle[promptKey]{}) {
+		return p.key
+	}
+	return unique.Make(promptKey{p.Project, p.ID})
 }
 
 // Version is one immutable state of a prompt.

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"time"
+	"unique"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
@@ -56,7 +57,13 @@ func setDefault[T comparable](field *T, value T) {
 // The keys of what a Resolver remembers. Parts are fields, not joined text, so no spelling of one part reaches into another.
 type (
 	handleKey struct{ project, handle string }
-	labelKey  struct{ project, prompt, label string }
+	promptKey struct{ project, id string }
+	// labelKey holds the prompt as one word: each call hashes and compares it, and among many prompts the bytes of an id are
+	// never at hand.
+	labelKey struct {
+		prompt unique.Handle[promptKey]
+		label  string
+	}
 	// versionKey is apart from labelKey by type: version 3 and a label "v3" or "three" never meet.
 	versionKey struct {
 		project, prompt string
@@ -146,7 +153,7 @@ func (r *Resolver) apply(c journal.Change) {
 			}
 		case TouchLabel:
 			if prompt, label, ok := ParseLabelTouch(t); ok {
-				if old, known := r.labels.forget(labelKey{t.Project, prompt, label}); known {
+				if old, known := r.labels.forget(labelKey{unique.Make(promptKey{t.Project, prompt}), label}); known {
 					r.refreshes.Add(pointer{project: t.Project, name: label, of: old.Prompt})
 				}
 			}
@@ -201,6 +208,7 @@ func (r *Resolver) Identify(ctx context.Context, project, handle string) (*Promp
 		if err != nil {
 			return nil, sourceFault(err)
 		}
+		p.key = p.identity()
 		return &p, nil
 	})
 	return p, err
@@ -265,7 +273,7 @@ func (r *Resolver) project(ctx context.Context, id string, fresh bool) (*Project
 }
 
 func (r *Resolver) byLabel(ctx context.Context, p *Prompt, label string, fresh bool) (*Resolved, error) {
-	key := labelKey{p.Project, p.ID, label}
+	key := labelKey{p.identity(), label}
 	found, ok := r.labels.get(key)
 	if !ok {
 		if !labelPattern.MatchString(label) {

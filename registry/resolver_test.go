@@ -82,6 +82,26 @@ func TestResolveKeysNeverMeet(t *testing.T) {
 	}
 }
 
+// Rows that did not come from Identify, or from another resolver's, are told apart and found as well.
+func TestResolveRowsOfOtherOrigin(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	rows := []registry.Prompt{g.src.putPrompt("a", "x", 4), g.src.putPrompt("b", "x", 4), g.src.putPrompt("a", "y", 4)}
+	sameID := rows[0] // of another project: an id alone is no prompt
+	sameID.Project = "b"
+	g.src.edit(func() { g.src.versions[versionID("b", sameID.ID, 4)] = g.src.versions[versionID("a", sameID.ID, 4)] })
+	for i, p := range append(rows, sameID) {
+		g.src.putLabel(p, "production", i+1)
+		got, err := g.r.Resolve(t.Context(), &p, label("production"))
+		require.NoError(t, err)
+		require.Equal(t, i+1, got.Version)
+	}
+	reads := g.src.reads.Load()
+	got, err := g.resolve(t, "a", "x", label("production"))
+	require.NoError(t, err)
+	require.Equal(t, 1, got.Version)
+	require.Equal(t, reads+1, g.src.reads.Load(), "its label is known: one key, wherever the row came from")
+}
+
 func TestChangesAreSeen(t *testing.T) {
 	g := newRig(t, registry.ResolverOptions{})
 	_, err := g.resolve(t, "a", "x", label("production"))

@@ -56,9 +56,10 @@ func (r *Resolver) Served() Snapshot {
 		}
 	}
 	for key, found := range r.labels.values.All() {
-		if _, ok := versions[versionKey{key.project, key.prompt, found.Version}]; ok {
+		of := key.prompt.Value()
+		if _, ok := versions[versionKey{of.project, of.id, found.Version}]; ok {
 			s.Labels = append(s.Labels, Label{
-				Project: key.project, PromptID: key.prompt, Name: key.label, Version: found.Version, Revision: found.moved,
+				Project: of.project, PromptID: of.id, Name: key.label, Version: found.Version, Revision: found.moved,
 			})
 		}
 	}
@@ -84,6 +85,7 @@ func (r *Resolver) Preload(ctx context.Context, s Snapshot) error {
 		p, ok := prompts[h.Prompt.ID]
 		if !ok {
 			p = &h.Prompt
+			p.key = p.identity()
 			prompts[p.ID] = p
 		}
 		r.handles.values.Set(handleKey{p.Project, h.Handle}, p)
@@ -97,7 +99,7 @@ func (r *Resolver) Preload(ctx context.Context, s Snapshot) error {
 		p := prompts[l.PromptID]
 		c, ok := r.compiled.values.GetIfPresent(versionKey{l.Project, l.PromptID, l.Version})
 		if ok && p != nil && p.Project == l.Project {
-			r.labels.values.Set(labelKey{l.Project, l.PromptID, l.Name}, c.resolved(p, l.Name, l.Revision))
+			r.labels.values.Set(labelKey{p.key, l.Name}, c.resolved(p, l.Name, l.Revision))
 		}
 	}
 	r.preloaded.at.Store(&s.ConfirmedAt)
