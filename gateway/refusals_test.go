@@ -81,6 +81,7 @@ func TestRefusals(t *testing.T) {
 			}
 			assert.NotEmpty(t, a.header.Get("X-Promptgate-Call-Id"))
 			assert.Equal(t, "gateway", a.header.Get("X-Promptgate-Error-Origin"))
+			assert.Equal(t, "nosniff", a.header.Get("X-Content-Type-Options"))
 			assert.Equal(t, "application/json", a.header.Get("Content-Type"))
 			assert.Zero(t, e.upstream.count(), "nothing was sent")
 			if a.status == 401 || c.name == "min-revision not seen" || c.name == "min-revision no number" {

@@ -27,6 +27,13 @@ type shared struct {
 	clients []redis.UniversalClient
 }
 
+func redisConfig(r configs.Redis) sharedcache.Config {
+	return sharedcache.Config{
+		Addrs: r.Addrs, Cluster: r.Cluster || len(r.Addrs) > 1 && r.MasterName == "", MasterName: r.MasterName, Username: r.Username, Password: r.Password,
+		PasswordFile: r.PasswordFile, DB: r.DB, TLS: r.TLS, CAFile: r.CAFile, Budget: r.Budget,
+	}
+}
+
 // openShared makes the clients; Redis need not be up. The feed's journal is set later: the cache asks for its revision when it reads.
 func openShared(st *stores, cfg configs.Config, log *slog.Logger, reg prometheus.Registerer) (*shared, error) {
 	r := cfg.Redis
@@ -35,12 +42,9 @@ func openShared(st *stores, cfg configs.Config, log *slog.Logger, reg prometheus
 	}
 	redis.SetLogger(redisLog{log})
 	s := &shared{}
-	cluster := r.Cluster || len(r.Addrs) > 1 && r.MasterName == ""
+	config := redisConfig(r)
 	for range 2 { // one for commands, one for the subscription
-		c, err := sharedcache.NewClient(sharedcache.Config{
-			Addrs: r.Addrs, Cluster: cluster, MasterName: r.MasterName, Username: r.Username, Password: r.Password,
-			PasswordFile: r.PasswordFile, DB: r.DB, TLS: r.TLS, CAFile: r.CAFile, Budget: r.Budget,
-		})
+		c, err := sharedcache.NewClient(config)
 		if err != nil {
 			return nil, errors.Join(err, s.close(context.Background()))
 		}
@@ -54,7 +58,7 @@ func openShared(st *stores, cfg configs.Config, log *slog.Logger, reg prometheus
 	if err != nil {
 		return nil, errors.Join(err, s.close(context.Background()))
 	}
-	s.bus = sharedcache.NewBus(s.cache, s.clients[1], cluster, st.feed.hint)
+	s.bus = sharedcache.NewBus(s.cache, s.clients[1], config.Cluster, st.feed.hint)
 	return s, nil
 }
 
