@@ -19,14 +19,14 @@ func (s *Service) Check(ctx context.Context, in VersionInput) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	if p.Archived {
-		return Checked{}, ErrArchived()
-	}
 	return s.check(ctx, p, in)
 }
 
-// check is everything that content must pass, in the order that template asks for.
+// check is everything that a version must pass, its content in the order that template asks for.
 func (s *Service) check(ctx context.Context, p Prompt, in VersionInput) (Checked, error) {
+	if p.Archived {
+		return Checked{}, ErrArchived()
+	}
 	c := in.Content
 	if err := checkText("note", in.Note, MaxNoteBytes); err != nil {
 		return Checked{}, err
@@ -92,9 +92,6 @@ func (s *Service) SaveVersion(ctx context.Context, by journal.Origin, in Version
 	p, err := s.store.PromptByHandle(ctx, in.Project, in.PromptID)
 	if err != nil {
 		return Saved{}, err
-	}
-	if p.Archived {
-		return Saved{}, ErrArchived()
 	}
 	if in.Latest != nil && *in.Latest != p.LatestVersion {
 		return Saved{}, fault.New(fault.Conflict, "The latest version is %d now, and you started from %d: compare them, then save again.",
