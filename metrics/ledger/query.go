@@ -54,9 +54,15 @@ func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFi
 	if err != nil {
 		return nil, "", err
 	}
+	if f.PromptID != "" {
+		if len(f.Prompts) > 0 && !slices.Contains(f.Prompts, f.PromptID) {
+			return nil, "", nil
+		}
+		f.Prompts = []string{f.PromptID}
+	}
 	var out []metrics.Call
 	if len(f.Prompts) == 0 {
-		out, err = l.newest(ctx, l.selectBlocks(project, f, after), limit+1, matcher(f, after))
+		out, err = l.newest(ctx, l.selectBlocks(project, nil, f, after), limit+1, matcher(f, after))
 	} else {
 		out, err = l.mergeCalls(ctx, project, f, after, limit+1)
 	}
@@ -72,12 +78,7 @@ func (l *Ledger) ListCalls(ctx context.Context, project string, f metrics.CallFi
 func (l *Ledger) mergeCalls(ctx context.Context, project string, f metrics.CallFilter, after *feedback.Position, limit int) ([]metrics.Call, error) {
 	var out []metrics.Call
 	for _, id := range f.Prompts {
-		q := l.selectBlocks(project, f, after)
-		if id == "" {
-			q = q.Where("prompt_id = ''")
-		} else {
-			q = q.Where("prompt_id = ? AND prompt_id <> ''", id)
-		}
+		q := l.selectBlocks(project, &id, f, after)
 		if len(out) == limit {
 			q = q.Where("last_at >= ?", out[limit-1].Start.UnixMicro())
 		}
@@ -96,13 +97,18 @@ func newestOf(calls []metrics.Call, limit int) []metrics.Call {
 	return calls[:min(len(calls), limit)]
 }
 
-// selectBlocks selects the blocks that may hold what a filter wants and a list has not shown.
-func (l *Ledger) selectBlocks(project string, f metrics.CallFilter, after *feedback.Position) *bun.SelectQuery {
-	q := l.db.NewSelect().TableExpr("metrics_call_blocks").ColumnExpr("block, last_at, records").Where("project = ?", project)
-	if f.PromptID != "" {
-		// The second condition lets the partial index be used whatever the value is.
-		q = q.Where("prompt_id = ? AND prompt_id <> ''", f.PromptID)
+// selectBlocks selects the blocks, of one prompt unless it is nil, that may hold what a filter wants and a list has not shown.
+func (l *Ledger) selectBlocks(project string, prompt *string, f metrics.CallFilter, after *feedback.Position) *bun.SelectQuery {
+	q := l.db.NewSelect().ColumnExpr("block, last_at, records").Where("project = ?", project)
+	table := "metrics_call_blocks"
+	if prompt != nil {
+		q = q.Where("prompt_id = ?", *prompt)
+		if l.db.Dialect == sqldb.SQLite {
+			// Without figures of its tables it would take the index of the whole project, and read what all other prompts have.
+			table += " INDEXED BY metrics_call_blocks_prompt"
+		}
 	}
+	q = q.TableExpr(table)
 	if f.Version != 0 {
 		q = q.Where("version = ?", f.Version)
 	}
@@ -155,12 +161,7 @@ func (l *Ledger) newest(ctx context.Context, q *bun.SelectQuery, limit int, matc
 	var out []metrics.Call
 	var seen *storedBlock
 	for n := firstBlocks; ; n = min(2*n, mostBlocks) {
-		page := q.Clone().OrderExpr("last_at DESC, block DESC").Limit(int64(n))
-		if seen != nil {
-			// The index goes by the time alone: the first condition is what it is asked.
-			page = page.Where("last_at <= ? AND (last_at, block) < (?, ?)", seen.last, seen.last, seen.number)
-		}
-		blocks, err := readBlocks(ctx, page)
+		blocks, err := readBlocks(ctx, newestFirst(q.Clone(), n, seen))
 		if err != nil {
 			return nil, err
 		}
@@ -184,6 +185,15 @@ func (l *Ledger) newest(ctx context.Context, q *bun.SelectQuery, limit int, matc
 			return out, nil
 		}
 	}
+}
+
+// newestFirst selects the n newest blocks behind the last one seen.
+func newestFirst(q *bun.SelectQuery, n int, seen *storedBlock) *bun.SelectQuery {
+	if seen != nil {
+		// The index goes by the time alone: the first condition is what it is asked.
+		q = q.Where("last_at <= ? AND (last_at, block) < (?, ?)", seen.last, seen.last, seen.number)
+	}
+	return q.OrderExpr("last_at DESC, block DESC").Limit(int64(n))
 }
 
 // storedBlock is a row of metrics_call_blocks.
@@ -226,25 +236,30 @@ func findCall(ctx context.Context, db *sqldb.DB, project, id string) (*metrics.C
 	return call, err
 }
 
-// findIn is the newest call that matches among those of the blocks that where selects; nil when none does.
+// lookedThrough is how many blocks at most are looked through for one call: a provider may give all its answers the same id.
+const lookedThrough = 16
+
+// findIn is the newest call that matches in the blocks that where selects, of which it looks through those that were committed last; nil
+// when none does.
 func findIn(ctx context.Context, db *sqldb.DB, match func(*metrics.Call) bool, where string, args ...any) (*metrics.Call, error) {
 	blocks, err := readBlocks(ctx, db.NewSelect().TableExpr("metrics_calls AS c").Join("JOIN metrics_call_blocks AS b ON b.block = c.block").
-		ColumnExpr("b.block, b.last_at, b.records").Where(where, args...).OrderExpr("b.last_at DESC"))
+		ColumnExpr("b.block, b.last_at, b.records").Where(where, args...).OrderExpr("c.block DESC").Limit(lookedThrough))
 	if err != nil {
 		return nil, err
 	}
+	var found *metrics.Call
 	for _, b := range blocks {
 		calls, err := callsOf(b.records)
 		if err != nil {
 			return nil, err
 		}
-		for i := len(calls) - 1; i >= 0; i-- {
-			if match(&calls[i]) {
-				return &calls[i], nil
+		for i := range calls {
+			if c := &calls[i]; match(c) && (found == nil || comparePlaces(found, c) < 0) {
+				found = c
 			}
 		}
 	}
-	return nil, nil
+	return found, nil
 }
 
 // FindByCompletionID implements metrics.Reader.

@@ -8,7 +8,8 @@ CREATE TABLE metrics_calls (
     block         BIGINT  NOT NULL
 ) {{clustered}};
 
-CREATE INDEX metrics_calls_completion ON metrics_calls (completion) WHERE completion <> 0;
+-- Some providers give the same id again and again: the newest of them is found without reading all.
+CREATE INDEX metrics_calls_completion ON metrics_calls (completion, block) WHERE completion <> 0;
 
 -- The calls themselves. Calls of one minute that share what they are selected by, and were committed together, share a row: a row and its
 -- places in the indexes cost more than all the rest of recording a call. first_at and last_at are the starts of the oldest and the newest of
@@ -28,10 +29,7 @@ CREATE TABLE metrics_call_blocks (
 );
 
 CREATE INDEX metrics_call_blocks_project ON metrics_call_blocks (project, last_at);
-CREATE INDEX metrics_call_blocks_prompt ON metrics_call_blocks (prompt_id, last_at) WHERE prompt_id <> '';
-
--- Who may see calls without a prompt and none of a prompt finds them without reading the others.
-CREATE INDEX metrics_call_blocks_promptless ON metrics_call_blocks (project, last_at, block) WHERE prompt_id = '';
+CREATE INDEX metrics_call_blocks_prompt ON metrics_call_blocks (project, prompt_id, last_at);
 
 -- Sums by minute. shard is the process start whose spool the calls came from: each row has one writer, readers add the shards up.
 -- The three sketches are mergeable histograms (metrics/ledger.Sketch). Counts of tokens are over the calls that have them (counted).

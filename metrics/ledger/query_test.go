@@ -1,0 +1,59 @@
+package ledger
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/metrics/feedback"
+	"github.com/promptgate/promptgate/metrics/metricstest"
+)
+
+// TestListsReadNoOthers: what a list costs does not depend on how many calls other prompts and other projects have. PostgreSQL decides by
+// the figures of its tables, SQLite as here.
+func TestListsReadNoOthers(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	prompt, none := "pmpt_1", ""
+	after := &feedback.Position{Micros: metricstest.Start.UnixMicro(), ID: "call"}
+	filter := metrics.CallFilter{Outcome: metrics.OutcomeOK, Since: metricstest.Start.Add(-time.Hour), Until: metricstest.Start}
+	for _, of := range []*string{nil, &prompt, &none} {
+		want := "(project=? AND last_at"
+		if of != nil {
+			want = "(project=? AND prompt_id=? AND last_at"
+		}
+		for _, where := range []*feedback.Position{nil, after} {
+			q := newestFirst(f.selectBlocks("p", of, filter, where), 4, &storedBlock{number: 1, last: after.Micros})
+			var steps []struct {
+				ID, Parent, Notused int
+				Detail              string
+			}
+			require.NoError(t, f.db.NewRaw("EXPLAIN QUERY PLAN "+q.String()).Scan(t.Context(), &steps))
+			require.Len(t, steps, 1, "nothing is sorted")
+			assert.Contains(t, steps[0].Detail, want)
+		}
+	}
+}
+
+// TestOneCompletionIDForAll: a provider that gives all its answers the same id makes nobody read all its calls; the newest is found.
+func TestOneCompletionIDForAll(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	for n := range 3 * lookedThrough {
+		c := metricstest.Sample("p", n^1) // of two neighbours the newer one comes first
+		c.CompletionID = "chatcmpl-123"
+		require.NoError(t, f.RecordCall(t.Context(), c))
+		require.NoError(t, f.Flush(t.Context()))
+	}
+	require.NoError(t, f.Flush(t.Context())) // forgets what was recorded recently
+	id, err := f.FindByCompletionID(t.Context(), "p", "chatcmpl-123")
+	require.NoError(t, err)
+	assert.Equal(t, "call_p_000047", id)
+	_, err = f.db.NewRaw("UPDATE metrics_call_blocks SET records = x'ff' WHERE block IN (SELECT block FROM metrics_calls ORDER BY block LIMIT ?)",
+		2*lookedThrough).Exec(t.Context())
+	require.NoError(t, err)
+	id, err = f.FindByCompletionID(t.Context(), "p", "chatcmpl-123")
+	require.NoError(t, err, "the old ones are not read")
+	assert.Equal(t, "call_p_000047", id)
+}
