@@ -190,7 +190,7 @@ func (f *flusher) read(seg *segment, cur cursor, pos, size int64) (*batch, error
 		return nil, fmt.Errorf("read the spool: %w", err)
 	}
 	b := &batch{seg: seg, run: seg.run, from: cur}
-	scan := &scanner{b: f.buf, table: f.spool.table}
+	scan := &scanner{b: f.buf, table: f.spool.table, acked: seg.run == f.spool.run} // of earlier runs only the file's size is known
 	var payloads [][]byte
 	for len(payloads) < f.limit {
 		payload := scan.next()
@@ -258,7 +258,7 @@ func (f *flusher) load(path string, pos, size int64) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	// A file that became shorter was cut by a crash: zeros behind its end are no frames.
+	// A file that became shorter was cut: zeros behind its end are no frames.
 	clear(f.buf[got:])
 	return nil
 }

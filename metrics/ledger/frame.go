@@ -45,31 +45,35 @@ func frameAt(b []byte, table *crc32.Table) ([]byte, bool) {
 // scanner walks the frames of one segment's remaining bytes.
 type scanner struct {
 	b     []byte
-	pos   int // behind the last frame that next returned, and behind what it skipped
+	pos   int // end, and behind what next skipped
 	table *crc32.Table
+	acked bool // all of b was acknowledged: what is no frame is damage
 
+	end     int  // of the last frame that next returned
 	damaged int  // stretches skipped because they hold no sound frame but one follows
 	torn    bool // the end is not a whole frame
 }
 
-// next returns the next sound payload, nil at the end or where only zeros follow: room that was never used. After a stretch that is no frame it goes on at the next sound one; a rest
-// without any is a torn tail: the process or the machine died while writing it, before it was acknowledged.
+// next returns the next sound payload, nil at the end or where only zeros follow: room that was never used. After a stretch that is no
+// frame it goes on at the next sound one; a rest without any is a torn tail: the process or the machine died while writing it, before it was
+// acknowledged.
 func (s *scanner) next() []byte {
 	if s.pos >= len(s.b) {
 		return nil
 	}
 	if p, ok := frameAt(s.b[s.pos:], s.table); ok {
 		s.pos += frameHeader + len(p)
+		s.end = s.pos
 		return p
 	}
-	if len(bytes.TrimLeft(s.b[s.pos:], "\x00")) == 0 {
+	if !s.acked && unused(s.b[s.pos:]) {
 		s.pos = len(s.b)
 		return nil
 	}
 	for at := s.pos + 1; ; at++ {
 		i := bytes.IndexByte(s.b[at:], marker0)
 		if i < 0 {
-			if s.looksWhole() {
+			if s.acked || s.looksWhole() {
 				s.damaged++
 			} else {
 				s.torn = true
@@ -81,10 +85,14 @@ func (s *scanner) next() []byte {
 		if p, ok := frameAt(s.b[at:], s.table); ok {
 			s.damaged++
 			s.pos = at + frameHeader + len(p)
+			s.end = s.pos
 			return p
 		}
 	}
 }
+
+// unused tells room that was never written.
+func unused(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 
 // looksWhole tells a frame that was altered from one that was cut: all its bytes are there, the first one, which is written last in a
 // mapped segment, included.

@@ -16,9 +16,13 @@ type mapped struct {
 	size int
 }
 
-// mapSegment returns nil where the file system cannot reserve room: a full disk would show there as a fault of memory alone.
+// mapSegment returns nil where the file system cannot reserve room, since a full disk would show there as a fault of memory alone, and where
+// it cannot share memory.
 func mapSegment(f *os.File, size int64) (segmentFile, error) {
-	err := syscall.Fallocate(int(f.Fd()), 0, 0, size)
+	err := error(syscall.EINTR)
+	for errors.Is(err, syscall.EINTR) { // some file systems let signals interrupt it, and the runtime sends many
+		err = syscall.Fallocate(int(f.Fd()), 0, 0, size)
+	}
 	if errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOSYS) {
 		return nil, nil
 	}
@@ -27,7 +31,7 @@ func mapSegment(f *os.File, size int64) (segmentFile, error) {
 	}
 	mem, err := syscall.Mmap(int(f.Fd()), 0, int(size), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
-		return nil, &os.PathError{Op: "mmap", Path: f.Name(), Err: err}
+		return nil, f.Truncate(0) // what is appended must not stand behind the room
 	}
 	return &mapped{file: f, mem: mem}, nil
 }

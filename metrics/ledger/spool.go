@@ -106,13 +106,34 @@ func (s *spool) findSegments() error {
 		if err != nil {
 			return fmt.Errorf("spool: %w", err)
 		}
-		s.segments = append(s.segments, &segment{run: run, seq: seq, path: filepath.Join(s.dir, e.Name()), size: info.Size()})
-		s.waiting += info.Size()
+		seg := &segment{run: run, seq: seq, path: filepath.Join(s.dir, e.Name()), size: info.Size()}
+		s.trim(seg)
+		s.segments = append(s.segments, seg)
+		s.waiting += seg.size
 		if s.since.IsZero() || info.ModTime().Before(s.since) {
 			s.since = info.ModTime()
 		}
 	}
 	return nil
+}
+
+// trim gives back the room that a process which died left unused, as it does when it closes a segment: it would count as waiting, with each
+// death during an outage a segment more. What cannot be read or cut is left for the flusher to tell of.
+func (s *spool) trim(seg *segment) {
+	if seg.size < s.maxSegment {
+		return // it was closed
+	}
+	b, err := os.ReadFile(seg.path)
+	if err != nil {
+		return
+	}
+	scan := &scanner{b: b, table: s.table}
+	for scan.next() != nil {
+		continue
+	}
+	if scan.end < len(b) && unused(b[scan.end:]) && os.Truncate(seg.path, int64(scan.end)) == nil {
+		seg.size = int64(scan.end)
+	}
 }
 
 // append writes one finished frame by one write. When it returns nil the frame survives the death of this process.

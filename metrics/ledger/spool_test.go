@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -149,78 +148,6 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 			assert.Zero(t, f.SpoolStats().Damaged)
 		})
 	}
-}
-
-// TestFullFileSystem fills a real, small file system, where this process may mount one.
-func TestFullFileSystem(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Skipf("no tmpfs here (%v); the injected failure above covers it", err)
-	}
-	f := newFixture(t, Options{Dir: filepath.Join(dir, "spool"), SegmentBytes: 16 << 10}, nil)
-	t.Cleanup(func() { f.die(); _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	taken, refused := 0, 0
-	for n := 0; refused < 5; n++ {
-		require.Less(t, n, 10_000)
-		err := f.RecordCall(t.Context(), metricstest.Sample("p", n))
-		if err == nil {
-			taken++
-			continue
-		}
-		require.True(t, fault.Is(err, fault.StorageFull), "%v", err)
-		refused++
-	}
-	require.NoError(t, f.Flush(t.Context()))
-	require.NoError(t, f.spool.sync()) // Run does: it closes the deleted files, which frees the space
-	f.record(t, 20_000, 20_010)
-	require.NoError(t, f.Flush(t.Context()))
-	assert.Equal(t, taken+10, f.committed(t))
-}
-
-// TestUnusedRoomIsNoRecord: what a process that died leaves behind its records is neither damage nor a record, whether it died between two
-// records or in the middle of one.
-func TestUnusedRoomIsNoRecord(t *testing.T) {
-	for name, rest := range map[string]func([]byte) []byte{
-		"between":         func(first []byte) []byte { return nil },
-		"before its mark": func(first []byte) []byte { return append([]byte{0}, first[1:]...) },
-		"half of it":      func(first []byte) []byte { return append([]byte{0}, first[1:len(first)/2]...) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, Options{}, nil)
-			f.record(t, 0, 1)
-			first := f.SpoolStats().Bytes
-			f.record(t, 1, 10)
-			f.die()
-			path := f.segmentPaths(t, "*.seg")[0]
-			b, err := os.ReadFile(path)
-			require.NoError(t, err)
-			require.Len(t, b, int(f.SpoolStats().Bytes), "closed: the room that was not used is given back")
-			b = append(b, rest(b[:first])...)
-			require.NoError(t, os.WriteFile(path, append(b, make([]byte, 64<<10)...), 0o600))
-
-			f.start(t, nil)
-			require.NoError(t, f.Flush(t.Context()))
-			assert.Equal(t, 10, f.committed(t))
-			assert.Zero(t, f.SpoolStats().Damaged)
-			assert.Zero(t, f.SpoolStats().Bytes)
-			assert.Empty(t, f.segmentPaths(t, "*.seg*"))
-		})
-	}
-}
-
-// TestCutSegment: a file that somebody cut under us, as a disk that fails, refuses one record at most; it does not end the process.
-func TestCutSegment(t *testing.T) {
-	f := newFixture(t, Options{}, nil)
-	f.record(t, 0, 5)
-	require.NoError(t, f.Flush(t.Context()))
-	require.NoError(t, os.Truncate(f.segmentPaths(t, "*.seg")[0], 0))
-	if err := f.RecordCall(t.Context(), metricstest.Sample("p", 5)); runtime.GOOS == "linux" {
-		require.True(t, fault.Is(err, fault.RegistryUnavailable), "%v", err)
-		require.ErrorContains(t, err, "the file was cut")
-	}
-	f.record(t, 6, 10)
-	require.NoError(t, f.Flush(t.Context()))
-	assert.Equal(t, 9, f.committed(t))
 }
 
 func TestBoundRefusesAndRecovers(t *testing.T) {
