@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/metrics/metricstest"
 )
 
 func genText(label string, t *rapid.T) string { return rapid.StringN(0, 40, 200).Draw(t, label) }
@@ -193,5 +195,22 @@ func TestSketch(t *testing.T) {
 	assert.EqualValues(t, 2, odd.Count())
 	for _, bad := range [][]byte{nil, {9}, {1, 5}, {1, 1, 0, 0}, {1, 2, 3, 1, 0, 1}, {1, 0, 7}} {
 		assert.Error(t, new(Sketch).UnmarshalBinary(bad), "%v", bad)
+	}
+}
+
+// TestFeedbackKeepsNoBatch: a score that somebody keeps does not keep the batch's other records in memory.
+func TestFeedbackKeepsNoBatch(t *testing.T) {
+	score := &feedbackRecord{Feedback: metrics.Feedback{ID: "fb", Project: "p", CallID: "c", Name: "helpful", Category: "yes", User: "u", Source: "user"}}
+	b := &batch{}
+	f := &flusher{}
+	require.Zero(t, f.decode(b, [][]byte{appendCall(nil, metricstest.Sample("p", 1)), appendFeedback(nil, score)}))
+	require.Len(t, b.calls, 1)
+	require.Len(t, b.feedback, 1)
+	start := uintptr(unsafe.Pointer(unsafe.StringData(b.calls[0].call.ID))) // the beginning of the batch's text, nearly
+	end := start + uintptr(len(appendCall(nil, metricstest.Sample("p", 1)))+len(appendFeedback(nil, score)))
+	got := b.feedback[0]
+	for _, s := range []string{got.ID, got.Project, got.CallID, got.Name, got.Category, got.User, got.Source} {
+		at := uintptr(unsafe.Pointer(unsafe.StringData(s)))
+		assert.False(t, at >= start && at < end, "%q is a part of it", s)
 	}
 }

@@ -465,8 +465,9 @@ func cleanCost(cost *int64) (changed bool) {
 	return *cost != old
 }
 
+// cleanFeedback lets go of the batch that the texts are parts of, too: whoever counts scores keeps their names.
 func cleanFeedback(f *feedbackRecord) {
 	for _, s := range [...]*string{&f.ID, &f.Project, &f.CallID, &f.Name, &f.Category, &f.User, &f.Source} {
-		*s = cleanText(*s)
+		*s = strings.Clone(cleanText(*s))
 	}
 }
