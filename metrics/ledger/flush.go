@@ -53,6 +53,7 @@ type batch struct {
 	from, to cursor
 	calls    []spooledCall
 	feedback []*feedbackRecord
+	damaged  int // stretches and records that cannot be read, or that the database rejects
 }
 
 // spooledCall is a call with its record as the database keeps it: the spool's own bytes, which stand in flusher.buf until the next read.
@@ -199,12 +200,7 @@ func (f *flusher) read(seg *segment, cur cursor, pos, size int64) (*batch, error
 		}
 		payloads = append(payloads, payload)
 	}
-	scan.damaged += f.decode(b, payloads)
-	if scan.damaged > 0 {
-		seg.damaged = true
-		f.damaged.Add(int64(scan.damaged))
-		f.log.Error("a spool segment is damaged; what is sound is committed, the file is kept aside", "path", seg.path, "stretches", scan.damaged)
-	}
+	b.damaged = f.decode(b, payloads) + scan.damaged
 	if scan.torn {
 		f.log.Warn("a spool segment ends in the middle of a record that was never acknowledged", "path", seg.path)
 	}
@@ -276,13 +272,17 @@ func (f *flusher) commit(ctx context.Context, b *batch) error {
 			return nil
 		}
 		f.log.Error("the database rejects a record; its segment is kept aside", "path", b.seg.path, "err", err)
-		f.damaged.Add(1)
-		b.seg.damaged = true
+		b.damaged++
 		b.calls, b.feedback = nil, nil
 		fresh, rolled, err = f.apply(ctx, b)
 	}
 	if err != nil {
 		return err
+	}
+	if b.damaged > 0 { // counted here: a batch that fails is read again
+		b.seg.damaged = true
+		f.damaged.Add(int64(b.damaged))
+		f.log.Error("a spool segment is damaged; what is sound is committed, the file is kept aside", "path", b.seg.path, "stretches", b.damaged)
 	}
 	f.limit = min(maxBatch, f.limit*2)
 	f.cursors[b.run] = b.to

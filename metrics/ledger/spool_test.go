@@ -185,6 +185,12 @@ func TestDamageIsCutOut(t *testing.T) {
 
 	f.start(t, nil)
 	f.record(t, 10, 12)
+	_, err = f.db.NewRaw("ALTER TABLE metrics_calls RENAME TO gone").Exec(t.Context())
+	require.NoError(t, err)
+	require.Error(t, f.Flush(t.Context()))
+	assert.Zero(t, f.SpoolStats().Damaged, "not before what is sound is committed: until then it is read again")
+	_, err = f.db.NewRaw("ALTER TABLE gone RENAME TO metrics_calls").Exec(t.Context())
+	require.NoError(t, err)
 	require.NoError(t, f.Flush(t.Context()))
 	assert.Equal(t, 11, f.committed(t))
 	assert.EqualValues(t, 1, f.SpoolStats().Damaged)
