@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/promptgate/promptgate/configs"
 )
@@ -22,8 +23,15 @@ func (serveCmd) Help() string {
 		"`promptgate help config` lists every setting."
 }
 
+// collectPercent lets the heap grow to three times what is in use before the garbage collector runs; Go's own is twice. It costs some tens of
+// MiB under load and saves a few percent of a call. GOGC and GOMEMLIMIT of the environment go before it.
+const collectPercent = 200
+
 // Run serves until the process is told to end.
 func (c serveCmd) Run(ctx context.Context, io *streams) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectPercent)
+	}
 	more := map[string]any{}
 	put(more, "addr", c.Addr)
 	put(more, "demo", c.Demo)
