@@ -170,7 +170,6 @@ func (l *lane) measure(b *testing.B, stream bool, length time.Duration) load {
 	if stream {
 		requests, mark = l.sse, []byte("[DONE]")
 	}
-	l.settled(b)
 	mallocs, cpu, began := l.count(b), l.proc.cpu(b), time.Now()
 	var next, calls, failures atomic.Int64
 	var wg sync.WaitGroup
@@ -202,7 +201,7 @@ func (l *lane) measure(b *testing.B, stream bool, length time.Duration) load {
 // of a thousand prompts costs as much as a thousand calls.
 func (l *lane) settled(b *testing.B) time.Duration {
 	for end := time.Now().Add(30 * time.Second); ; {
-		time.Sleep(2500 * time.Millisecond) // twice the pause between two commits under load
+		time.Sleep(5200 * time.Millisecond) // longer than the longest pause between two commits
 		cpu := l.proc.cpu(b)
 		if l.quiet(b) {
 			return cpu
@@ -216,6 +215,7 @@ func (r *rig) compare(b *testing.B, gw *lane, stream bool, rounds int) {
 	b.Helper()
 	lanes := [2]*lane{gw, r.proxy}
 	var rates, cpus, gwCPU, proxyCPU, gwAllocs, proxyAllocs []float64
+	gw.settled(b)
 	for round := range rounds {
 		var got [2]load
 		for i := range lanes { // whoever goes first differs

@@ -22,7 +22,7 @@ import (
 const (
 	benchClients = 64 // connections that ask again as soon as they were answered
 	benchRounds  = 7
-	benchCell    = 1500 * time.Millisecond
+	benchCell    = 3 * time.Second
 	hotPrompts   = 1_000 // of the prompts in the database, these are called
 	hotKeys      = 10_000
 )

@@ -79,6 +79,7 @@ func TestEverySQLiteConnectionIsSetUp(t *testing.T) {
 	for _, c := range conns {
 		for pragma, want := range map[string]string{
 			"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "secure_delete": "1",
+			"wal_autocheckpoint": "4000",
 		} {
 			var got string
 			require.NoError(t, c.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got))

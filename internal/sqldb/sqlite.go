@@ -43,6 +43,7 @@ func prepareFile(path string) (string, error) {
 
 // sqliteDSN is the driver's name for a file. synchronous(FULL) makes an acknowledged commit survive a power cut in WAL mode;
 // secure_delete overwrites what is deleted, or shredding would leave the bytes in the file;
+// wal_autocheckpoint (pages, 16 MB) writes a page that many commits change once for several of them;
 // txlock immediate takes the write lock at BEGIN, so that a transaction that read cannot fail for having to upgrade.
 func sqliteDSN(path string, noSync bool) string {
 	synchronous := "synchronous(FULL)"
@@ -52,7 +53,7 @@ func sqliteDSN(path string, noSync bool) string {
 	q := url.Values{
 		"_pragma": {
 			"busy_timeout(5000)", "journal_mode(WAL)", synchronous, "foreign_keys(1)",
-			"journal_size_limit(67108864)", "secure_delete(1)",
+			"journal_size_limit(67108864)", "wal_autocheckpoint(4000)", "secure_delete(1)",
 		},
 		"_txlock":      {"immediate"},
 		"_time_format": {"sqlite"},

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	maxBatch      = 4000
+	maxBatch      = 16_000
 	commitTimeout = 30 * time.Second
 	maxBackoff    = 5 * time.Second
 )
@@ -41,6 +41,7 @@ type flusher struct {
 	limit   int           // records in the next batch; 1 while looking for one that the database rejects
 	salt    int64         // tells this process's blocks from those that another begins in the same microsecond; below 1 << saltBits
 	block   int64         // the last block's number
+	rows    int64         // of figures written so far
 	down    bool
 
 	flushed, damaged, failures atomic.Int64
@@ -286,6 +287,7 @@ func (f *flusher) commit(ctx context.Context, b *batch) error {
 	}
 	f.limit = min(maxBatch, f.limit*2)
 	f.cursors[b.run] = b.to
+	f.rows += int64(len(rolled))
 	f.cache.put(rolled)
 	f.spool.consumed(b.seg, b.to.pos)
 	f.flushed.Add(int64(len(b.calls) + len(b.feedback)))

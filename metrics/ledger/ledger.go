@@ -35,7 +35,7 @@ type Options struct {
 	MaxBytes     int64         // of what waits; 0 means 1 GiB
 	SegmentBytes int64         // of one file; 0 means 4 MiB
 	SyncEvery    time.Duration // 0 means 100 ms
-	FlushEvery   time.Duration // 0 means 300 ms; four times as long while hundreds of calls come each second
+	FlushEvery   time.Duration // 0 means 300 ms; 4 to 16 times as long while hundreds of calls come each second (pause)
 
 	// OnFeedback is told of each new score once it is committed, with its call or, when that is not known, nil. It must not block.
 	OnFeedback func(*metrics.Feedback, *metrics.Call)
@@ -106,8 +106,10 @@ func open(o Options, create createFunc) (*Ledger, error) {
 }
 
 const (
-	busyRate   = 500 // records per second from which on flushes are further apart
-	busyFactor = 4
+	busyRate    = 500 // records per second from which on flushes are further apart: busyFactor times FlushEvery, up to
+	busyFactor  = 4
+	mostFactor  = 16
+	callsPerRow = 16
 )
 
 func setDefault[T int64 | time.Duration](v *T, to T) {
@@ -212,23 +214,25 @@ func (l *Ledger) flushLoop(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		before := l.flusher.flushed.Load()
+		records, rows := l.flusher.flushed.Load(), l.flusher.rows
 		if err := l.Flush(ctx); err != nil {
 			wait = min(wait*2, maxBackoff)
 		} else {
-			wait = l.pause(wait, l.flusher.flushed.Load()-before)
+			wait = l.pause(wait, l.flusher.flushed.Load()-records, l.flusher.rows-rows)
 		}
 		timer.Reset(wait)
 	}
 }
 
-// pause is how long to wait after a flush of n records that followed a wait: longer while there are many, because calls that are committed
-// together share the figures of their minute, which cost as much as a call each.
-func (l *Ledger) pause(waited time.Duration, n int64) time.Duration {
-	if n*int64(time.Second) > busyRate*int64(waited) {
-		return l.flushEvery * busyFactor
+// pause is how long to wait after a flush of so many records, into so many rows of figures, that followed a wait: longer while there are
+// many, because calls that are committed together share the rows of their prompt and minute, and a row costs as much as ten calls. Calls of
+// many prompts wait until each row is likely to have callsPerRow of them.
+func (l *Ledger) pause(waited time.Duration, records, rows int64) time.Duration {
+	if records*int64(time.Second) <= busyRate*int64(waited) {
+		return l.flushEvery
 	}
-	return l.flushEvery
+	shared := waited * time.Duration(callsPerRow*rows) / time.Duration(records)
+	return min(max(shared, busyFactor*l.flushEvery), mostFactor*l.flushEvery)
 }
 
 // Flush commits everything recorded so far, or fails with the first transaction that does. Run calls it; others may only while Run is not
@@ -285,7 +289,7 @@ type recentIDs struct {
 
 type recentKey struct{ project, completion string }
 
-const maxRecent = 1 << 15
+const maxRecent = 1 << 16 // more than a busy gateway answers in the longest pause
 
 func newRecentIDs() *recentIDs {
 	return &recentIDs{now: map[recentKey]string{}, old: map[recentKey]string{}}

@@ -298,10 +298,9 @@ func (l *Ledger) ListFeedback(ctx context.Context, project string, f metrics.Fee
 
 // group gathers the rollups of one Stats.
 type group struct {
-	stats                         metrics.Stats
-	priced, counted, newest, cost int64
-	tokens                        [7]int64
-	latency, firstToken, overhead Sketch
+	stats  metrics.Stats
+	newest int64 // minute
+	figures
 }
 
 // Stats implements metrics.Reader.
@@ -332,7 +331,7 @@ func (l *Ledger) Stats(ctx context.Context, project string, q metrics.StatsQuery
 
 func (l *Ledger) readGroups(ctx context.Context, project string, q metrics.StatsQuery, cols []string) (map[feedback.Group]*group, error) {
 	sel := l.db.NewSelect().TableExpr("metrics_rollups").Where("project = ?", project).
-		ColumnExpr(strings.Join(cols, ",") + ", minute, outcome, " + strings.Join(rollupSums, ","))
+		ColumnExpr(strings.Join(cols, ",") + ", minute, outcome, prompt_name, figures")
 	if q.PromptID != "" {
 		sel = sel.Where("prompt_id = ?", q.PromptID)
 	}
@@ -360,12 +359,9 @@ func readRollup(rows *sql.Rows, by metrics.GroupBy, groups map[feedback.Group]*g
 	var key feedback.Group
 	var minute int64
 	var outcome metrics.Outcome
-	var r rollup
-	var b [3][]byte
-	t := &r.tokens
-	err := rows.Scan(append(key.Targets(by), &minute, &outcome, &r.promptName, &r.calls, &r.counted,
-		&t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &r.cost, &r.priced, &r.unpriced, &b[0], &b[1], &b[2])...)
-	if err != nil {
+	var name string
+	var blob []byte
+	if err := rows.Scan(append(key.Targets(by), &minute, &outcome, &name, &blob)...); err != nil {
 		return err
 	}
 	g := groups[key]
@@ -375,38 +371,27 @@ func readRollup(rows *sql.Rows, by metrics.GroupBy, groups map[feedback.Group]*g
 			Model: key.Model, Outcomes: map[metrics.Outcome]int64{}}
 		groups[key] = g
 	}
-	return g.add(minute, outcome, &r, b, by)
-}
-
-func (g *group) add(minute int64, outcome metrics.Outcome, r *rollup, blobs [3][]byte, by metrics.GroupBy) error {
+	var f figures
+	if err := f.read(blob); err != nil {
+		return err
+	}
 	if by != metrics.ByModel && minute >= g.newest {
-		g.newest, g.stats.PromptName = minute, r.promptName
+		g.newest, g.stats.PromptName = minute, name
 	}
-	g.stats.Calls += r.calls
-	g.stats.Outcomes[outcome] += r.calls
-	switch outcome {
-	case metrics.OutcomeOK, metrics.OutcomeRefused, metrics.OutcomeCancelled:
-	default:
-		g.stats.Errors += r.calls
-	}
-	for i := range r.tokens {
-		g.tokens[i] += r.tokens[i]
-	}
-	g.counted += r.counted
-	g.priced += r.priced
-	g.cost += r.cost
-	g.stats.Unpriced += r.unpriced
-	for i, into := range [...]*Sketch{&g.latency, &g.firstToken, &g.overhead} {
-		var s Sketch
-		if err := s.UnmarshalBinary(blobs[i]); err != nil {
-			return err
-		}
-		into.Merge(&s)
-	}
+	g.stats.Outcomes[outcome] += f.calls
+	g.merge(&f)
 	return nil
 }
 
 func (g *group) finish() metrics.Stats {
+	g.stats.Calls, g.stats.Unpriced = g.calls, g.unpriced
+	for outcome, n := range g.stats.Outcomes {
+		switch outcome {
+		case metrics.OutcomeOK, metrics.OutcomeRefused, metrics.OutcomeCancelled:
+		default:
+			g.stats.Errors += n
+		}
+	}
 	setCounts(&g.stats.Tokens, g.tokens)
 	g.stats.Tokens.Reported = g.counted > 0
 	if g.priced > 0 {

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"encoding/binary"
+	"errors"
 	"maps"
 	"strings"
 
@@ -28,14 +30,72 @@ func (k rollupKey) clone() rollupKey {
 	return k
 }
 
-// rollup is the row: plain sums and sketches, all of which add up.
+// rollup is the row.
 type rollup struct {
-	key                           rollupKey
-	promptName                    string // of the newest call
-	calls, counted                int64
+	key        rollupKey
+	promptName string // of the newest call
+	figures
+}
+
+// figures of calls: sums and sketches, all of which add up.
+type figures struct {
+	calls, counted                int64 // counted have tokens
 	tokens                        [7]int64
 	cost, priced, unpriced        int64
 	latency, firstToken, overhead Sketch
+}
+
+// figuresLayout is the first byte of encoded figures. A field is added by raising it; decoding keeps all older ones.
+const figuresLayout = 1
+
+func (f *figures) sums() [12]*int64 {
+	t := &f.tokens
+	return [...]*int64{&f.calls, &f.counted, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &f.cost, &f.priced, &f.unpriced}
+}
+
+func (f *figures) sketches() [3]*Sketch { return [...]*Sketch{&f.latency, &f.firstToken, &f.overhead} }
+
+// append encodes f behind b.
+func (f *figures) append(b []byte) []byte {
+	b = append(b, figuresLayout)
+	for _, n := range f.sums() {
+		b = binary.AppendVarint(b, *n)
+	}
+	for _, s := range f.sketches() {
+		b = s.append(b)
+	}
+	return b
+}
+
+var errFigures = errors.New("the figures of a minute cannot be read")
+
+// read decodes what append made.
+func (f *figures) read(b []byte) error {
+	d := &decoder{b: b}
+	if d.byte() != figuresLayout {
+		return errFigures
+	}
+	for _, n := range f.sums() {
+		*n = d.varint()
+	}
+	for _, s := range f.sketches() {
+		*s = d.sketch()
+	}
+	if d.bad || len(d.b) > 0 {
+		return errFigures
+	}
+	return nil
+}
+
+func (f *figures) merge(o *figures) {
+	more := o.sums()
+	for i, n := range f.sums() {
+		*n += *more[i]
+	}
+	parts := o.sketches()
+	for i, s := range f.sketches() {
+		s.Merge(parts[i])
+	}
 }
 
 func (r *rollup) clone() *rollup {
@@ -68,24 +128,28 @@ func (r *rollup) add(c *metrics.Call) {
 	if c.PromptID != "" && r.promptName != c.PromptName {
 		r.promptName = strings.Clone(c.PromptName)
 	}
-	r.calls++
+	r.figures.add(c)
+}
+
+func (f *figures) add(c *metrics.Call) {
+	f.calls++
 	if c.Tokens.Reported || c.Tokens.Estimated {
-		r.counted++
+		f.counted++
 		for i, n := range tokenCounts(&c.Tokens) {
-			r.tokens[i] += n
+			f.tokens[i] += n
 		}
 	}
 	switch {
 	case c.CostMicros != nil:
-		r.priced++
-		r.cost += *c.CostMicros
+		f.priced++
+		f.cost += *c.CostMicros
 	case metrics.Billable(c):
-		r.unpriced++
+		f.unpriced++
 	}
-	r.latency.Add(c.Total)
-	r.overhead.Add(c.Overhead)
+	f.latency.Add(c.Total)
+	f.overhead.Add(c.Overhead)
 	if c.FirstToken > 0 {
-		r.firstToken.Add(c.FirstToken)
+		f.firstToken.Add(c.FirstToken)
 	}
 }
 
@@ -97,16 +161,16 @@ func tokenCounts(t *metrics.Tokens) [7]int64 {
 // this process writes those shards while it holds the spool.
 type rollupCache struct {
 	rows   map[rollupKey]*rollup
-	loaded map[shardMinute]bool
+	loaded map[minuteKey]bool
 }
 
-type shardMinute struct {
-	shard  string
-	minute int64
+type minuteKey struct {
+	shard, project string
+	minute         int64
 }
 
 func newRollupCache() *rollupCache {
-	return &rollupCache{rows: map[rollupKey]*rollup{}, loaded: map[shardMinute]bool{}}
+	return &rollupCache{rows: map[rollupKey]*rollup{}, loaded: map[minuteKey]bool{}}
 }
 
 const (
@@ -125,6 +189,6 @@ func (c *rollupCache) put(rows map[rollupKey]*rollup) {
 		*c = *newRollupCache()
 		return
 	}
-	maps.DeleteFunc(c.loaded, func(m shardMinute, _ bool) bool { return m.minute < newest-cacheMinutes })
+	maps.DeleteFunc(c.loaded, func(m minuteKey, _ bool) bool { return m.minute < newest-cacheMinutes })
 	maps.DeleteFunc(c.rows, func(k rollupKey, _ *rollup) bool { return k.minute < newest-cacheMinutes })
 }

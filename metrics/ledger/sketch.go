@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"encoding/binary"
-	"errors"
 	"math"
 	"slices"
 	"time"
@@ -11,7 +10,6 @@ import (
 // sketchGamma is the ratio of two neighbouring bucket bounds: a quantile is at most 2 % off.
 const (
 	sketchGamma   = 1.04
-	sketchLayout  = 1
 	sketchBuckets = 1 + 700 // up to gamma^700 µs, more than a week; longer ones count there
 )
 
@@ -91,9 +89,8 @@ func (s *Sketch) clone() Sketch {
 	return Sketch{append(make([]sketchBucket, 0, len(s.buckets)+8), s.buckets...)}
 }
 
-// AppendBinary encodes s behind b.
-func (s *Sketch) AppendBinary(b []byte) ([]byte, error) {
-	b = append(b, sketchLayout)
+// append encodes s behind b.
+func (s *Sketch) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s.buckets)))
 	last := uint32(0)
 	for _, k := range s.buckets {
@@ -101,31 +98,23 @@ func (s *Sketch) AppendBinary(b []byte) ([]byte, error) {
 		b = binary.AppendUvarint(b, k.count)
 		last = k.index
 	}
-	return b, nil
+	return b
 }
 
-var errSketch = errors.New("latency sketch cannot be read")
-
-// UnmarshalBinary decodes what AppendBinary made.
-func (s *Sketch) UnmarshalBinary(b []byte) error {
-	d := &decoder{b: b}
-	if d.byte() != sketchLayout {
-		return errSketch
-	}
+// sketch decodes what append made.
+func (d *decoder) sketch() (s Sketch) {
 	n := d.uvarint(sketchBuckets)
-	s.buckets = make([]sketchBucket, 0, min(n, uint64(len(b))))
+	s.buckets = make([]sketchBucket, 0, min(n, uint64(len(d.b))))
 	last := uint64(0)
 	for i := range n {
 		step := d.uvarint(sketchBuckets)
 		count := d.uvarint(math.MaxInt64)
 		last += step
 		if d.bad || count == 0 || last >= sketchBuckets || (i > 0 && step == 0) {
-			return errSketch
+			d.fail()
+			return Sketch{}
 		}
 		s.buckets = append(s.buckets, sketchBucket{uint32(last), count})
 	}
-	if len(d.b) > 0 {
-		return errSketch
-	}
-	return nil
+	return s
 }

@@ -24,10 +24,8 @@ var (
 	callColumns      = []string{"id", "completion", "block"}
 	blockColumns     = []string{"block", "project", "prompt_id", "version", "label", "provider", "model", "outcome", "first_at", "last_at", "records"}
 	rollupKeyColumns = []string{"project", "minute", "prompt_id", "version", "label", "provider", "model", "outcome", "shard"}
-	rollupSums       = []string{"prompt_name", "calls", "counted", "tokens_input", "tokens_cached_input", "tokens_cache_write",
-		"tokens_audio_input", "tokens_output", "tokens_reasoning", "tokens_audio_output", "cost_micros", "priced", "unpriced", "latency",
-		"first_token", "overhead"}
-	feedbackColumns = []string{"project", "id", "call_id", "name", "kind", "value", "category", "comment", "end_user", "source", "at"}
+	rollupValues     = []string{"prompt_name", "calls", "figures"}
+	feedbackColumns  = []string{"project", "id", "call_id", "name", "kind", "value", "category", "comment", "end_user", "source", "at"}
 )
 
 // errCursor says that the cursor is not where this process left it: the transaction before was committed although it looked
@@ -289,7 +287,7 @@ func completionHash(id string) int64 {
 func (f *flusher) roll(ctx context.Context, w *writer, kin []*bundle) (map[rollupKey]*rollup, error) {
 	touched := make(map[rollupKey]*rollup, len(kin))
 	for _, b := range kin {
-		if err := f.loadMinute(ctx, w, shardMinute{b.key.shard, b.key.minute}); err != nil {
+		if err := f.loadMinute(ctx, w, minuteKey{b.key.shard, b.key.project, b.key.minute}); err != nil {
 			return nil, err
 		}
 		r := f.cache.rows[b.key]
@@ -304,46 +302,36 @@ func (f *flusher) roll(ctx context.Context, w *writer, kin []*bundle) (map[rollu
 		}
 	}
 	var blobs []byte
-	var err error
-	args := make([]any, 0, len(touched)*(len(rollupKeyColumns)+len(rollupSums)))
+	args := make([]any, 0, len(touched)*(len(rollupKeyColumns)+len(rollupValues)))
 	for k, r := range touched {
-		args = append(args, k.project, k.minute, k.promptID, k.version, k.label, k.provider, k.model, k.outcome, k.shard, r.promptName, r.calls, r.counted)
-		for _, n := range r.tokens {
-			args = append(args, n)
-		}
-		args = append(args, r.cost, r.priced, r.unpriced)
-		for _, s := range [...]*Sketch{&r.latency, &r.firstToken, &r.overhead} {
-			from := len(blobs)
-			if blobs, err = s.AppendBinary(blobs); err != nil {
-				return nil, err
-			}
-			args = append(args, blobs[from:len(blobs):len(blobs)])
-		}
+		from := len(blobs)
+		blobs = r.append(blobs)
+		args = append(args, k.project, k.minute, k.promptID, k.version, k.label, k.provider, k.model, k.outcome, k.shard,
+			r.promptName, r.calls, blobs[from:len(blobs):len(blobs)])
 	}
 	return touched, w.upsertRollups(ctx, args)
 }
 
 func (w *writer) upsertRollups(ctx context.Context, args []any) error {
-	cols := append(append([]string{}, rollupKeyColumns...), rollupSums...)
-	sets := make([]string, len(rollupSums))
-	for i, c := range rollupSums {
+	sets := make([]string, len(rollupValues))
+	for i, c := range rollupValues {
 		sets[i] = c + " = excluded." + c
 	}
 	suffix := " ON CONFLICT (" + strings.Join(rollupKeyColumns, ",") + ") DO UPDATE SET " + strings.Join(sets, ",")
-	return w.insertAll(ctx, "metrics_rollups", cols, args, suffix)
+	return w.insertAll(ctx, "metrics_rollups", slices.Concat(rollupKeyColumns, rollupValues), args, suffix)
 }
 
 // loadMinute makes sure that the cache holds what is committed of a minute.
-func (f *flusher) loadMinute(ctx context.Context, w *writer, m shardMinute) error {
+func (f *flusher) loadMinute(ctx context.Context, w *writer, m minuteKey) error {
 	if f.cache.loaded[m] {
 		return nil
 	}
-	mark := "?,?"
+	mark := "?,?,?"
 	if w.dialect == sqldb.Postgres {
-		mark = "$1,$2"
+		mark = "$1,$2,$3"
 	}
-	rows, err := w.tx.QueryContext(ctx, "SELECT "+strings.Join(rollupKeyColumns, ",")+","+strings.Join(rollupSums, ",")+
-		" FROM metrics_rollups WHERE (shard, minute) = ("+mark+")", m.shard, m.minute)
+	rows, err := w.tx.QueryContext(ctx, "SELECT "+strings.Join(slices.Concat(rollupKeyColumns, rollupValues), ",")+
+		" FROM metrics_rollups WHERE (project, minute, shard) = ("+mark+")", m.project, m.minute, m.shard)
 	if err != nil {
 		return fmt.Errorf("read metrics_rollups: %w", err)
 	}
@@ -362,18 +350,13 @@ func (f *flusher) loadMinute(ctx context.Context, w *writer, m shardMinute) erro
 
 func scanRollup(rows *sql.Rows) (rollupKey, *rollup, error) {
 	var k rollupKey
-	r := &rollup{}
-	t := &r.tokens
-	var sketches [3][]byte
-	err := rows.Scan(&k.project, &k.minute, &k.promptID, &k.version, &k.label, &k.provider, &k.model, &k.outcome, &k.shard,
-		&r.promptName, &r.calls, &r.counted, &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6], &r.cost, &r.priced, &r.unpriced,
-		&sketches[0], &sketches[1], &sketches[2])
-	for i, s := range [...]*Sketch{&r.latency, &r.firstToken, &r.overhead} {
-		if err == nil {
-			err = s.UnmarshalBinary(sketches[i])
-		}
+	var r rollup
+	var blob []byte
+	if err := rows.Scan(&k.project, &k.minute, &k.promptID, &k.version, &k.label, &k.provider, &k.model, &k.outcome, &k.shard,
+		&r.promptName, &r.calls, &blob); err != nil {
+		return k, nil, err
 	}
-	return k, r, err
+	return k, &r, r.read(blob)
 }
 
 // feedback inserts and returns the feedback that was new.

@@ -32,7 +32,8 @@ CREATE INDEX metrics_call_blocks_project ON metrics_call_blocks (project, last_a
 CREATE INDEX metrics_call_blocks_prompt ON metrics_call_blocks (project, prompt_id, last_at);
 
 -- Sums by minute. shard is the process start whose spool the calls came from: each row has one writer, readers add the shards up.
--- The three sketches are mergeable histograms (metrics/ledger.Sketch). Counts of tokens are over the calls that have them (counted).
+-- figures holds all that adds up, calls once more among it: tokens, costs, mergeable histograms of durations (metrics/ledger/rollup.go). As
+-- a column each it took longer to write, and a row is written again and again in its minute.
 CREATE TABLE metrics_rollups (
     project       TEXT    NOT NULL,
     minute        BIGINT  NOT NULL,
@@ -45,24 +46,9 @@ CREATE TABLE metrics_rollups (
     shard         TEXT    NOT NULL,
     prompt_name   TEXT    NOT NULL,
     calls         BIGINT  NOT NULL,
-    counted       BIGINT  NOT NULL,
-    tokens_input        BIGINT NOT NULL,
-    tokens_cached_input BIGINT NOT NULL,
-    tokens_cache_write  BIGINT NOT NULL,
-    tokens_audio_input  BIGINT NOT NULL,
-    tokens_output       BIGINT NOT NULL,
-    tokens_reasoning    BIGINT NOT NULL,
-    tokens_audio_output BIGINT NOT NULL,
-    cost_micros   BIGINT  NOT NULL,
-    priced        BIGINT  NOT NULL,
-    unpriced      BIGINT  NOT NULL,
-    latency       {{blob}} NOT NULL,
-    first_token   {{blob}} NOT NULL,
-    overhead      {{blob}} NOT NULL,
+    figures       {{blob}} NOT NULL,
     PRIMARY KEY (project, minute, prompt_id, version, label, provider, model, outcome, shard)
 );
-
-CREATE INDEX metrics_rollups_shard ON metrics_rollups (shard, minute);
 
 -- How far each spool has been applied; written in the transaction that applies it.
 CREATE TABLE metrics_spool_cursors (
