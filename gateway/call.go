@@ -45,9 +45,9 @@ type inbound struct {
 
 // chosen is the prompt that the call runs; empty for a call without one.
 type chosen struct {
-	prompt   *registry.Prompt   // nil: there is none by that name
-	label    string             // what it was authorized under: a label, or policy.LabelVersion
-	resolved *registry.Resolved // nil until resolved
+	prompt   *registry.Identified // nil: there is none by that name
+	label    string               // what it was authorized under: a label, or policy.LabelVersion
+	resolved *registry.Resolved   // nil until resolved
 }
 
 // outbound is what the provider gets.

@@ -295,7 +295,7 @@ func (f *fakeChecker) Check(_ context.Context, p *policy.Principal, want policy.
 type fakeRegistry struct {
 	t        testing.TB
 	mu       sync.Mutex
-	prompts  map[string]*registry.Prompt // by handle
+	prompts  map[string]*registry.Identified // by handle
 	versions map[string]map[int]*template.Compiled
 	labels   map[string]map[string]int
 	stale    time.Duration
@@ -305,7 +305,7 @@ type fakeRegistry struct {
 }
 
 func newFakeRegistry(t testing.TB) *fakeRegistry {
-	r := &fakeRegistry{t: t, prompts: map[string]*registry.Prompt{}, versions: map[string]map[int]*template.Compiled{}, labels: map[string]map[string]int{}}
+	r := &fakeRegistry{t: t, prompts: map[string]*registry.Identified{}, versions: map[string]map[int]*template.Compiled{}, labels: map[string]map[string]int{}}
 	r.add("support/triage", map[string]int{"production": 1, "staging": 2}, template.Content{
 		Messages: []template.Message{{Role: "system", Text: "Sort tickets."}, {Role: "user", Text: "Ticket: {{ticket}}"}},
 		Model:    "gpt-test", Parameters: map[string]json.RawMessage{"temperature": json.RawMessage("0.3")}, Locked: []string{"temperature"},
@@ -326,7 +326,9 @@ func newFakeRegistry(t testing.TB) *fakeRegistry {
 
 func (r *fakeRegistry) add(name string, labels map[string]int, contents ...template.Content) {
 	id := "pmpt_" + strings.ReplaceAll(name, "/", "")
-	p := &registry.Prompt{ID: id, Project: project, Name: name, Kind: registry.KindChat, LatestVersion: len(contents), CreatedAt: time.Unix(1700000000, 0)}
+	p := &registry.Identified{Prompt: registry.Prompt{
+		ID: id, Project: project, Name: name, Kind: registry.KindChat, LatestVersion: len(contents), CreatedAt: time.Unix(1700000000, 0),
+	}}
 	r.versions[id] = map[int]*template.Compiled{}
 	for i, c := range contents {
 		compiled, err := template.Compile(c, nil)
@@ -342,7 +344,7 @@ func (r *fakeRegistry) add(name string, labels map[string]int, contents ...templ
 	r.prompts[name], r.prompts[id], r.labels[id] = p, p, labels
 }
 
-func (r *fakeRegistry) Identify(_ context.Context, prj, handle string) (*registry.Prompt, error) {
+func (r *fakeRegistry) Identify(_ context.Context, prj, handle string) (*registry.Identified, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {
@@ -358,9 +360,9 @@ func (r *fakeRegistry) DefaultLabel(context.Context, string) (string, error) {
 	return "production", nil
 }
 
-func (r *fakeRegistry) Resolve(_ context.Context, p *registry.Prompt, sel registry.Selector) (*registry.Resolved, error) {
+func (r *fakeRegistry) Resolve(_ context.Context, p *registry.Identified, sel registry.Selector) (*registry.Resolved, error) {
 	r.resolves.Add(1)
-	out := &registry.Resolved{Prompt: p, Digest: "sha256:d", Stale: r.stale}
+	out := &registry.Resolved{Prompt: &p.Prompt, Digest: "sha256:d", Stale: r.stale}
 	switch sel.Kind {
 	case registry.SelectVersion:
 		out.Version = sel.Version
@@ -394,7 +396,7 @@ func (r *fakeRegistry) ListPrompts(_ context.Context, prj string, _ registry.Pro
 		if len(out) == 1 { // one a page, to walk the pages
 			return out, out[0].Name, nil
 		}
-		out = append(out, *r.prompts[n])
+		out = append(out, r.prompts[n].Prompt)
 	}
 	return out, "", nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/promptgate/promptgate/gateway"
+	"github.com/promptgate/promptgate/registry"
 )
 
 func TestRender(t *testing.T) {
@@ -132,7 +133,7 @@ func TestFeedback(t *testing.T) {
 	one := e.post("/v1/feedback", `{"call_id":"`+foreign+`","name":"helpful","value":true}`)
 	two := e.post("/v1/feedback", `{"call_id":"`+made+`","name":"helpful","value":true}`)
 	assert.Equal(t, string(one.body), string(two.body), "foreign and absent look the same")
-	moved := *e.registry.prompts["support/triage"]
+	moved := registry.Identified{Prompt: e.registry.prompts["support/triage"].Prompt}
 	moved.Name = "secret/triage"
 	e.registry.prompts[moved.ID] = &moved
 	assert.Equal(t, 404, e.post("/v1/feedback", `{"call_id":"`+id+`","name":"helpful","value":true}`, as("Bearer reviewer")...).status, "the prompt's current name counts")

@@ -40,11 +40,11 @@ type Deps struct {
 // Registry finds prompts. registry.Resolver is the one that serves.
 type Registry interface {
 	// Identify finds the prompt behind a handle: its id and current name, archived or not. PromptNotFound or RegistryUnavailable.
-	Identify(ctx context.Context, project, handle string) (*registry.Prompt, error)
+	Identify(ctx context.Context, project, handle string) (*registry.Identified, error)
 	// DefaultLabel is the label that a call of this project gets when it names none.
 	DefaultLabel(ctx context.Context, project string) (string, error)
 	// Resolve picks the version. VersionNotFound, LabelNotFound or RegistryUnavailable.
-	Resolve(ctx context.Context, p *registry.Prompt, sel registry.Selector) (*registry.Resolved, error)
+	Resolve(ctx context.Context, p *registry.Identified, sel registry.Selector) (*registry.Resolved, error)
 }
 
 // Catalog lists what GET /v1/models shows; registry.Store has both.

@@ -17,6 +17,7 @@ import (
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/registry"
 )
 
 func TestRefusals(t *testing.T) {
@@ -124,7 +125,7 @@ func TestNotFoundTellsNothing(t *testing.T) {
 		assert.Contains(t, a.message(), "call on "+id+"@staging")
 	}
 	// A prompt that was moved out of that folder is not to be told, by its old name, from one that never was.
-	moved := *e.registry.prompts["support/triage"]
+	moved := registry.Identified{Prompt: e.registry.prompts["support/triage"].Prompt}
 	moved.Name = "secret/triage"
 	e.registry.prompts["support/moved"] = &moved
 	for _, label := range []string{"staging", "production"} {

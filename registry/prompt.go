@@ -4,7 +4,6 @@ package registry
 
 import (
 	"time"
-	"unique"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/registry/template"
@@ -31,9 +30,7 @@ type Project struct {
 
 // Prompt is the managed thing without its text, which lives in versions.
 type Prompt struct {
-	// What every call reads stands together: half a cache line of a row that nothing else may have touched for long.
-	key      unique.Handle[promptKey] // set by a Resolver: see identity
-	Archived bool
+	Archived bool // these two first: every call reads them, see Identified
 	Project  string
 
 	ID            string // "pmpt_…", stable over renames
@@ -49,14 +46,6 @@ type Prompt struct {
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
 	Revision      int64 // journal revision of the last edit of this row; the ETag
-}
-
-// identity is what makes a prompt one prompt, in one word. It is at hand in the rows that a Resolver gives out, and made for others.
-func (p *Prompt) identity() unique.Handle[promptKey] {
-	if p.key != (unique.Handle[promptKey]{}) {
-		return p.key
-	}
-	return unique.Make(promptKey{p.Project, p.ID})
 }
 
 // Version is one immutable state of a prompt.

@@ -5,7 +5,7 @@ import "context"
 // pointer is a label of a prompt, or a handle when of is nil, that a change ended.
 type pointer struct {
 	project, name string
-	of            *Prompt
+	of            *Identified
 }
 
 // Run reads again what changes end, until ctx is done. Without it a Resolver works as well, but the next call has to wait, or to do without the

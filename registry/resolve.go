@@ -1,7 +1,11 @@
 package registry
 
 import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/registry/template"
@@ -34,8 +38,69 @@ type Resolved struct {
 	// Stale is how long ago the pointer was last confirmed when that is past the freshness bound; 0 when fresh.
 	Stale time.Duration
 
-	weight uint32 // rough bytes, template included
-	moved  int64  // the label's revision, 0 when picked by number
+	of     *Identified // whose Prompt it is
+	weight uint32      // rough bytes, template included
+	moved  int64       // the label's revision, 0 when picked by number
+	gone   bool        // forgotten; under of.mu
+}
+
+// with is the same version with another reading of the prompt, or another age.
+func (r *Resolved) with(of *Identified, stale time.Duration) *Resolved {
+	return &Resolved{
+		Prompt: &of.Prompt, Version: r.Version, Label: r.Label, Digest: r.Digest, Template: r.Template, Stale: stale,
+		of: of, weight: r.weight, moved: r.moved,
+	}
+}
+
+// end is what the labels' tier calls before it forgets a label.
+func (r *Resolved) end() {
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
+	r.gone = true
+	r.of.recent.CompareAndSwap(r, nil)
+}
+
+// Identified is a prompt as a Resolver found it, with the label of it that was called first: that one is found without a look among a
+// million others. It is shared between calls: read only.
+type Identified struct {
+	// What every call reads stands together: a cache line of a row that nothing else may have touched for long.
+	key    unique.Handle[promptKey] // the prompt as one word
+	recent atomic.Pointer[Resolved] // what label stands for, as long as the labels' tier holds it; of is this
+	label  string                   // set once, before recent is for the first time
+	Prompt
+
+	mu sync.Mutex // held to change recent
+}
+
+func identified(p Prompt) *Identified {
+	return &Identified{key: unique.Make(promptKey{p.Project, p.ID}), Prompt: p}
+}
+
+// longWay is how many calls share one that asks the labels' tier all the same, so that it keeps what is used often.
+const longWay = 64
+
+// recently finds a label without the labels' tier.
+func (p *Identified) recently(label string) (*Resolved, bool) {
+	found := p.recent.Load()
+	if found == nil || p.label != label || rand.Uint32()%longWay == 0 { //nolint:gosec // no secret
+		return nil, false
+	}
+	return found, true
+}
+
+// remember lets recently find what the labels' tier holds.
+func (p *Identified) remember(found *Resolved) {
+	if found.of != p || p.recent.Load() != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.label == "" {
+		p.label = unique.Make(found.Label).Value() // one text for all prompts is always at hand
+	}
+	if p.label == found.Label && !found.gone {
+		p.recent.Store(found)
+	}
 }
 
 // ErrArchived refuses (Conflict) a new version of an archived prompt: nobody would be served it, and whoever saved it would not notice.

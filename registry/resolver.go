@@ -56,7 +56,13 @@ func setDefault[T comparable](field *T, value T) {
 
 // The keys of what a Resolver remembers. Parts are fields, not joined text, so no spelling of one part reaches into another.
 type (
-	handleKey struct{ project, handle string }
+	// handleKey holds a short handle itself: among many prompts the bytes of a text are never at hand.
+	handleKey struct {
+		project string
+		long    string // the handle when it does not fit into short
+		length  uint8  // of short
+		short   [31]byte
+	}
 	promptKey struct{ project, id string }
 	// labelKey holds the prompt as one word: each call hashes and compares it, and among many prompts the bytes of an id are
 	// never at hand.
@@ -71,6 +77,23 @@ type (
 	}
 )
 
+func keyOfHandle(project, handle string) (k handleKey) {
+	k.project = project
+	if len(handle) > len(k.short) {
+		k.long = handle
+	} else {
+		k.length = uint8(copy(k.short[:], handle)) //nolint:gosec // at most 31
+	}
+	return k
+}
+
+func (k *handleKey) handle() string {
+	if k.length > 0 {
+		return string(k.short[:k.length])
+	}
+	return k.long
+}
+
 // Resolver answers which version of which prompt a call gets, from memory when it can. It is safe for concurrent use.
 //
 // What it remembers ends when the Feed says that it changed; versions never change and end only for room. A load that was under
@@ -83,7 +106,7 @@ type Resolver struct {
 	o    ResolverOptions
 
 	projects *tier[string, *Project]
-	handles  *tier[handleKey, *Prompt]
+	handles  *tier[handleKey, *Identified]
 	labels   *tier[labelKey, *Resolved]
 	numbers  *tier[versionKey, *Resolved]
 	compiled *tier[versionKey, *compiledVersion]
@@ -118,12 +141,12 @@ func (r *Resolver) build() (err error) {
 	if r.projects, err = newTier(tierOptions[string, *Project]{size: o.Handles, absences: o.Absences, timeout: o.LoadTimeout}); err != nil {
 		return err
 	}
-	if r.handles, err = newTier(tierOptions[handleKey, *Prompt]{size: o.Handles, absences: o.Absences, timeout: o.LoadTimeout}); err != nil {
+	if r.handles, err = newTier(tierOptions[handleKey, *Identified]{size: o.Handles, absences: o.Absences, timeout: o.LoadTimeout}); err != nil {
 		return err
 	}
 	// A pointer keeps its template alive, so it is weighed with it. Labels are what calls name: they get three quarters.
 	if r.labels, err = newTier(tierOptions[labelKey, *Resolved]{
-		weight: o.PointerBytes / 4 * 3, weigh: func(_ labelKey, v *Resolved) uint32 { return v.weight },
+		weight: o.PointerBytes / 4 * 3, weigh: func(_ labelKey, v *Resolved) uint32 { return v.weight }, gone: (*Resolved).end,
 		absences: o.Absences, timeout: o.LoadTimeout,
 	}); err != nil {
 		return err
@@ -148,13 +171,13 @@ func (r *Resolver) apply(c journal.Change) {
 		case TouchProject:
 			r.projects.forget(t.Key)
 		case TouchHandle:
-			if _, known := r.handles.forget(handleKey{t.Project, t.Key}); known {
+			if _, known := r.handles.forget(keyOfHandle(t.Project, t.Key)); known {
 				r.refreshes.Add(pointer{project: t.Project, name: t.Key})
 			}
 		case TouchLabel:
 			if prompt, label, ok := ParseLabelTouch(t); ok {
 				if old, known := r.labels.forget(labelKey{unique.Make(promptKey{t.Project, prompt}), label}); known {
-					r.refreshes.Add(pointer{project: t.Project, name: label, of: old.Prompt})
+					r.refreshes.Add(pointer{project: t.Project, name: label, of: old.of})
 				}
 			}
 		case TouchVersion:
@@ -191,32 +214,30 @@ func (r *Resolver) age() (time.Duration, error) {
 
 // Identify finds a prompt by its name, an alias, its id or a foreign id; archived ones too. The result is shared: read only.
 // Errors: PromptNotFound, RegistryUnavailable, ClientClosed.
-func (r *Resolver) Identify(ctx context.Context, project, handle string) (*Prompt, error) {
+func (r *Resolver) Identify(ctx context.Context, project, handle string) (*Identified, error) {
 	age, err := r.age()
 	if err != nil {
 		return nil, err
 	}
-	key := handleKey{project, handle}
+	key := keyOfHandle(project, handle)
 	if p, ok := r.handles.get(key); ok {
 		return p, nil
 	}
 	if len(handle) > MaxNameBytes {
 		return nil, ErrPromptNotFound() // no handle is that long: not worth a place among the absences
 	}
-	p, err := r.handles.load(ctx, key, age <= r.o.StaleAfter, func(ctx context.Context) (*Prompt, error) {
+	return r.handles.load(ctx, key, age <= r.o.StaleAfter, func(ctx context.Context) (*Identified, error) {
 		p, err := r.src.PromptByHandle(ctx, project, handle)
 		if err != nil {
 			return nil, sourceFault(err)
 		}
-		p.key = p.identity()
-		return &p, nil
+		return identified(p), nil
 	})
-	return p, err
 }
 
-// Resolve picks a version of a prompt that Identify found. The result is shared: read only. An archived prompt is PromptNotFound.
+// Resolve picks a version of a prompt that this Resolver's Identify found. The result is shared: read only. An archived prompt is PromptNotFound.
 // Other errors: VersionNotFound, LabelNotFound, RegistryUnavailable, ClientClosed, Internal (a stored version does not compile).
-func (r *Resolver) Resolve(ctx context.Context, p *Prompt, sel Selector) (*Resolved, error) {
+func (r *Resolver) Resolve(ctx context.Context, p *Identified, sel Selector) (*Resolved, error) {
 	age, err := r.age()
 	if err != nil {
 		return nil, err
@@ -240,9 +261,7 @@ func (r *Resolver) Resolve(ctx context.Context, p *Prompt, sel Selector) (*Resol
 	if err != nil || fresh {
 		return found, err
 	}
-	aged := *found
-	aged.Stale = age
-	return &aged, nil
+	return found.with(found.of, age), nil
 }
 
 // DefaultLabel is the label that a call of this project gets when it names neither version nor label: what Resolve takes for
@@ -272,26 +291,32 @@ func (r *Resolver) project(ctx context.Context, id string, fresh bool) (*Project
 	})
 }
 
-func (r *Resolver) byLabel(ctx context.Context, p *Prompt, label string, fresh bool) (*Resolved, error) {
-	key := labelKey{p.identity(), label}
+func (r *Resolver) byLabel(ctx context.Context, p *Identified, label string, fresh bool) (*Resolved, error) {
+	if found, ok := p.recently(label); ok {
+		r.labels.hits.Inc()
+		return found, nil
+	}
+	key := labelKey{p.key, label}
 	found, ok := r.labels.get(key)
-	if !ok {
-		if !labelPattern.MatchString(label) {
-			return nil, fault.New(fault.LabelNotFound, "This prompt has no label of that name.").WithParam("label")
-		}
+	switch {
+	case ok:
+		p.remember(found) // what was only loaded may be over already, and nobody would end it
+	case !labelPattern.MatchString(label):
+		return nil, fault.New(fault.LabelNotFound, "This prompt has no label of that name.").WithParam("label")
+	default:
 		var err error
 		if found, err = r.labels.load(ctx, key, fresh, r.labelLoader(p, label)); err != nil {
 			return nil, err
 		}
 	}
-	if sameRow(found.Prompt, p) {
+	if sameRow(found.of, p) {
 		return found, nil
 	}
 	return refit(r.labels, key, found, p), nil
 }
 
 // labelLoader is apart from byLabel so that the warm path allocates no closure.
-func (r *Resolver) labelLoader(p *Prompt, label string) func(context.Context) (*Resolved, error) {
+func (r *Resolver) labelLoader(p *Identified, label string) func(context.Context) (*Resolved, error) {
 	return func(ctx context.Context) (*Resolved, error) {
 		l, err := r.src.LabelOf(ctx, p.Project, p.ID, label)
 		if err != nil {
@@ -308,7 +333,7 @@ func (r *Resolver) labelLoader(p *Prompt, label string) func(context.Context) (*
 	}
 }
 
-func (r *Resolver) byNumber(ctx context.Context, p *Prompt, number int, fresh bool) (*Resolved, error) {
+func (r *Resolver) byNumber(ctx context.Context, p *Identified, number int, fresh bool) (*Resolved, error) {
 	key := versionKey{p.Project, p.ID, number}
 	found, ok := r.numbers.get(key)
 	if !ok {
@@ -317,13 +342,13 @@ func (r *Resolver) byNumber(ctx context.Context, p *Prompt, number int, fresh bo
 			return nil, err
 		}
 	}
-	if sameRow(found.Prompt, p) {
+	if sameRow(found.of, p) {
 		return found, nil
 	}
 	return refit(r.numbers, key, found, p), nil
 }
 
-func (r *Resolver) numberLoader(p *Prompt, key versionKey, fresh bool) func(context.Context) (*Resolved, error) {
+func (r *Resolver) numberLoader(p *Identified, key versionKey, fresh bool) func(context.Context) (*Resolved, error) {
 	return func(ctx context.Context) (*Resolved, error) {
 		c, err := r.version(ctx, key, fresh)
 		if err != nil {
@@ -390,25 +415,24 @@ func weigh(c template.Content) uint32 {
 	return uint32(min(n, 1<<30))
 }
 
-func (c *compiledVersion) resolved(p *Prompt, label string, revision int64) *Resolved {
+func (c *compiledVersion) resolved(p *Identified, label string, revision int64) *Resolved {
 	return &Resolved{
-		Prompt: p, Version: c.version.Number, Label: label, Digest: c.version.Digest, Template: c.template,
+		Prompt: &p.Prompt, of: p, Version: c.version.Number, Label: label, Digest: c.version.Digest, Template: c.template,
 		weight: c.weight, moved: revision,
 	}
 }
 
 // sameRow reports whether two readings of one prompt are the same: every change of its row takes a revision of its own.
-func sameRow(a, b *Prompt) bool { return a == b || a.Revision == b.Revision }
+func sameRow(a, b *Identified) bool { return a == b || a.Revision == b.Revision }
 
 // refit puts the caller's reading of the prompt into what is remembered. The caller was authorized by that reading, so it gets it
 // even when it is the older one; only a newer one stays.
-func refit[K comparable](t *tier[K, *Resolved], key K, found *Resolved, p *Prompt) *Resolved {
-	fitted := *found
-	fitted.Prompt = p
+func refit[K comparable](t *tier[K, *Resolved], key K, found *Resolved, p *Identified) *Resolved {
+	fitted := found.with(p, 0)
 	if p.Revision > found.Prompt.Revision {
-		t.replace(key, func(v *Resolved) bool { return v == found }, &fitted)
+		t.replace(key, func(v *Resolved) bool { return v == found }, fitted)
 	}
-	return &fitted
+	return fitted
 }
 
 // sourceFault lets a source's absence and a caller's leaving through; everything else it could not answer is its unavailability.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/require"
 
@@ -82,16 +84,19 @@ func TestResolveKeysNeverMeet(t *testing.T) {
 	}
 }
 
-// Rows that did not come from Identify, or from another resolver's, are told apart and found as well.
-func TestResolveRowsOfOtherOrigin(t *testing.T) {
+// An id alone is no prompt: projects may have the same one.
+func TestSameIDInTwoProjects(t *testing.T) {
 	g := newRig(t, registry.ResolverOptions{})
 	rows := []registry.Prompt{g.src.putPrompt("a", "x", 4), g.src.putPrompt("b", "x", 4), g.src.putPrompt("a", "y", 4)}
-	sameID := rows[0] // of another project: an id alone is no prompt
+	sameID := rows[0]
 	sameID.Project = "b"
-	g.src.edit(func() { g.src.versions[versionID("b", sameID.ID, 4)] = g.src.versions[versionID("a", sameID.ID, 4)] })
+	g.src.edit(func() {
+		g.src.prompts[[2]string{"b", sameID.ID}] = sameID
+		g.src.versions[versionID("b", sameID.ID, 4)] = g.src.versions[versionID("a", sameID.ID, 4)]
+	})
 	for i, p := range append(rows, sameID) {
 		g.src.putLabel(p, "production", i+1)
-		got, err := g.r.Resolve(t.Context(), &p, label("production"))
+		got, err := g.resolve(t, p.Project, p.ID, label("production"))
 		require.NoError(t, err)
 		require.Equal(t, i+1, got.Version)
 	}
@@ -336,6 +341,8 @@ func TestStaleness(t *testing.T) {
 	g := newRig(t, registry.ResolverOptions{StaleAfter: 2 * time.Second, MaxStale: time.Hour})
 	p := g.src.putPrompt("a", "x", 1)
 	g.src.putLabel(p, "production", 1)
+	known, err := g.r.Identify(t.Context(), "a", "x")
+	require.NoError(t, err)
 	fresh, err := g.resolve(t, "a", "x", label("production"))
 	require.NoError(t, err)
 	_, err = g.resolve(t, "a", "none", label("production"))
@@ -358,7 +365,7 @@ func TestStaleness(t *testing.T) {
 	g.at(epoch.Add(time.Hour + 1))
 	_, err = g.resolve(t, "a", "x", label("production"))
 	requireCode(t, fault.RegistryUnavailable, err)
-	_, err = g.r.Resolve(t.Context(), &p, label("production"))
+	_, err = g.r.Resolve(t.Context(), known, label("production"))
 	requireCode(t, fault.RegistryUnavailable, err)
 	g.feed.confirm(epoch.Add(time.Hour))
 	got, err = g.resolve(t, "a", "x", label("production"))
@@ -445,4 +452,85 @@ func TestAlteredVersionsAreNotServed(t *testing.T) {
 	g.src.edit(func() { g.src.versions[versionID("a", part.ID, 1)] = pinned })
 	_, err = g.resolve(t, "a", "x", number(1))
 	require.NoError(t, err, "the refusal is not remembered")
+}
+
+// What calls use stays in memory, although most of them do not ask the cache for it.
+func TestUsedLabelsStay(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{PointerBytes: 1 << 20})
+	hot := g.src.putPrompt("a", "hot", 1)
+	g.src.putLabel(hot, "production", 1)
+	for i := range 2000 {
+		for range 2 * 64 {
+			_, err := g.resolve(t, "a", "hot", label("production"))
+			require.NoError(t, err)
+		}
+		cold := g.src.putPrompt("a", fmt.Sprintf("cold%d", i), 1)
+		g.src.putLabel(cold, "production", 1)
+		_, err := g.resolve(t, "a", cold.Name, label("production"))
+		require.NoError(t, err)
+	}
+	asked := 0
+	g.src.edit(func() {
+		g.src.before = func(what string) {
+			if what == "label" {
+				asked++
+			}
+		}
+	})
+	for i := range 2000 {
+		_, err := g.resolve(t, "a", fmt.Sprintf("cold%d", i), label("production"))
+		require.NoError(t, err)
+	}
+	require.Greater(t, asked, 1000, "there is no room for all")
+	asked = 0
+	_, err := g.resolve(t, "a", "hot", label("production"))
+	require.NoError(t, err)
+	require.Zero(t, asked)
+}
+
+// Of two labels of one prompt that take turns, each is what it is, whichever was first, and whichever moves.
+func TestLabelsTakeTurns(t *testing.T) {
+	for _, names := range [][]string{{"production", "staging"}, {"staging", "production"}} {
+		g := newRig(t, registry.ResolverOptions{})
+		p := g.src.putPrompt("a", "x", 3)
+		want := map[string]int{"production": 1, "staging": 2}
+		takeTurns := func() {
+			for range 100 {
+				for _, name := range names {
+					got, err := g.resolve(t, "a", "x", label(name))
+					require.NoError(t, err)
+					require.Equal(t, want[name], got.Version, name)
+				}
+			}
+		}
+		for name, n := range want {
+			g.src.putLabel(p, name, n)
+		}
+		takeTurns()
+		require.EqualValues(t, 200-2, g.r.MemoryReads()[registry.TouchLabel], "all but the first are found in memory")
+		want["production"] = 3
+		g.src.putLabel(p, "production", 3)
+		g.feed.touch(registry.LabelTouch("a", p.ID, "production"))
+		takeTurns()
+	}
+}
+
+// A label that was forgotten takes no room, although its prompt is still known.
+func TestForgottenLabelsAreFreed(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p := g.src.putPrompt("a", "x", 1)
+	g.src.putLabel(p, "production", 1)
+	known, err := g.r.Identify(t.Context(), "a", "x")
+	require.NoError(t, err)
+	served := func() weak.Pointer[registry.Resolved] {
+		found, err := g.r.Resolve(t.Context(), known, label("production"))
+		require.NoError(t, err)
+		again, err := g.r.Resolve(t.Context(), known, label("production"))
+		require.NoError(t, err)
+		require.Same(t, found, again)
+		return weak.Make(found)
+	}()
+	g.feed.touch(registry.LabelTouch("a", p.ID, "production"))
+	require.Eventually(t, func() bool { runtime.GC(); return served.Value() == nil }, 10*time.Second, time.Millisecond)
+	runtime.KeepAlive(known)
 }

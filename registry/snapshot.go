@@ -46,7 +46,7 @@ func (r *Resolver) Served() Snapshot {
 		s.Projects = append(s.Projects, *p)
 	}
 	for key, p := range r.handles.values.All() {
-		s.Handles = append(s.Handles, ServedHandle{Handle: key.handle, Prompt: *p})
+		s.Handles = append(s.Handles, ServedHandle{Handle: key.handle(), Prompt: p.Prompt})
 	}
 	versions := map[versionKey]Version{}
 	for key, c := range r.compiled.values.All() {
@@ -80,15 +80,14 @@ func (r *Resolver) Preload(ctx context.Context, s Snapshot) error {
 	for _, p := range s.Projects {
 		r.projects.values.Set(p.ID, &p)
 	}
-	prompts := map[string]*Prompt{}
+	prompts := map[string]*Identified{}
 	for _, h := range s.Handles {
 		p, ok := prompts[h.Prompt.ID]
 		if !ok {
-			p = &h.Prompt
-			p.key = p.identity()
+			p = identified(h.Prompt)
 			prompts[p.ID] = p
 		}
-		r.handles.values.Set(handleKey{p.Project, h.Handle}, p)
+		r.handles.values.Set(keyOfHandle(p.Project, h.Handle), p)
 	}
 	for _, v := range s.Versions {
 		if c, err := compileVersion(ctx, src, v); err == nil {

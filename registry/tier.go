@@ -41,6 +41,7 @@ type tierOptions[K comparable, V any] struct {
 	size     int
 	weight   uint64
 	weigh    func(K, V) uint32
+	gone     func(V) // may be nil; called before a value is forgotten, for whatever reason, under a lock: it must not call the tier
 	absences int
 	timeout  time.Duration
 }
@@ -49,6 +50,9 @@ func newTier[K comparable, V any](o tierOptions[K, V]) (*tier[K, V], error) {
 	options := &otter.Options[K, V]{MaximumSize: o.size}
 	if o.weigh != nil {
 		options = &otter.Options[K, V]{MaximumWeight: o.weight, Weigher: o.weigh}
+	}
+	if o.gone != nil {
+		options.OnAtomicDeletion = func(e otter.DeletionEvent[K, V]) { o.gone(e.Value) }
 	}
 	values, err := otter.New(options)
 	if err != nil {
