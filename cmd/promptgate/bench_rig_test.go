@@ -210,31 +210,47 @@ func (l *lane) settled(b *testing.B) time.Duration {
 	}
 }
 
-// compare measures the gateway and the proxy in turns and reports medians of their ratios.
-func (r *rig) compare(b *testing.B, gw *lane, stream bool, rounds int) {
+// compare measures the proxy and gateways in turns, so that what else the machine does falls on all of them, and reports medians.
+// Each gateway's metrics end in its name; cpu<name>_by<first> is its processor time per call by the first one's.
+func (r *rig) compare(b *testing.B, names []string, gateways []*lane, stream bool, rounds int) {
 	b.Helper()
-	lanes := [2]*lane{gw, r.proxy}
-	var rates, cpus, gwCPU, proxyCPU, gwAllocs, proxyAllocs []float64
-	gw.settled(b)
-	for round := range rounds {
-		var got [2]load
-		for i := range lanes { // whoever goes first differs
-			at := (i + round) % 2
-			got[at] = lanes[at].measure(b, stream, benchCell)
-		}
-		ours, bare := got[0], got[1]
-		require.Zero(b, ours.failures, "the gateway failed calls")
-		require.NotZero(b, bare.cpu)
-		rates, cpus = append(rates, ours.rate/bare.rate), append(cpus, ours.cpu/bare.cpu)
-		gwCPU, proxyCPU = append(gwCPU, ours.cpu*1e6), append(proxyCPU, bare.cpu*1e6)
-		gwAllocs, proxyAllocs = append(gwAllocs, ours.mallocs), append(proxyAllocs, bare.mallocs)
+	for _, gw := range gateways {
+		gw.settled(b)
 	}
-	b.ReportMetric(median(rates), "throughput_ratio")
-	b.ReportMetric(median(cpus), "cpu_ratio")
-	b.ReportMetric(median(gwCPU), "cpu-µs/call")
-	b.ReportMetric(median(proxyCPU), "proxy-cpu-µs/call")
-	b.ReportMetric(median(gwAllocs), "allocs/call")
-	b.ReportMetric(median(proxyAllocs), "proxy_allocs/call")
+	lanes := append([]*lane{r.proxy}, gateways...)
+	got := make([][]load, len(lanes)) // by lane and round
+	for round := range rounds {
+		for i := range lanes { // whoever goes first differs
+			at := (i + round) % len(lanes)
+			got[at] = append(got[at], lanes[at].measure(b, stream, benchCell))
+		}
+	}
+	report := func(metric string, at, by int, value func(own, other load) float64) {
+		var all []float64
+		for round := range rounds {
+			all = append(all, value(got[at][round], got[by][round]))
+		}
+		b.ReportMetric(median(all), metric)
+	}
+	rate := func(own, other load) float64 { return own.rate / other.rate }
+	cpu := func(own, other load) float64 { return own.cpu / other.cpu }
+	micros := func(own, _ load) float64 { return own.cpu * 1e6 }
+	mallocs := func(own, _ load) float64 { return own.mallocs }
+	for i, name := range names {
+		at := i + 1
+		for _, l := range got[at] {
+			require.Zero(b, l.failures, "the gateway failed calls")
+		}
+		report("throughput_ratio"+name, at, 0, rate)
+		report("cpu_ratio"+name, at, 0, cpu)
+		report("cpu-µs/call"+name, at, 0, micros)
+		report("allocs/call"+name, at, 0, mallocs)
+		if i > 0 {
+			report("cpu"+name+"_by"+names[0], at, 1, cpu)
+		}
+	}
+	report("proxy-cpu-µs/call", 0, 0, micros)
+	report("proxy_allocs/call", 0, 0, mallocs)
 	b.ReportMetric(0, "ns/op") // the cell's length, which says nothing
 }
 

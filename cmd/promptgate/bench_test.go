@@ -41,7 +41,7 @@ func BenchmarkGatewayVsReverseProxy(b *testing.B) {
 	}{{"json_1KB", false}, {"sse_100", true}} {
 		b.Run(c.name, func(b *testing.B) {
 			for range b.N {
-				rig.compare(b, gw, c.stream, benchRounds)
+				rig.compare(b, []string{""}, []*lane{gw}, c.stream, benchRounds)
 			}
 		})
 	}
@@ -88,20 +88,23 @@ func fetch(url string) ([]byte, error) {
 func BenchmarkScale(b *testing.B) {
 	rig := newRig(b)
 	for _, what := range []string{"prompts", "keys"} {
-		for _, n := range []int{10, 1_000, 100_000} {
-			b.Run(fmt.Sprintf("%s=%d", what, n), func(b *testing.B) {
+		b.Run(what, func(b *testing.B) {
+			var names []string
+			var gateways []*lane
+			for _, n := range []int{10, 1_000, 100_000} {
 				prompts, keys := n, 1
 				if what == "keys" {
 					prompts, keys = 1, n
 				}
-				gw := rig.gateway(b, seeded(b, prompts, keys))
-				b.ResetTimer()
-				for range b.N {
-					rig.compare(b, gw, false, 3)
-				}
-				b.ReportMetric(float64(gw.proc.rss())/(1<<20), "rss_MiB")
-			})
-		}
+				names, gateways = append(names, fmt.Sprintf("_%d", n)), append(gateways, rig.gateway(b, seeded(b, prompts, keys)))
+			}
+			for range b.N {
+				rig.compare(b, names, gateways, false, benchRounds)
+			}
+			for i, gw := range gateways {
+				b.ReportMetric(float64(gw.proc.rss())/(1<<20), "rss_MiB"+names[i])
+			}
+		})
 	}
 }
 
