@@ -77,7 +77,7 @@ func identified(p Prompt) *Identified {
 }
 
 // longWay is how many calls share one that asks the labels' tier all the same, so that it keeps what is used often.
-const longWay = 64
+const longWay = 16
 
 // recently finds a label without the labels' tier.
 func (p *Identified) recently(label string) (*Resolved, bool) {
@@ -90,7 +90,7 @@ func (p *Identified) recently(label string) (*Resolved, bool) {
 
 // remember lets recently find what the labels' tier holds.
 func (p *Identified) remember(found *Resolved) {
-	if found.of != p || p.recent.Load() != nil {
+	if found.of != p || found.Label == "" || p.recent.Load() != nil {
 		return
 	}
 	p.mu.Lock()

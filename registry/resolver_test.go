@@ -460,7 +460,7 @@ func TestUsedLabelsStay(t *testing.T) {
 	hot := g.src.putPrompt("a", "hot", 1)
 	g.src.putLabel(hot, "production", 1)
 	for i := range 2000 {
-		for range 2 * 64 {
+		for range 2 * 16 {
 			_, err := g.resolve(t, "a", "hot", label("production"))
 			require.NoError(t, err)
 		}

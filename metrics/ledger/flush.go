@@ -38,7 +38,8 @@ type flusher struct {
 	cache   *rollupCache
 	buf     []byte
 	calls   []spooledCall // of the batch before, for their memory
-	limit   int           // records in the next batch; 1 while looking for one that the database rejects
+	limit   int           // records in the next batch; 1 while looking for one that the database rejects, fewer while it is slow
+	timeout time.Duration // of one commit
 	salt    int64         // tells this process's blocks from those that another begins in the same microsecond; below 1 << saltBits
 	block   int64         // the last block's number
 	rows    int64         // of figures written so far
@@ -263,7 +264,7 @@ func (f *flusher) load(path string, pos, size int64) error {
 // commit applies a batch. A batch that holds something the database rejects for what it is goes record by record, and that record is
 // counted as damaged and left out: it must not keep all others waiting for ever.
 func (f *flusher) commit(ctx context.Context, b *batch) error {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	fresh, rolled, err := f.apply(ctx, b)
 	if err != nil && rejected(err) {
@@ -276,6 +277,9 @@ func (f *flusher) commit(ctx context.Context, b *batch) error {
 		b.damaged++
 		b.calls, b.feedback = nil, nil
 		fresh, rolled, err = f.apply(ctx, b)
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		f.limit = max(1, f.limit/4) // the same batch would be too much again
 	}
 	if err != nil {
 		return err

@@ -97,7 +97,7 @@ func open(o Options, create createFunc) (*Ledger, error) {
 		scores: &feedback.Store{DB: o.DB, Sealer: o.Sealer},
 		recent: newRecentIDs(),
 		flusher: &flusher{db: o.DB, spool: s, log: o.Log, onFeedback: o.OnFeedback, cursors: map[string]cursor{},
-			cache: newRollupCache(), limit: maxBatch, salt: newSalt()},
+			cache: newRollupCache(), limit: maxBatch, timeout: commitTimeout, salt: newSalt()},
 		syncEvery: o.SyncEvery, flushEvery: o.FlushEvery,
 		stop: make(chan struct{}),
 	}

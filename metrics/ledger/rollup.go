@@ -161,16 +161,16 @@ func tokenCounts(t *metrics.Tokens) [7]int64 {
 // this process writes those shards while it holds the spool.
 type rollupCache struct {
 	rows   map[rollupKey]*rollup
-	loaded map[minuteKey]bool
+	loaded map[shardMinute]bool
 }
 
-type minuteKey struct {
-	shard, project string
-	minute         int64
+type shardMinute struct {
+	shard  string
+	minute int64
 }
 
 func newRollupCache() *rollupCache {
-	return &rollupCache{rows: map[rollupKey]*rollup{}, loaded: map[minuteKey]bool{}}
+	return &rollupCache{rows: map[rollupKey]*rollup{}, loaded: map[shardMinute]bool{}}
 }
 
 const (
@@ -189,6 +189,6 @@ func (c *rollupCache) put(rows map[rollupKey]*rollup) {
 		*c = *newRollupCache()
 		return
 	}
-	maps.DeleteFunc(c.loaded, func(m minuteKey, _ bool) bool { return m.minute < newest-cacheMinutes })
+	maps.DeleteFunc(c.loaded, func(m shardMinute, _ bool) bool { return m.minute < newest-cacheMinutes })
 	maps.DeleteFunc(c.rows, func(k rollupKey, _ *rollup) bool { return k.minute < newest-cacheMinutes })
 }

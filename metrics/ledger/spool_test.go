@@ -379,6 +379,25 @@ func TestCloseWithoutDatabaseKeepsTheSpool(t *testing.T) {
 	assert.Equal(t, 7, f.committed(t))
 }
 
+// TestSlowDatabaseGetsSmallerBatches: what cannot be committed in time all at once is committed in parts.
+func TestSlowDatabaseGetsSmallerBatches(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	f.record(t, 0, 100)
+	usual := f.flusher.timeout
+	f.flusher.timeout = time.Nanosecond
+	for _, want := range []int{maxBatch / 4, maxBatch / 16, maxBatch / 64} {
+		require.Error(t, f.Flush(t.Context()))
+		assert.Equal(t, want, f.flusher.limit)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Error(t, f.Flush(gone))
+	assert.Equal(t, maxBatch/64, f.flusher.limit, "who leaves says nothing about the database")
+	f.flusher.timeout = usual
+	require.NoError(t, f.Flush(t.Context()))
+	assert.Equal(t, 100, f.committed(t))
+}
+
 func BenchmarkRecordCall(b *testing.B) {
 	f := newFixture(b, Options{MaxBytes: 1 << 40}, nil)
 	c := metricstest.Sample("p", 1)

@@ -287,7 +287,7 @@ func completionHash(id string) int64 {
 func (f *flusher) roll(ctx context.Context, w *writer, kin []*bundle) (map[rollupKey]*rollup, error) {
 	touched := make(map[rollupKey]*rollup, len(kin))
 	for _, b := range kin {
-		if err := f.loadMinute(ctx, w, minuteKey{b.key.shard, b.key.project, b.key.minute}); err != nil {
+		if err := f.loadMinute(ctx, w, shardMinute{b.key.shard, b.key.minute}); err != nil {
 			return nil, err
 		}
 		r := f.cache.rows[b.key]
@@ -322,16 +322,16 @@ func (w *writer) upsertRollups(ctx context.Context, args []any) error {
 }
 
 // loadMinute makes sure that the cache holds what is committed of a minute.
-func (f *flusher) loadMinute(ctx context.Context, w *writer, m minuteKey) error {
+func (f *flusher) loadMinute(ctx context.Context, w *writer, m shardMinute) error {
 	if f.cache.loaded[m] {
 		return nil
 	}
-	mark := "?,?,?"
+	mark := "?,?"
 	if w.dialect == sqldb.Postgres {
-		mark = "$1,$2,$3"
+		mark = "$1,$2"
 	}
 	rows, err := w.tx.QueryContext(ctx, "SELECT "+strings.Join(slices.Concat(rollupKeyColumns, rollupValues), ",")+
-		" FROM metrics_rollups WHERE (project, minute, shard) = ("+mark+")", m.project, m.minute, m.shard)
+		" FROM metrics_rollups WHERE (shard, minute) = ("+mark+")", m.shard, m.minute)
 	if err != nil {
 		return fmt.Errorf("read metrics_rollups: %w", err)
 	}

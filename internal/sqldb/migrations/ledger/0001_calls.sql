@@ -50,6 +50,8 @@ CREATE TABLE metrics_rollups (
     PRIMARY KEY (project, minute, prompt_id, version, label, provider, model, outcome, shard)
 );
 
+CREATE INDEX metrics_rollups_shard ON metrics_rollups (shard, minute);
+
 -- How far each spool has been applied; written in the transaction that applies it.
 CREATE TABLE metrics_spool_cursors (
     run TEXT   NOT NULL PRIMARY KEY,
