@@ -147,6 +147,15 @@ func newRig(t testing.TB, o registry.ResolverOptions) *rig {
 	return g
 }
 
+// inProduction stores the prompt a/x, whose version 1 is in production, and finds it.
+func (r *rig) inProduction(t testing.TB) (registry.Prompt, *registry.Identified) {
+	p := r.src.putPrompt("a", "x", 1)
+	r.src.putLabel(p, "production", 1)
+	found, err := r.r.Identify(t.Context(), "a", "x")
+	require.NoError(t, err)
+	return p, found
+}
+
 func (r *rig) resolve(t testing.TB, project, handle string, sel registry.Selector) (*registry.Resolved, error) {
 	p, err := r.r.Identify(t.Context(), project, handle)
 	if err != nil {

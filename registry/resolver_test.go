@@ -154,11 +154,8 @@ func TestChangesAreSeen(t *testing.T) {
 
 func TestChangedRowIsInResolved(t *testing.T) {
 	g := newRig(t, registry.ResolverOptions{})
-	p := g.src.putPrompt("a", "x", 1)
-	g.src.putLabel(p, "production", 1)
-	old, err := g.r.Identify(t.Context(), "a", "x")
-	require.NoError(t, err)
-	_, err = g.r.Resolve(t.Context(), old, label("production"))
+	p, old := g.inProduction(t)
+	_, err := g.r.Resolve(t.Context(), old, label("production"))
 	require.NoError(t, err)
 	renamed := p
 	renamed.Name, renamed.Revision = "y", 2
@@ -339,10 +336,7 @@ func TestUnreachableIsNoAbsence(t *testing.T) {
 
 func TestStaleness(t *testing.T) {
 	g := newRig(t, registry.ResolverOptions{StaleAfter: 2 * time.Second, MaxStale: time.Hour})
-	p := g.src.putPrompt("a", "x", 1)
-	g.src.putLabel(p, "production", 1)
-	known, err := g.r.Identify(t.Context(), "a", "x")
-	require.NoError(t, err)
+	_, known := g.inProduction(t)
 	fresh, err := g.resolve(t, "a", "x", label("production"))
 	require.NoError(t, err)
 	_, err = g.resolve(t, "a", "none", label("production"))
@@ -518,10 +512,7 @@ func TestLabelsTakeTurns(t *testing.T) {
 // A label that was forgotten takes no room, although its prompt is still known.
 func TestForgottenLabelsAreFreed(t *testing.T) {
 	g := newRig(t, registry.ResolverOptions{})
-	p := g.src.putPrompt("a", "x", 1)
-	g.src.putLabel(p, "production", 1)
-	known, err := g.r.Identify(t.Context(), "a", "x")
-	require.NoError(t, err)
+	p, known := g.inProduction(t)
 	served := func() weak.Pointer[registry.Resolved] {
 		found, err := g.r.Resolve(t.Context(), known, label("production"))
 		require.NoError(t, err)

@@ -40,3 +40,12 @@ func TestOriginsReachTheGateway(t *testing.T) {
 	defer resp.Body.Close()
 	require.Equal(t, "https://app.example.com", resp.Header.Get("Access-Control-Allow-Origin"))
 }
+
+// The collector runs half as often as Go's own pace; who sets GOGC means it.
+func TestCollectorsPace(t *testing.T) {
+	for env, want := range map[string]float64{"GOGC=": 200, "GOGC=150": 150} {
+		p := startGateway(t, t.TempDir(), []string{env}, "--demo")
+		require.InDelta(t, want, p.series()["go_gc_gogc_percent"], 0, env)
+		p.stop()
+	}
+}

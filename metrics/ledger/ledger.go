@@ -105,11 +105,12 @@ func open(o Options, create createFunc) (*Ledger, error) {
 	return l, nil
 }
 
+// What pause goes by.
 const (
-	busyRate    = 500 // records per second from which on flushes are further apart: busyFactor times FlushEvery, up to
-	busyFactor  = 4
-	mostFactor  = 16
-	callsPerRow = 16
+	busyRate    = 500 // records per second from which on flushes are further apart
+	busyFactor  = 4   // times FlushEvery, at least, are then between them
+	mostFactor  = 16  // and at most
+	callsPerRow = 16  // are what it waits for
 )
 
 func setDefault[T int64 | time.Duration](v *T, to T) {
