@@ -357,6 +357,22 @@ func TestChartConfiguration(t *testing.T) {
 	require.Equal(t, 0o400, volumes["defaultMode"])
 }
 
+func TestChartSentinel(t *testing.T) {
+	all := mustRender(t, least+`
+redis:
+  {addrs: ["a:26379", "b:26379"], masterName: cache, existingSecret: r, sentinelUsername: s, sentinelKey: sentinel-password, tls: true,
+   caFile: /tls/ca.pem, certFile: /tls/cert.pem, keyFile: /tls/key.pem}`)
+	_, secrets := chartEnv(t, all)
+	require.Equal(t, map[string]string{
+		"DATABASE_URL": "db/url", "REDIS_PASSWORD": "r/password", "SENTINEL_PASSWORD": "r/sentinel-password",
+	}, secrets)
+	want := configs.Default().Redis
+	want.Addrs, want.MasterName, want.Password = []string{"a:26379", "b:26379"}, "cache", "placeholder"
+	want.SentinelUsername, want.SentinelPassword = "s", "placeholder"
+	want.TLS, want.CAFile, want.CertFile, want.KeyFile = true, "/tls/ca.pem", "/tls/cert.pem", "/tls/key.pem"
+	require.Equal(t, want, chartConfig(t, all).Redis)
+}
+
 func TestChartRefuses(t *testing.T) {
 	for values, says := range map[string]string{
 		"":                               "existingSecret",
@@ -371,6 +387,7 @@ func TestChartRefuses(t *testing.T) {
 		least + "providers: [{name: a, kind: openai, base_url: 'https://a/v1', api_key: sk-1}]":                "api_key",
 		least + "providers: [{name: a, kind: openai, base_url: 'https://a/v1'}]":                               "existingSecret",
 		least + "redis: {addrs: [redis], existingSecret: r}":                                                   "addrs",
+		least + "redis: {addrs: ['s:1'], masterName: m, sentinelKey: k}":                                       "existingSecret",
 		least + "autoscaling: {minReplicas: 5, maxReplicas: 2}":                                                "maxReplicas",
 		least + "podDisruptionBudget: {maxUnavailable: 0}":                                                     "maxUnavailable",
 		least + "drain: {drainSeconds: 0}":                                                                     "drainSeconds",

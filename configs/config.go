@@ -58,17 +58,23 @@ type Database struct {
 
 // Redis is the cache that replicas share; no address, no Redis.
 type Redis struct {
-	Addrs        []string      `koanf:"addrs"` // one: standalone (or a cluster's seed with Cluster), several: cluster, with MasterName: Sentinels
-	Cluster      bool          `koanf:"cluster"`
-	MasterName   string        `koanf:"master_name"`
-	Username     string        `koanf:"username"`
-	Password     string        `koanf:"password"`
-	PasswordFile string        `koanf:"password_file"` // instead of Password; read at the start
-	DB           int           `koanf:"db"`
-	TLS          bool          `koanf:"tls"`
-	CAFile       string        `koanf:"ca_file"`
-	Budget       time.Duration `koanf:"budget"` // the longest that one Redis command may take
-	Prefix       string        `koanf:"prefix"` // of every key and channel
+	Addrs        []string `koanf:"addrs"` // one: standalone (or a cluster's seed with Cluster), several: cluster, with MasterName: Sentinels
+	Cluster      bool     `koanf:"cluster"`
+	MasterName   string   `koanf:"master_name"`
+	Username     string   `koanf:"username"`
+	Password     string   `koanf:"password"`
+	PasswordFile string   `koanf:"password_file"` // instead of Password; read at the start
+	// What the Sentinels ask for.
+	SentinelUsername     string        `koanf:"sentinel_username"`
+	SentinelPassword     string        `koanf:"sentinel_password"`
+	SentinelPasswordFile string        `koanf:"sentinel_password_file"`
+	DB                   int           `koanf:"db"`
+	TLS                  bool          `koanf:"tls"` // of the Sentinels as well
+	CAFile               string        `koanf:"ca_file"`
+	CertFile             string        `koanf:"cert_file"` // with KeyFile: what this client shows
+	KeyFile              string        `koanf:"key_file"`
+	Budget               time.Duration `koanf:"budget"` // the longest that one Redis command may take
+	Prefix               string        `koanf:"prefix"` // of every key and channel
 }
 
 // Encryption says where the master key comes from; one of the two. On SQLite, with neither, <data>/master.key is written at the

@@ -107,18 +107,28 @@ func TestAllFaultsAtOnce(t *testing.T) {
 adr: 1.2.3.4:80
 log_level: loud
 server: {max_in_flight: 0, drain_grace: soon}
-redis: {addrs: ["nowhere"], cluster: true, master_name: m, password: p, password_file: /p}
+redis: {addrs: ["nowhere"], cluster: true, master_name: m, password: p, password_file: /p, sentinel_password: p, sentinel_password_file: /p, cert_file: /c}
 providers: [{name: "Bad Name", kind: gemini}, {name: o, kind: openai, base_url: "http://10.0.0.1/v1"}]
 `)
 	_, err := configs.Load(configs.Sources{File: name, Env: []string{"PROMPTGATE_LOGLEVEL=debug", "PROMPTGATE_URL=http://x"}})
 	require.Error(t, err)
 	for _, want := range []string{
 		"adr", "log_level: is \"loud\"", "server.max_in_flight: is 0", "drain_grace", "redis.addrs[0]", "redis.cluster: excludes", "redis: sets password and password_file",
+		"redis: sets sentinel_password and", "redis.cert_file: is set without", "redis: sets one of cert_file and key_file",
 		"providers[0].name", "providers[0].kind", "providers[1].base_url", "providers[1].api_key", "PROMPTGATE_LOGLEVEL is no setting",
 	} {
 		require.ErrorContains(t, err, want)
 	}
 	require.NotContains(t, err.Error(), "PROMPTGATE_URL")
+}
+
+func TestSentinelSettingsNeedSentinels(t *testing.T) {
+	for _, setting := range []string{"sentinel_username: u", "sentinel_password: p", "sentinel_password_file: /p"} {
+		_, err := configs.Load(configs.Sources{File: write(t, "redis: {addrs: ['a:1'], "+setting+"}")})
+		require.ErrorContains(t, err, "without redis.master_name")
+		_, err = configs.Load(configs.Sources{File: write(t, "redis: {addrs: ['a:1'], master_name: m, "+setting+"}")})
+		require.NoError(t, err)
+	}
 }
 
 func TestVariablesExpandInSecretsOnly(t *testing.T) {

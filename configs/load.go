@@ -124,7 +124,8 @@ func (c *Config) expand(environ []string) error {
 		values[name] = value
 	}
 	secrets := map[string]*string{
-		"database.url": &c.Database.URL, "redis.password": &c.Redis.Password, "encryption.master_key": &c.Encryption.MasterKey,
+		"database.url": &c.Database.URL, "redis.password": &c.Redis.Password,
+		"redis.sentinel_password": &c.Redis.SentinelPassword, "encryption.master_key": &c.Encryption.MasterKey,
 	}
 	for i := range c.Providers {
 		secrets[fmt.Sprintf("providers[%d].api_key", i)] = &c.Providers[i].APIKey

@@ -113,7 +113,12 @@ func (v *validation) redis(r Redis) {
 	v.check(!r.Cluster || r.MasterName == "", "redis.cluster", "excludes redis.master_name; choose a cluster or Sentinel")
 	v.check(!r.Cluster || r.DB == 0, "redis.db", "is %d; a cluster has database 0 only", r.DB)
 	v.check(r.Password == "" || r.PasswordFile == "", "redis", "sets password and password_file; set one")
+	v.check(r.SentinelPassword == "" || r.SentinelPasswordFile == "", "redis", "sets sentinel_password and sentinel_password_file; set one")
+	sentinel := r.SentinelUsername + r.SentinelPassword + r.SentinelPasswordFile
+	v.check(sentinel == "" || r.MasterName != "", "redis", "sets sentinel_username or a Sentinel's password without redis.master_name, so there are no Sentinels")
 	v.check(r.CAFile == "" || r.TLS, "redis.ca_file", "is set without redis.tls: true")
+	v.check(r.CertFile == "" || r.TLS, "redis.cert_file", "is set without redis.tls: true")
+	v.check((r.CertFile == "") == (r.KeyFile == ""), "redis", "sets one of cert_file and key_file; set both or neither")
 }
 
 func (v *validation) encryption(c Config) {

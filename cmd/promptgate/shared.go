@@ -30,7 +30,8 @@ type shared struct {
 func redisConfig(r configs.Redis) sharedcache.Config {
 	return sharedcache.Config{
 		Addrs: r.Addrs, Cluster: r.Cluster || len(r.Addrs) > 1 && r.MasterName == "", MasterName: r.MasterName, Username: r.Username, Password: r.Password,
-		PasswordFile: r.PasswordFile, DB: r.DB, TLS: r.TLS, CAFile: r.CAFile, Budget: r.Budget,
+		PasswordFile: r.PasswordFile, SentinelUsername: r.SentinelUsername, SentinelPassword: r.SentinelPassword, SentinelPasswordFile: r.SentinelPasswordFile,
+		DB: r.DB, TLS: r.TLS, CAFile: r.CAFile, CertFile: r.CertFile, KeyFile: r.KeyFile, Budget: r.Budget,
 	}
 }
 

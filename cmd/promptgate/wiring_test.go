@@ -15,7 +15,9 @@ import (
 // A setting that stopped on its way would be one that does nothing, and nobody would be told.
 func TestRedisSettingsReachItsClient(t *testing.T) {
 	got := reflect.ValueOf(redisConfig(configs.Redis{
-		Addrs: []string{"a:1"}, Cluster: true, MasterName: "m", Username: "u", Password: "p", PasswordFile: "/p", DB: 1, TLS: true, CAFile: "/c", Budget: time.Second,
+		Addrs: []string{"a:1"}, Cluster: true, MasterName: "m", Username: "u", Password: "p", PasswordFile: "/p",
+		SentinelUsername: "su", SentinelPassword: "sp", SentinelPasswordFile: "/sp", DB: 1, TLS: true, CAFile: "/c", CertFile: "/cert", KeyFile: "/key",
+		Budget: time.Second,
 	}))
 	for i := range got.NumField() {
 		require.False(t, got.Field(i).IsZero(), got.Type().Field(i).Name)

@@ -23,17 +23,22 @@ type Config struct {
 	Username     string
 	Password     string
 	PasswordFile string // instead of Password; line breaks at its end are not part of it
-	DB           int
-	TLS          bool
-	CAFile       string        // PEM; "" means the system's roots
-	Budget       time.Duration // of one command
+	// What the Sentinels ask for, which may differ from what the servers do.
+	SentinelUsername     string
+	SentinelPassword     string
+	SentinelPasswordFile string
+	DB                   int
+	TLS                  bool          // of the Sentinels as well
+	CAFile               string        // PEM; "" means the system's roots
+	CertFile, KeyFile    string        // PEM, both or neither: what this client shows; read again for each connection
+	Budget               time.Duration // of one command
 }
 
 // NewClient makes a client for a standalone server, Sentinel or a cluster. It does not connect. No command retries: the budget is for one try, and
 // what fails is answered by the database.
 func NewClient(c Config) (redis.UniversalClient, error) {
 	o := &redis.UniversalOptions{
-		Addrs: c.Addrs, MasterName: c.MasterName, IsClusterMode: c.Cluster, Username: c.Username, Password: c.Password, DB: c.DB,
+		Addrs: c.Addrs, MasterName: c.MasterName, IsClusterMode: c.Cluster, Username: c.Username, SentinelUsername: c.SentinelUsername, DB: c.DB,
 		DialTimeout: c.Budget, ReadTimeout: c.Budget, WriteTimeout: c.Budget, PoolTimeout: c.Budget,
 		ContextTimeoutEnabled: true, // without it a paused server holds every command for ReadTimeout, whatever the context says
 		MaxRetries:            -1,
@@ -44,44 +49,60 @@ func NewClient(c Config) (redis.UniversalClient, error) {
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	var err error
-	if c.PasswordFile != "" {
-		if o.Password, err = readPassword(c.PasswordFile); err != nil {
-			return nil, fmt.Errorf("redis: %w", err)
-		}
+	if o.Password, err = readPassword(c.Password, c.PasswordFile); err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	if o.SentinelPassword, err = readPassword(c.SentinelPassword, c.SentinelPasswordFile); err != nil {
+		return nil, fmt.Errorf("redis: Sentinel: %w", err)
 	}
 	if c.TLS {
-		if o.TLSConfig, err = tlsConfig(c.CAFile); err != nil {
+		if o.TLSConfig, err = tlsConfig(c); err != nil {
 			return nil, fmt.Errorf("redis: %w", err)
 		}
 	}
 	return redis.NewUniversalClient(o), nil
 }
 
-// readPassword refuses an empty file: without a password the client would ask as the default user.
-func readPassword(name string) (string, error) {
+// readPassword takes the password from a file when one is named. It refuses an empty one: without a password the client would ask as
+// the default user.
+func readPassword(password, name string) (string, error) {
+	if name == "" {
+		return password, nil
+	}
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return "", err
 	}
-	password := strings.TrimRight(string(text), "\r\n")
-	if password == "" {
+	if password = strings.TrimRight(string(text), "\r\n"); password == "" {
 		return "", fmt.Errorf("%s holds no password", name)
 	}
 	return password, nil
 }
 
-func tlsConfig(caFile string) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if caFile == "" {
-		return c, nil
+func tlsConfig(c Config) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", c.CAFile)
+		}
 	}
-	pem, err := os.ReadFile(caFile)
-	if err != nil {
-		return nil, err
+	if c.CertFile != "" {
+		own := func() (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", c.CertFile, c.KeyFile, err)
+			}
+			return &pair, nil
+		}
+		if _, err := own(); err != nil {
+			return nil, err // at the start, not at the first connection
+		}
+		t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own() }
 	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate", caFile)
-	}
-	return c, nil
+	return t, nil
 }

@@ -97,7 +97,7 @@ func requireShared(t *testing.T, c Config) {
 
 func TestSharedOverTLS(t *testing.T) {
 	t.Parallel()
-	server := testenv.RedisTLS(t)
+	server := testenv.RedisTLS(t, "--tls-auth-clients", "no")
 	requireShared(t, Config{Addrs: []string{server.Addr}, TLS: true, CAFile: server.CAFile})
 
 	// Neither a server that nobody vouches for is believed, nor one that does not speak TLS.
@@ -113,11 +113,37 @@ func TestSharedOverTLS(t *testing.T) {
 	}
 }
 
+// A certificate that was renewed where it lies is the one that the next connection shows.
+func TestClientCertificate(t *testing.T) {
+	t.Parallel()
+	server, other := testenv.RedisTLS(t), testenv.RedisTLS(t)
+	mine := func(name, from string) string {
+		t.Helper()
+		text, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(name, text, 0o600))
+		return name
+	}
+	cert, key := filepath.Join(t.TempDir(), "cert"), filepath.Join(t.TempDir(), "key")
+	c := Config{Addrs: []string{server.Addr}, TLS: true, CAFile: server.CAFile}
+	anonymous := newReplica(t, c, sealerFor(t))
+	require.Error(t, anonymous.once(t.Context(), anonymous.probe))
+
+	c.CertFile, c.KeyFile = mine(cert, other.CertFile), mine(key, other.KeyFile)
+	r := newReplica(t, c, sealerFor(t))
+	require.Error(t, r.once(t.Context(), r.probe), "a stranger's certificate")
+	mine(cert, server.CertFile)
+	mine(key, server.KeyFile)
+	require.NoError(t, r.once(t.Context(), r.probe))
+	requireShared(t, c)
+}
+
 func TestClientRefusesFilesThatSayNothing(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	require.NoError(t, os.WriteFile(empty, []byte("\n"), 0o600))
 	for _, c := range []Config{
 		{TLS: true, CAFile: empty}, {TLS: true, CAFile: empty + "not there"}, {PasswordFile: empty}, {PasswordFile: empty + "not there"},
+		{SentinelPasswordFile: empty}, {TLS: true, CertFile: empty, KeyFile: empty}, {TLS: true, CertFile: empty + "not there", KeyFile: empty},
 	} {
 		_, err := NewClient(c)
 		require.ErrorContains(t, err, "redis: ")
@@ -253,11 +279,45 @@ func mute(t *testing.T) (addr string) {
 	return l.Addr().String()
 }
 
-// The master dies: its replica is promoted, the clients find it by themselves, and no read fails meanwhile.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	s := testenv.RedisSentinel(t)
-	c := Config{Addrs: []string{s.Addr}, MasterName: s.MasterName}
+	requireFailover(t, s, Config{Addrs: []string{s.Addr}, MasterName: s.MasterName})
+}
+
+// The Sentinel asks for another password than the servers, over TLS, of clients that show a certificate.
+func TestSecuredSentinelFailover(t *testing.T) {
+	t.Parallel()
+	s := testenv.RedisSentinelSecured(t)
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte(testenv.SentinelPassword+"\n"), 0o600))
+	c := Config{
+		Addrs: []string{s.Addr}, MasterName: s.MasterName, Password: testenv.RedisPassword, SentinelPasswordFile: file,
+		TLS: true, CAFile: s.Master.CAFile, CertFile: s.Master.CertFile, KeyFile: s.Master.KeyFile,
+	}
+	for name, change := range map[string]func(*Config){
+		"no password of the Sentinel":     func(c *Config) { c.SentinelPasswordFile = "" },
+		"the server's for the Sentinel":   func(c *Config) { c.SentinelPasswordFile, c.SentinelPassword = "", testenv.RedisPassword },
+		"an unknown user of the Sentinel": func(c *Config) { c.SentinelUsername = "nobody" },
+		"the Sentinel's for the server":   func(c *Config) { c.Password = testenv.SentinelPassword },
+		"no certificate":                  func(c *Config) { c.CertFile, c.KeyFile = "", "" },
+		"no TLS":                          func(c *Config) { c.TLS = false },
+	} {
+		wrong := c
+		change(&wrong)
+		r := newReplica(t, wrong, sealerFor(t))
+		require.Error(t, r.once(t.Context(), r.probe), name)
+	}
+	inline := c
+	inline.SentinelPasswordFile, inline.SentinelPassword = "", testenv.SentinelPassword
+	r := newReplica(t, inline, sealerFor(t))
+	require.NoError(t, r.once(t.Context(), r.probe))
+	requireFailover(t, s, c)
+}
+
+// requireFailover kills the master: its replica is promoted, the clients find it by themselves, and no read fails meanwhile.
+func requireFailover(t *testing.T, s *testenv.RedisSentinelServers, c Config) {
+	t.Helper()
 	requireShared(t, c)
 
 	sealer := sealerFor(t)

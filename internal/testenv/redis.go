@@ -2,10 +2,10 @@ package testenv
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,25 +17,27 @@ import (
 
 // RedisServer is a redis-server without persistence that one test has for itself.
 type RedisServer struct {
-	Addr   string // host:port
-	CAFile string // PEM of who signed the server's certificate; "" when it speaks without TLS
-	tls    *tls.Config
-	server *server
+	Addr     string // host:port
+	TLSFiles        // when it speaks TLS
+	port     int
+	password string // of the default user, and of the master that it follows; "": none is asked for
+	server   *server
 }
 
 // Redis starts a server for this test.
 func Redis(t testing.TB, extraArgs ...string) *RedisServer {
 	t.Helper()
-	return startRedis(t, math.MaxUint16, extraArgs)
+	s := newRedis(t, math.MaxUint16)
+	s.run(t, redisFolder(t), extraArgs...)
+	return s
 }
 
-func startRedis(t testing.TB, below int, extraArgs []string) *RedisServer {
+// newRedis is a server that does not run yet, on a port below a bound.
+func newRedis(t testing.TB, below int) *RedisServer {
 	t.Helper()
 	port, err := freePort(below)
 	check(t, "find a port", err)
-	s := &RedisServer{Addr: "127.0.0.1:" + strconv.Itoa(port)}
-	s.run(t, redisFolder(t), append([]string{"--port", strconv.Itoa(port), "--save", "", "--appendonly", "no"}, extraArgs...))
-	return s
+	return &RedisServer{Addr: "127.0.0.1:" + strconv.Itoa(port), port: port}
 }
 
 func redisFolder(t testing.TB) string {
@@ -46,9 +48,22 @@ func redisFolder(t testing.TB) string {
 }
 
 // run starts the process in its folder, which goes with it.
-func (s *RedisServer) run(t testing.TB, dir string, args []string) {
+func (s *RedisServer) run(t testing.TB, dir string, extraArgs ...string) {
 	t.Helper()
-	args = append([]string{binary(t, "redis-server", "redis-server")}, append(args, "--bind", "127.0.0.1", "--dir", dir)...)
+	args := append([]string{binary(t, "redis-server", "redis-server")}, extraArgs...) // a Sentinel's file is the first
+	args = append(args, "--bind", "127.0.0.1", "--dir", dir)
+	if s.config == nil {
+		args = append(args, "--port", strconv.Itoa(s.port))
+	} else {
+		args = append(args, "--port", "0", "--tls-port", strconv.Itoa(s.port), "--tls-replication", "yes",
+			"--tls-cert-file", s.CertFile, "--tls-key-file", s.KeyFile, "--tls-ca-cert-file", s.CAFile)
+	}
+	if s.password != "" {
+		args = append(args, "--requirepass", s.password, "--masterauth", s.password)
+	}
+	if !slices.Contains(args, "--sentinel") {
+		args = append(args, "--save", "", "--appendonly", "no")
+	}
 	var err error
 	s.server, err = start(spec{dir: dir, sig: "KILL", args: args, up: s.ping})
 	t.Cleanup(func() { _ = s.server.end(false) })
@@ -85,7 +100,7 @@ func (s *RedisServer) Resume() { s.server.signal(syscall.SIGCONT) }
 func (s *RedisServer) do(args ...any) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	c := redis.NewClient(&redis.Options{Addr: s.Addr, TLSConfig: s.tls, MaxRetries: -1, DisableIdentity: true})
+	c := redis.NewClient(&redis.Options{Addr: s.Addr, Password: s.password, TLSConfig: s.config, MaxRetries: -1, DisableIdentity: true})
 	defer func() { _ = c.Close() }()
 	v, err := c.Do(ctx, args...).Result()
 	return fmt.Sprint(v), err
@@ -122,7 +137,8 @@ func RedisCluster(t testing.TB) *RedisClusterServers {
 	t.Helper()
 	c := &RedisClusterServers{}
 	for range clusterNodes {
-		n := startRedis(t, clusterPorts, []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"})
+		n := newRedis(t, clusterPorts)
+		n.run(t, redisFolder(t), "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
 		c.Nodes = append(c.Nodes, n)
 		c.Addrs = append(c.Addrs, n.Addr)
 	}

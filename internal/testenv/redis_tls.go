@@ -13,27 +13,36 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 )
 
-// RedisTLS starts a server that speaks TLS alone, with a certificate for 127.0.0.1 from an authority of its own (CAFile).
-func RedisTLS(t testing.TB) *RedisServer {
+// TLSFiles are the certificates of servers and their clients, all from one authority, as PEM files.
+type TLSFiles struct {
+	CAFile            string
+	CertFile, KeyFile string // for 127.0.0.1, and for clients
+	config            *tls.Config
+}
+
+// newTLSFiles makes them in dir.
+func newTLSFiles(t testing.TB, dir string) TLSFiles {
 	t.Helper()
-	port, err := freePort(math.MaxUint16)
-	check(t, "find a port", err)
-	dir := redisFolder(t)
+	f := TLSFiles{CAFile: filepath.Join(dir, "ca.pem"), CertFile: filepath.Join(dir, "server.pem"), KeyFile: filepath.Join(dir, "server.key")}
 	roots, err := certificates(dir)
 	check(t, "make certificates", err)
-	file := func(name string) string { return filepath.Join(dir, name) }
-	s := &RedisServer{
-		Addr: "127.0.0.1:" + strconv.Itoa(port), CAFile: file("ca.pem"), tls: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-	}
-	s.run(t, dir, []string{
-		"--port", "0", "--tls-port", strconv.Itoa(port), "--tls-auth-clients", "no", "--save", "", "--appendonly", "no",
-		"--tls-cert-file", file("server.pem"), "--tls-key-file", file("server.key"), "--tls-ca-cert-file", file("ca.pem"),
-	})
+	own, err := tls.LoadX509KeyPair(f.CertFile, f.KeyFile)
+	check(t, "read certificates", err)
+	f.config = &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS12}
+	return f
+}
+
+// RedisTLS starts a server that speaks TLS alone, with a certificate for 127.0.0.1 from an authority of its own. Its clients show theirs
+// unless "--tls-auth-clients" "no" is among the arguments.
+func RedisTLS(t testing.TB, extraArgs ...string) *RedisServer {
+	t.Helper()
+	s, dir := newRedis(t, math.MaxUint16), redisFolder(t)
+	s.TLSFiles = newTLSFiles(t, dir)
+	s.run(t, dir, extraArgs...)
 	return s
 }
 
@@ -45,7 +54,7 @@ func certificates(dir string) (*x509.CertPool, error) {
 	}
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test redis"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	caKey, err := writeKey(filepath.Join(dir, "ca.key"))
 	if err != nil {

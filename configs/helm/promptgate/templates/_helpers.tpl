@@ -59,9 +59,13 @@ PROVIDER_{{ . }}_API_KEY
 {{- $redis := dict "addrs" .Values.redis.addrs -}}
 {{- if .Values.redis.addrs -}}
 {{- $redis = dict "addrs" .Values.redis.addrs "cluster" .Values.redis.cluster "master_name" .Values.redis.masterName
-      "username" .Values.redis.username "db" (int .Values.redis.db) "tls" .Values.redis.tls "ca_file" .Values.redis.caFile -}}
+      "username" .Values.redis.username "db" (int .Values.redis.db) "tls" .Values.redis.tls "ca_file" .Values.redis.caFile
+      "cert_file" .Values.redis.certFile "key_file" .Values.redis.keyFile "sentinel_username" .Values.redis.sentinelUsername -}}
 {{- if .Values.redis.existingSecret -}}
 {{- $_ := set $redis "password" "${REDIS_PASSWORD}" -}}
+{{- end -}}
+{{- if .Values.redis.sentinelKey -}}
+{{- $_ := set $redis "sentinel_password" "${SENTINEL_PASSWORD}" -}}
 {{- end -}}
 {{- end -}}
 {{- $own := dict
