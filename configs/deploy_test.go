@@ -263,9 +263,10 @@ func TestComposeRedisCommand(t *testing.T) {
 	s := readCompose(t).Services["redis"]
 	require.Len(t, s.Command, 3)
 	script := strings.ReplaceAll(s.Command[2], "$$", "$")
+	require.Contains(t, script, "redis-server - ")
 	addr := freeAddr(t)
 	port := addr[strings.LastIndexByte(addr, ':')+1:]
-	cmd := exec.Command(s.Command[0], s.Command[1], script+" --bind 127.0.0.1 --port "+port)
+	cmd := exec.Command(s.Command[0], s.Command[1], strings.Replace(script, "redis-server - ", "redis-server - --bind 127.0.0.1 --port "+port+" ", 1))
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "REDISCLI_AUTH=hunter2")
 	require.NoError(t, cmd.Start())
@@ -281,6 +282,9 @@ func TestComposeRedisCommand(t *testing.T) {
 	arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
 	require.NoError(t, err)
 	require.NotContains(t, string(arguments), "hunter2")
+
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait(), "who was told to stop was not Redis")
 }
 
 // loadCompose is the configuration that a service's environment makes.
