@@ -6,12 +6,14 @@ import (
 	"sync"
 )
 
-// Size classes of pooled buffers: 4 KiB to 4 MiB by powers of two. What is larger is left to the garbage collector, so that one
+// Size classes of pooled buffers: 1 KiB to 4 MiB by powers of two. What is larger is left to the garbage collector, so that one
 // huge request does not pin its memory.
 const (
-	minClass   = 12
-	maxClass   = 22
-	relayBytes = 32 << 10
+	minClass = 10
+	maxClass = 22
+
+	waitBytes  = 2 << 10  // to read a stream's next event with
+	relayBytes = 32 << 10 // and more of what comes without a pause
 )
 
 // buffers lends byte slices by size class.

@@ -59,10 +59,12 @@ type outbound struct {
 	byCaller bool    // the caller chose the model
 	usage    bool    // stream_options is ours: the usage chunk is withheld
 	usageSet wire.Edit
-	targets  []provider.Target
-	build    func(provider.Target) *provider.Request // call.request and call.observe, made once
-	observe  func(provider.AttemptResult)
-	reserved bool
+	// estimated is how many tokens the request has, once it was let go.
+	estimated int64
+	targets   []provider.Target
+	build     func(provider.Target) *provider.Request // call.request and call.observe, made once
+	observe   func(provider.AttemptResult)
+	reserved  bool
 }
 
 // answer is what came back, and how far it got.
@@ -114,6 +116,20 @@ func (g *Gateway) borrow(w http.ResponseWriter, r *http.Request) *call {
 	c.ctl = http.NewResponseController(bottom(w))
 	c.rec.Start = g.deps.Clock()
 	return c
+}
+
+// letGo returns what the call holds of its request, which has been sent, and keeps what will be recorded of it: thousands of streams may
+// wait for their events at a time, for minutes.
+func (g *Gateway) letGo(c *call) {
+	g.noteCaller(c)
+	c.out.estimated = c.estimatedInput()
+	g.held.Add(-c.in.held)
+	for _, b := range []*buffer{c.in.buf, c.out.messages, c.out.body} {
+		g.buffers.put(b)
+	}
+	c.in.body.Reset()
+	clear(c.out.edits)
+	c.in.buf, c.in.held, c.in.ref, c.out.messages, c.out.body, c.out.edits = nil, 0, wire.Reference{}, nil, nil, c.out.edits[:0]
 }
 
 // giveBack returns what the call holds. A call that panicked is not pooled: nobody knows who still points into it.

@@ -21,7 +21,6 @@ type Gateway struct {
 	flights   *flights
 	calls     sync.Pool // of *call
 	buffers   buffers
-	relays    sync.Pool    // of *[relayBytes]byte
 	running   atomic.Int64 // calls that hold a reservation
 	held      atomic.Int64 // bytes of request bodies
 	catalog   *catalog
@@ -39,7 +38,6 @@ func New(deps Deps, opts Options) (*Gateway, error) {
 	}
 	g := &Gateway{
 		deps: deps, opts: opts.withDefaults(), log: deps.Log, meter: deps.Meter, flights: newFlights(),
-		relays: sync.Pool{New: func() any { return new([relayBytes]byte) }},
 	}
 	if g.meter == nil {
 		g.meter = noMeter{}

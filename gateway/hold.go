@@ -52,8 +52,9 @@ func bodyFault(ctx context.Context, c *call, err error) error {
 func (g *Gateway) relayLarge(ctx context.Context, c *call, res *provider.Response) error {
 	g.begin(c, res.ContentLength)
 	c.ans.large = true
-	relay, _ := g.relays.Get().(*[relayBytes]byte)
-	defer g.relays.Put(relay)
+	buf := g.buffers.get(relayBytes)
+	defer g.buffers.put(buf)
+	relay := buf.B[:relayBytes]
 
 	head := c.ans.buf.B
 	last := head[len(head)-1]

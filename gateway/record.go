@@ -26,9 +26,7 @@ func (g *Gateway) record(ctx context.Context, c *call, err error) {
 	c.conclude(err)
 	c.rec.Total = g.deps.Clock().Sub(c.rec.Start)
 	c.rec.Overhead = max(0, c.rec.Total-c.ans.waited)
-	if user := c.in.body.Text("user"); user != "" { // the caller's own name for whom it calls
-		c.rec.EndUser = g.deps.HashUser(c.who.Project, user)
-	}
+	g.noteCaller(c)
 	// The caller may be gone; its call is recorded all the same.
 	if err := g.deps.Recorder.RecordCall(context.WithoutCancel(ctx), &c.rec); err != nil {
 		g.deps.Events.count(eventRecordFailed)
@@ -40,6 +38,13 @@ func (g *Gateway) record(ctx context.Context, c *call, err error) {
 			slog.String("key", c.rec.Principal), slog.String("prompt", c.rec.PromptName), slog.Int("version", c.rec.Version),
 			slog.String("provider", c.rec.Provider), slog.Int("status", c.rec.Status), slog.String("outcome", string(c.rec.Outcome)),
 			slog.Duration("total", c.rec.Total), slog.Duration("overhead", c.rec.Overhead))
+	}
+}
+
+// noteCaller notes the caller's own name for whom it calls.
+func (g *Gateway) noteCaller(c *call) {
+	if user := c.in.body.Text("user"); user != "" {
+		c.rec.EndUser = g.deps.HashUser(c.who.Project, user)
 	}
 }
 

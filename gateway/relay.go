@@ -20,13 +20,14 @@ func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response, ta
 	}
 	scan := c.ans.scan
 	scan.Reset(c.withholds(target))
+	if res.Sent {
+		g.letGo(c)
+	}
 	c.ans.streamed, c.ans.between = true, true
-	chunk, _ := g.relays.Get().(*[relayBytes]byte)
-	defer g.relays.Put(chunk)
 	ping := g.startPings(c)
 	defer ping.stop()
 
-	err := g.relayChunks(ctx, c, res, chunk[:], ping)
+	err := g.relayChunks(ctx, c, res, ping)
 	ping.stop()
 	if fault.Is(err, fault.ClientClosed) {
 		return err // nobody is left to tell
@@ -41,10 +42,14 @@ func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response, ta
 	return g.endStream(c, err)
 }
 
-// relayChunks relays until the provider's stream ends.
-func (g *Gateway) relayChunks(ctx context.Context, c *call, res *provider.Response, chunk []byte, ping *pinger) error {
+// relayChunks relays until the provider's stream ends. It waits for the next event with a small buffer, as thousands of streams do at a time,
+// and takes a large one as long as that is filled.
+func (g *Gateway) relayChunks(ctx context.Context, c *call, res *provider.Response, ping *pinger) error {
+	buf := g.buffers.get(waitBytes)
+	defer func() { g.buffers.put(buf) }()
 	now := g.deps.Clock()
 	for {
+		chunk := buf.B[:cap(buf.B)]
 		n, readErr := res.Body.Read(chunk)
 		came := g.deps.Clock()
 		c.ans.waited += came.Sub(now)
@@ -64,7 +69,19 @@ func (g *Gateway) relayChunks(ctx context.Context, c *call, res *provider.Respon
 		if readErr != nil {
 			return bodyFault(ctx, c, readErr)
 		}
+		if size := relaySize(n, len(chunk)); size != len(chunk) {
+			g.buffers.put(buf)
+			buf = g.buffers.get(size)
+		}
 	}
+}
+
+// relaySize is how much to read next after n bytes came into so many.
+func relaySize(n, size int) int {
+	if n == size {
+		return relayBytes
+	}
+	return waitBytes
 }
 
 func (g *Gateway) relayChunk(c *call, chunk []byte, ping *pinger) error {

@@ -44,6 +44,9 @@ func (c *call) readUsage() {
 }
 
 func (c *call) estimatedInput() int64 {
+	if c.out.estimated > 0 {
+		return c.out.estimated
+	}
 	n := len(c.in.body.Raw())
 	if c.out.messages != nil {
 		n = len(c.out.messages.B)

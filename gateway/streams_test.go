@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -236,7 +238,7 @@ func TestThousandAbandonedStreams(t *testing.T) {
 		<-ended
 	}
 	require.Eventually(t, func() bool { return len(e.recorder.all()) == workers*each && e.gw.InFlight() == 0 }, 10*time.Second, time.Millisecond)
-	for _, c := range e.recorder.all() {
+	for _, c := range e.recorder.calls {
 		require.Equal(t, metrics.OutcomeCancelled, c.Outcome)
 	}
 	e.upstream.set(respondJSON(200, okJSON))
@@ -399,4 +401,72 @@ func TestErrorAfterFirstByteIsNotRetried(t *testing.T) {
 	assert.Contains(t, string(a.body), "provider_truncated")
 	assert.Equal(t, 1, e.upstream.count())
 	assert.False(t, errors.Is(a.err, io.ErrUnexpectedEOF))
+}
+
+// A stream that waits for its events does not hold its request: another call has the room, and what is recorded is the stream's own.
+func TestStreamLetsItsRequestGo(t *testing.T) {
+	own := `{"model":"gpt-test","stream":true,"user":"first","messages":[{"role":"user","content":"` + strings.Repeat("x", 900) + `"}]}`
+	other := strings.ReplaceAll(strings.ReplaceAll(own, "first", "other"), "x", "y")[:len(own)-100] + `"}]}`
+	e := newEnv(t, func(s *setup) { s.opts.MaxBuffered, s.opts.InjectUsage = int64(len(own))+1, false })
+	more := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(more) })
+	defer goOn() // a server that closes waits for its handlers
+	e.upstream.set(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, delta("Hi"))
+		_ = http.NewResponseController(w).Flush()
+		if e.upstream.count() == 1 {
+			<-more
+		}
+		_, _ = io.WriteString(w, finishEvent+doneEvent)
+	})
+	first := make(chan answer)
+	go func() { first <- e.chat(own) }()
+	require.Eventually(t, func() bool { return e.upstream.count() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return e.chat(other).status == 200 }, 10*time.Second, 10*time.Millisecond, "there is no room beside a stream that waits")
+	goOn()
+	require.Equal(t, delta("Hi")+finishEvent+doneEvent, string((<-first).body))
+
+	calls := map[string]int64{}
+	for _, c := range e.recorder.calls {
+		if c.Outcome == metrics.OutcomeOK {
+			calls[c.EndUser] = c.Tokens.Input
+		}
+	}
+	require.Equal(t, map[string]int64{"hash:prj_one:first": int64(len(own) / 4), "hash:prj_one:other": int64(len(other) / 4)}, calls)
+}
+
+// What was let go is not given back once more: two later calls would share it.
+func TestStreamGivesItsRequestBackOnce(t *testing.T) {
+	e := newEnv(t)
+	for range 50 {
+		e.upstream.set(respondEvents(delta("Hi"), finishEvent, usageEvent, doneEvent))
+		require.Equal(t, 200, e.chat(streamed).status)
+		before := len(e.recorder.calls)
+		var arrived atomic.Int64
+		both := make(chan struct{})
+		e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+			if arrived.Add(1) == 2 {
+				close(both)
+			}
+			select {
+			case <-both:
+			case <-time.After(5 * time.Second):
+			}
+			respondJSON(http.StatusOK, okJSON)(w, r)
+		})
+		var calls sync.WaitGroup
+		for _, user := range []string{"one", "two"} {
+			calls.Go(func() {
+				body := `{"model":"gpt-test","user":"` + user + `","messages":[]}`
+				assert.Equal(t, 200, e.chat(body).status)
+			})
+		}
+		calls.Wait()
+		var users []string
+		for _, c := range e.recorder.calls[before:] {
+			users = append(users, c.EndUser)
+		}
+		require.ElementsMatch(t, []string{"hash:prj_one:one", "hash:prj_one:two"}, users)
+	}
 }

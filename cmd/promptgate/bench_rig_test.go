@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,12 +89,13 @@ type rig struct {
 	proxy    *lane
 }
 
-func newRig(b *testing.B) *rig {
+// newRig starts both; env is the upstream's.
+func newRig(b *testing.B, env ...string) *rig {
 	b.Helper()
 	exe, err := os.Executable()
 	require.NoError(b, err)
 	r := &rig{upstream: freeAddr(b)}
-	startProcess(b, exe, []string{benchRole + "=upstream", benchAddr + "=" + r.upstream})
+	startProcess(b, exe, append(env, benchRole+"=upstream", benchAddr+"="+r.upstream))
 	at := freeAddr(b)
 	p := startProcess(b, exe, []string{benchRole + "=proxy", benchAddr + "=" + at, benchTarget + "=" + r.upstream})
 	listens(b, r.upstream)
@@ -264,11 +266,21 @@ func request(addr, key, what string, stream bool) []byte {
 
 // benchConn is one kept connection. It does as little as it can: its time is taken from those that are measured.
 type benchConn struct {
-	addr string
-	conn net.Conn
-	in   *bufio.Reader
-	body []byte
+	addr   string
+	conn   net.Conn
+	in     *bufio.Reader
+	body   []byte
+	within time.Duration // of an answer; 20 s when it is 0
+	chunk  func()        // called with each chunk of a body, unless it is nil
 }
+
+// refusal is a whole answer that is not the one that was asked for. The connection is kept.
+type refusal struct {
+	status string // such as "503"
+	text   string
+}
+
+func (r *refusal) Error() string { return r.text }
 
 func (c *benchConn) close() {
 	if c.conn != nil {
@@ -286,12 +298,13 @@ func (c *benchConn) do(request, mark []byte) error {
 		}
 		c.conn, c.in = conn, bufio.NewReaderSize(conn, 16<<10)
 	}
-	_ = c.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.conn.SetDeadline(time.Now().Add(cmp.Or(c.within, 20*time.Second)))
 	_, err := c.conn.Write(request)
 	if err == nil {
 		err = c.read(mark)
 	}
-	if err != nil {
+	var whole *refusal
+	if err != nil && !errors.As(err, &whole) {
 		c.close()
 	}
 	return err
@@ -302,7 +315,7 @@ func (c *benchConn) read(mark []byte) error {
 	if err != nil {
 		return err
 	}
-	ok := bytes.HasPrefix(status, []byte("HTTP/1.1 200 "))
+	status = bytes.Clone(status)
 	length := -1
 	for {
 		line, err := c.in.ReadSlice('\n')
@@ -321,8 +334,8 @@ func (c *benchConn) read(mark []byte) error {
 	if err := c.readBody(length); err != nil {
 		return err
 	}
-	if !ok || !bytes.Contains(c.body, mark) {
-		return fmt.Errorf("%s: %.300s", bytes.TrimSpace(status), c.body)
+	if !bytes.HasPrefix(status, []byte("HTTP/1.1 200 ")) || !bytes.Contains(c.body, mark) {
+		return &refusal{status: string(status[9:12]), text: fmt.Sprintf("%s: %.300s", bytes.TrimSpace(status), c.body)}
 	}
 	return nil
 }
@@ -354,6 +367,9 @@ func (c *benchConn) readBody(length int) error {
 		c.body = c.body[:len(c.body)-2]
 		if n == 0 {
 			return nil
+		}
+		if c.chunk != nil {
+			c.chunk()
 		}
 	}
 }

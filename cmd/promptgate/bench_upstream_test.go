@@ -25,7 +25,11 @@ const (
 	benchTarget = "PROMPTGATE_BENCH_TARGET"
 	mallocsPath = "/__mallocs"
 
-	chunkGap = time.Millisecond // between the chunks of a stream
+	// What the upstream does, unless it is the usual.
+	benchDelay  = "PROMPTGATE_BENCH_DELAY"  // before each answer that is no stream; none
+	benchGap    = "PROMPTGATE_BENCH_GAP"    // between the chunks of a stream; 1ms
+	benchChunks = "PROMPTGATE_BENCH_CHUNKS" // of a stream; 100
+	benchEvent  = "PROMPTGATE_BENCH_EVENT"  // bytes more in each of their events; none
 )
 
 // playRole serves until it is killed when this process was started for a benchmark; it returns otherwise.
@@ -41,14 +45,35 @@ func playRole() {
 	if role == "proxy" {
 		log.Fatal(http.Serve(l, bareProxy(os.Getenv(benchTarget)))) //nolint:gosec // loopback, for seconds
 	}
-	answer, stream := benchAnswers()
+	u := upstream{delay: setting(benchDelay, 0, time.ParseDuration), gap: setting(benchGap, time.Millisecond, time.ParseDuration)}
+	u.answer, u.stream = benchAnswers(setting(benchChunks, 100, strconv.Atoi), setting(benchEvent, 0, strconv.Atoi))
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			log.Fatal(err)
 		}
-		go answerAll(c, answer, stream)
+		go u.answerAll(c)
 	}
+}
+
+// setting is what the environment says, or else the usual.
+func setting[T any](name string, usual T, parse func(string) (T, error)) T {
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	v, err := parse(text)
+	if err != nil {
+		log.Fatal(name, ": ", err)
+	}
+	return v
+}
+
+// upstream answers every request alike.
+type upstream struct {
+	answer     []byte
+	stream     [][]byte
+	delay, gap time.Duration
 }
 
 // bareProxy does nothing but pass on, with a transport that keeps its connections.
@@ -79,8 +104,9 @@ func (p *copyBuffers) Get() []byte {
 
 func (p *copyBuffers) Put(b []byte) { p.pool.Put(&b) }
 
-// benchAnswers are an answer of about 1 KiB, whole, and a stream of 100 chunks, each ready to be written.
-func benchAnswers() (answer []byte, stream [][]byte) {
+// benchAnswers are an answer of about 1 KiB, whole, and a stream of so many chunks (three at least) with so many bytes more in each, ready to
+// be written.
+func benchAnswers(chunks, more int) (answer []byte, stream [][]byte) {
 	const usage = `"usage":{"prompt_tokens":231,"completion_tokens":198,"total_tokens":429,"prompt_tokens_details":{"cached_tokens":0},` +
 		`"completion_tokens_details":{"reasoning_tokens":0}}`
 	const id = `{"id":"chatcmpl-0123456789abcdefghij","created":1760000000,"model":"gpt-4o-mini","system_fingerprint":"fp_0123456789",`
@@ -94,9 +120,9 @@ func benchAnswers() (answer []byte, stream [][]byte) {
 		return fmt.Appendf(nil, "%x\r\n%s\r\n", len(event), event)
 	}
 	head := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Request-Id: req_0123456789abcdef\r\nTransfer-Encoding: chunked\r\n\r\n"
-	delta := chunk(id + `"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" parcel"},"logprobs":null,"finish_reason":null}]}`)
+	delta := chunk(id + `"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" parcel` + strings.Repeat("!", more) + `"},"logprobs":null,"finish_reason":null}]}`)
 	stream = append(stream, append([]byte(head), delta...))
-	for range 97 {
+	for range chunks - 3 {
 		stream = append(stream, delta)
 	}
 	stream = append(stream, chunk(id+`"object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}`))
@@ -105,7 +131,7 @@ func benchAnswers() (answer []byte, stream [][]byte) {
 }
 
 // answerAll answers what comes over one connection, as cheaply as can be.
-func answerAll(c net.Conn, answer []byte, stream [][]byte) {
+func (u *upstream) answerAll(c net.Conn) {
 	defer c.Close()
 	in := bufio.NewReaderSize(c, 16<<10)
 	var body []byte
@@ -119,14 +145,15 @@ func answerAll(c net.Conn, answer []byte, stream [][]byte) {
 			return
 		}
 		if !bytes.Contains(body, []byte(`"stream":true`)) {
-			if _, err := c.Write(answer); err != nil {
+			time.Sleep(u.delay)
+			if _, err := c.Write(u.answer); err != nil {
 				return
 			}
 			continue
 		}
-		for i, chunk := range stream {
+		for i, chunk := range u.stream {
 			if i > 0 {
-				time.Sleep(chunkGap)
+				time.Sleep(u.gap)
 			}
 			if _, err := c.Write(chunk); err != nil {
 				return

@@ -24,7 +24,7 @@ type Capabilities struct {
 	StreamUsage bool // understands stream_options.include_usage
 }
 
-// Request is one attempt. Body is not kept or changed after Do returns and the answer's body is closed.
+// Request is one attempt. Body is not kept or changed after Do returns and the answer's body is closed, or says that it was sent.
 type Request struct {
 	Endpoint string // below the base URL: "chat/completions"
 	Body     []byte // the final JSON
@@ -39,6 +39,7 @@ type Response struct {
 	Header        http.Header // as received; the gateway picks what callers may see
 	ContentLength int64       // -1 when unknown
 	Body          io.ReadCloser
+	Sent          bool // Request.Body is not read any more; otherwise it is until Body is closed
 }
 
 // Kind of a provider's failure.

@@ -16,7 +16,7 @@ import (
 
 const (
 	lineIdle   = 90 * time.Second // an idle connection is closed after this
-	readBuffer = 16 << 10         // bytes, for each connection
+	readBuffer = 4 << 10          // bytes, for each connection
 )
 
 // line is one kept connection to the upstream. One exchange has it at a time, and reads and writes from its own goroutine:

@@ -160,7 +160,9 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 		return nil, err
 	}
 	e.head(resp)
-	return &provider.Response{Status: resp.StatusCode, Header: resp.Header, ContentLength: resp.ContentLength, Body: e}, nil
+	return &provider.Response{
+		Status: resp.StatusCode, Header: resp.Header, ContentLength: resp.ContentLength, Body: e, Sent: len(r.Body) <= oneWrite,
+	}, nil
 }
 
 var errEndpoint = errors.New("the endpoint is no plain path")
