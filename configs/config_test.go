@@ -123,11 +123,29 @@ providers: [{name: "Bad Name", kind: gemini}, {name: o, kind: openai, base_url: 
 }
 
 func TestSentinelSettingsNeedSentinels(t *testing.T) {
-	for _, setting := range []string{"sentinel_username: u", "sentinel_password: p", "sentinel_password_file: /p"} {
+	for _, setting := range []string{"sentinel_username: u, sentinel_password: p", "sentinel_password: p", "sentinel_password_file: /p"} {
 		_, err := configs.Load(configs.Sources{File: write(t, "redis: {addrs: ['a:1'], "+setting+"}")})
 		require.ErrorContains(t, err, "without redis.master_name")
 		_, err = configs.Load(configs.Sources{File: write(t, "redis: {addrs: ['a:1'], master_name: m, "+setting+"}")})
 		require.NoError(t, err)
+	}
+}
+
+// What would connect as somebody else than was meant is refused.
+func TestUsersNeedPasswords(t *testing.T) {
+	for setting, want := range map[string]string{
+		"username: u":                                   "redis.username: is set without a password",
+		"master_name: m, sentinel_username: u":          "redis.sentinel_username: is set without a password",
+		"password: '${EMPTY}'":                          "redis.password: ${EMPTY} is empty",
+		"master_name: m, sentinel_password: '${EMPTY}'": "redis.sentinel_password: ${EMPTY} is empty",
+		"password: 'p${EMPTY}', username: u":            "",
+	} {
+		_, err := configs.Load(configs.Sources{File: write(t, "redis: {addrs: ['a:1'], "+setting+"}"), Env: []string{"EMPTY="}})
+		if want == "" {
+			require.NoError(t, err, setting)
+		} else {
+			require.ErrorContains(t, err, want)
+		}
 	}
 }
 

@@ -132,6 +132,7 @@ func (c *Config) expand(environ []string) error {
 	}
 	var faults []error
 	for path, at := range secrets {
+		text := *at
 		*at = variable.ReplaceAllStringFunc(*at, func(m string) string {
 			value, ok := values[m[2:len(m)-1]]
 			if !ok {
@@ -139,6 +140,9 @@ func (c *Config) expand(environ []string) error {
 			}
 			return value
 		})
+		if *at == "" && text != "" && len(faults) == 0 {
+			faults = append(faults, fmt.Errorf("%s: %s is empty in the environment; set it, or leave the setting out", path, text))
+		}
 	}
 	return errors.Join(faults...)
 }

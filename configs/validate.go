@@ -111,6 +111,9 @@ func (v *validation) redis(r Redis) {
 	v.check(r.Budget > 0 && r.Budget <= time.Second, "redis.budget", "is %s; it must be more than 0 and at most 1s", r.Budget)
 	v.check(r.Prefix != "" && !strings.ContainsAny(r.Prefix, "{}: "), "redis.prefix", "is %q; use letters, digits and dashes", r.Prefix)
 	v.check(!r.Cluster || r.MasterName == "", "redis.cluster", "excludes redis.master_name; choose a cluster or Sentinel")
+	const unused = "is set without a password, so it would not be used; set %s or %s_file"
+	v.check(r.Username == "" || r.Password+r.PasswordFile != "", "redis.username", unused, "password", "password")
+	v.check(r.SentinelUsername == "" || r.SentinelPassword+r.SentinelPasswordFile != "", "redis.sentinel_username", unused, "sentinel_password", "sentinel_password")
 	v.check(!r.Cluster || r.DB == 0, "redis.db", "is %d; a cluster has database 0 only", r.DB)
 	v.check(r.Password == "" || r.PasswordFile == "", "redis", "sets password and password_file; set one")
 	v.check(r.SentinelPassword == "" || r.SentinelPasswordFile == "", "redis", "sets sentinel_password and sentinel_password_file; set one")

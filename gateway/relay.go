@@ -45,11 +45,12 @@ func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response, ta
 // relayChunks relays until the provider's stream ends. It waits for the next event with a small buffer, as thousands of streams do at a time,
 // and takes a large one as long as that is filled.
 func (g *Gateway) relayChunks(ctx context.Context, c *call, res *provider.Response, ping *pinger) error {
-	buf := g.buffers.get(waitBytes)
+	size := waitBytes
+	buf := g.buffers.get(size)
 	defer func() { g.buffers.put(buf) }()
 	now := g.deps.Clock()
 	for {
-		chunk := buf.B[:cap(buf.B)]
+		chunk := buf.B[:size]
 		n, readErr := res.Body.Read(chunk)
 		came := g.deps.Clock()
 		c.ans.waited += came.Sub(now)
@@ -69,16 +70,16 @@ func (g *Gateway) relayChunks(ctx context.Context, c *call, res *provider.Respon
 		if readErr != nil {
 			return bodyFault(ctx, c, readErr)
 		}
-		if size := relaySize(n, len(chunk)); size != len(chunk) {
+		if next := relaySize(n); next != size {
 			g.buffers.put(buf)
-			buf = g.buffers.get(size)
+			size, buf = next, g.buffers.get(next)
 		}
 	}
 }
 
-// relaySize is how much to read next after n bytes came into so many.
-func relaySize(n, size int) int {
-	if n == size {
+// relaySize is how much to read next after n bytes came.
+func relaySize(n int) int {
+	if n >= waitBytes {
 		return relayBytes
 	}
 	return waitBytes

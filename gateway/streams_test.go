@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"github.com/tidwall/gjson"
 	"go.uber.org/goleak"
 
+	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/metrics"
 )
 
@@ -469,4 +471,46 @@ func TestStreamGivesItsRequestBackOnce(t *testing.T) {
 		}
 		require.ElementsMatch(t, []string{"hash:prj_one:one", "hash:prj_one:two"}, users)
 	}
+}
+
+// slowSender is a provider that still reads the request after its stream has begun.
+type slowSender struct {
+	body, copied []byte
+	events       io.ReadCloser
+}
+
+func (*slowSender) Name() string { return "slow" }
+func (*slowSender) Capabilities() provider.Capabilities {
+	return provider.Capabilities{StreamUsage: true}
+}
+
+func (s *slowSender) Do(_ context.Context, r *provider.Request) (*provider.Response, error) {
+	s.body, s.copied = r.Body, bytes.Clone(r.Body)
+	return &provider.Response{Status: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, ContentLength: -1, Body: s.events}, nil
+}
+
+// The worst that could be here: another caller's request in the memory that a provider still sends.
+func TestStreamKeepsARequestThatIsStillSent(t *testing.T) {
+	e := newEnv(t)
+	events, say := io.Pipe()
+	defer say.Close()
+	slow := &slowSender{events: events}
+	e.router.targets["slow"] = []provider.Target{{Provider: slow, Model: "slow-1"}}
+	text := strings.Repeat("x", 20_000)
+	first := make(chan answer)
+	go func() {
+		first <- e.chat(`{"model":"slow","stream":true,"messages":[{"role":"user","content":"` + text + `"}]}`)
+	}()
+	_, err := io.WriteString(say, delta("Hi"))
+	require.NoError(t, err)
+	for range 50 { // of the same size, without and with edits
+		other := strings.ReplaceAll(text, "x", "y")
+		require.Equal(t, 200, e.chat(`{"model":"gpt-test","messages":[{"role":"user","content":"`+other+`"}]}`).status)
+		require.Equal(t, 200, e.chat(`{"model":"alias","messages":[{"role":"user","content":"`+other+`"}]}`).status)
+	}
+	require.True(t, bytes.Equal(slow.copied, slow.body), "the request was given to another call")
+	_, err = io.WriteString(say, finishEvent+doneEvent)
+	require.NoError(t, err)
+	require.NoError(t, say.Close())
+	require.Equal(t, delta("Hi")+finishEvent+doneEvent, string((<-first).body))
 }

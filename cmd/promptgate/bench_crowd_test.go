@@ -20,7 +20,7 @@ import (
 //
 //	streams         that were open at once
 //	KiB/stream      resident memory that they added, by their number; to be at most 40
-//	worst_late_ms   the longest that an event came after it was due: none is to stall
+//	worst_late_ms   the longest that an event came after it was due, upstream and client on the same processors: none is to stall
 //	failed          streams that did not come to their end; the bare proxy cuts a few, of those whose answer begins while it still sends
 func BenchmarkManyStreams(b *testing.B) {
 	const (
@@ -28,11 +28,15 @@ func BenchmarkManyStreams(b *testing.B) {
 		chunks = "14"
 	)
 	n := min(10_000, (openFiles(b, 1<<15)-1_000)/2)
-	rig := newRig(b, benchGap+"="+gap.String(), benchChunks+"="+chunks)
-	gw := rig.gateway(b, seeded(b, 1, 1))
-	for name, l := range map[string]*lane{"proxy": rig.proxy, "gateway": gw} {
+	require.Positive(b, n, "raise the limit of open files: ulimit -n")
+	for _, name := range []string{"proxy", "gateway"} {
 		b.Run(name, func(b *testing.B) {
 			for range b.N {
+				rig := newRig(b, benchGap+"="+gap.String(), benchChunks+"="+chunks) // anew: memory that streams before have left is none that these add
+				l := rig.proxy
+				if name == "gateway" {
+					l = rig.gateway(b, seeded(b, 1, 1))
+				}
 				before := l.proc.rss()
 				late, peak, failed := l.holdStreams(b, n, gap)
 				if name == "gateway" {
@@ -53,10 +57,10 @@ func openFiles(b *testing.B, want uint64) int {
 	b.Helper()
 	var limit syscall.Rlimit
 	require.NoError(b, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	if limit.Cur < want {
-		raised := syscall.Rlimit{Cur: want, Max: max(want, limit.Max)}
-		if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised) == nil {
-			return int(want)
+	for _, most := range []uint64{want, min(want, limit.Max)} {
+		raised := syscall.Rlimit{Cur: most, Max: max(most, limit.Max)}
+		if most > limit.Cur && syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raised) == nil {
+			return int(most)
 		}
 	}
 	return int(limit.Cur)
@@ -94,7 +98,9 @@ func (l *lane) holdStreams(b *testing.B, n int, gap time.Duration) (late time.Du
 		}
 	}
 	time.Sleep(3 * gap) // all have had a few events
-	require.Equal(b, int64(n), open.Load(), "not all were open at once")
+	mu.Lock()
+	require.GreaterOrEqual(b, open.Load()+int64(len(failed)), int64(n), "not all were open at once")
+	mu.Unlock()
 	peak = l.proc.rss()
 	wg.Wait()
 	return time.Duration(worst.Load()), peak, failed
@@ -103,12 +109,12 @@ func (l *lane) holdStreams(b *testing.B, n int, gap time.Duration) (late time.Du
 // BenchmarkSlowReaders has 1,000 callers that read a byte a second of streams of 8 MiB, and others that read answers of 1 KiB as they come.
 //
 //	p99_ratio   of the others, with the slow ones by without them; to be at most 1.1
-//	cut_s       when the last of the slow ones was cut; the gateway's write timeout is 10 s
-//	KiB/reader  resident memory that they added, by their number
+//	cut_s       when the last of the slow ones was cut; the gateway's write timeout is 12 s
+//	KiB/reader  resident memory of the process that they added, by their number; the sockets' is the kernel's
 func BenchmarkSlowReaders(b *testing.B) {
 	const (
 		slow    = 1_000
-		timeout = 10 * time.Second
+		timeout = 12 * time.Second
 	)
 	openFiles(b, 1<<15)
 	rig := newRig(b, benchGap+"=0s", benchChunks+"=1024", benchEvent+"=8000")
@@ -128,7 +134,7 @@ func BenchmarkSlowReaders(b *testing.B) {
 		time.Sleep(3 * time.Second) // until all that lies between has filled up
 		beside := gw.paced(b, 16, 0, 5*time.Second, nil)
 		rss := gw.proc.rss()
-		require.Less(b, cut(), cutBefore+slow, "they were to be there meanwhile")
+		require.Equal(b, cutBefore, cut(), "they were to be there meanwhile") //nolint:testifylint // counts
 		for cut() < cutBefore+slow {
 			require.Less(b, time.Since(began), 6*timeout, "slow readers were not cut")
 			time.Sleep(100 * time.Millisecond)

@@ -56,7 +56,7 @@ var (
 
 func newExchange(ctx context.Context, p *Provider, r *provider.Request) *exchange {
 	e := &exchange{p: p, outer: ctx, began: time.Now()}
-	e.sent.data = r.Body
+	e.sent.data, e.sent.size = r.Body, len(r.Body)
 	p.watch.add(e)
 	return e
 }

@@ -125,10 +125,51 @@ func TestTheBufferIsLetGo(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(whole), "a second reader begins again")
 	e.end()
-	for _, r := range []io.Reader{held, replay, e.sent.reader()} {
+	for _, r := range []io.Reader{held, e.sent.reader()} {
 		_, err = r.Read(got)
 		require.ErrorIs(t, err, io.ErrClosedPipe)
 	}
+	_, err = replay.Read(got)
+	require.ErrorIs(t, err, io.EOF, "it had come to its end")
 	_, straight := held.(io.WriterTo)
 	require.False(t, straight, "a WriterTo hands the buffer itself to the connection")
+}
+
+// What an answer says about its request: a large one is sent once it was read to its end, and not before.
+func TestSent(t *testing.T) {
+	early := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength < 1<<20 {
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: 1\n\n")
+		_ = http.NewResponseController(w).Flush()
+		if r.ContentLength < 1<<20 {
+			<-early
+		}
+		_, _ = io.WriteString(w, "data: 2\n\n")
+	}))
+	defer s.Close()
+	defer close(early) // a server that closes waits for its handlers
+	p, err := New(Options{Name: "p", BaseURL: s.URL, AllowPrivate: true})
+	require.NoError(t, err)
+	defer func() { _ = p.Close() }()
+	for range 2 { // without, and then with a line of its own
+		for size, sent := range map[int]bool{10: true, oneWrite: true, oneWrite + 1: true, 1 << 19: true, 64 << 20: false} {
+			body := make([]byte, size)
+			resp, err := p.Do(t.Context(), &provider.Request{Endpoint: "chat/completions", Stream: true, Body: body})
+			require.NoError(t, err)
+			require.Equal(t, sent, resp.Sent, size)
+			if sent {
+				clear(body) // somebody else's now; under the race detector, a read of it shows
+				early <- struct{}{}
+				text, err := io.ReadAll(resp.Body)
+				require.NoError(t, err)
+				require.Equal(t, "data: 1\n\ndata: 2\n\n", string(text))
+			}
+			require.NoError(t, resp.Body.Close())
+		}
+		p.direct = nil
+	}
 }

@@ -161,7 +161,7 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 	}
 	e.head(resp)
 	return &provider.Response{
-		Status: resp.StatusCode, Header: resp.Header, ContentLength: resp.ContentLength, Body: e, Sent: len(r.Body) <= oneWrite,
+		Status: resp.StatusCode, Header: resp.Header, ContentLength: resp.ContentLength, Body: e, Sent: e.sent.free(),
 	}, nil
 }
 

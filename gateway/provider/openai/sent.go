@@ -29,7 +29,20 @@ func (s *sent) setBody(req *http.Request) {
 type sent struct {
 	mu   sync.Mutex
 	data []byte
+	size int  // of data, also when it is gone
+	read bool // to its end
 	gone bool
+}
+
+// free ends all reading where none is left to be done, and reports whether it did: the transport has read all of it, or sends a copy.
+func (s *sent) free() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.read && s.size > oneWrite {
+		return false
+	}
+	s.data, s.gone = nil, true
+	return true
 }
 
 // detach ends all reading; when it has returned, nothing touches the buffer any more.
@@ -55,14 +68,15 @@ func (r *sentReader) Read(p []byte) (int, error) {
 	s := r.from
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r.at == s.size {
+		return 0, io.EOF // the transport looks whether there is more, perhaps after free
+	}
 	if s.gone {
 		return 0, io.ErrClosedPipe
 	}
-	if r.at == len(s.data) {
-		return 0, io.EOF
-	}
 	n := copy(p, s.data[r.at:])
 	r.at += n
+	s.read = s.read || r.at == s.size
 	return n, nil
 }
 
