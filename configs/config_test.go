@@ -131,6 +131,17 @@ func TestSentinelSettingsNeedSentinels(t *testing.T) {
 	}
 }
 
+// All of them are told at once, in whatever order they are looked at.
+func TestEmptyAndMissingVariables(t *testing.T) {
+	name := write(t, "redis: {addrs: ['a:1'], password: '${EMPTY}'}\ndatabase: {url: '${MISSING}'}")
+	for range 20 {
+		_, err := configs.Load(configs.Sources{File: name, Env: []string{"EMPTY="}})
+		require.ErrorContains(t, err, "redis.password: ${EMPTY} is empty")
+		require.ErrorContains(t, err, "${MISSING}, which is not in the environment")
+		require.NotContains(t, err.Error(), "database.url: ${MISSING} is empty")
+	}
+}
+
 // What would connect as somebody else than was meant is refused.
 func TestUsersNeedPasswords(t *testing.T) {
 	for setting, want := range map[string]string{

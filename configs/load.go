@@ -132,15 +132,16 @@ func (c *Config) expand(environ []string) error {
 	}
 	var faults []error
 	for path, at := range secrets {
-		text := *at
+		text, missing := *at, false
 		*at = variable.ReplaceAllStringFunc(*at, func(m string) string {
 			value, ok := values[m[2:len(m)-1]]
 			if !ok {
+				missing = true
 				faults = append(faults, fmt.Errorf("%s: names %s, which is not in the environment; export it", path, m))
 			}
 			return value
 		})
-		if *at == "" && text != "" && len(faults) == 0 {
+		if *at == "" && text != "" && !missing {
 			faults = append(faults, fmt.Errorf("%s: %s is empty in the environment; set it, or leave the setting out", path, text))
 		}
 	}
