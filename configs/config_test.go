@@ -131,6 +131,16 @@ func TestSentinelSettingsNeedSentinels(t *testing.T) {
 	}
 }
 
+// requireFault requires an error that says want; none for "".
+func requireFault(t *testing.T, want string, err error, about string) {
+	t.Helper()
+	if want == "" {
+		require.NoError(t, err, about)
+	} else {
+		require.ErrorContains(t, err, want, about)
+	}
+}
+
 // All of them are told at once, in whatever order they are looked at.
 func TestEmptyAndMissingVariables(t *testing.T) {
 	name := write(t, "redis: {addrs: ['a:1'], password: '${EMPTY}'}\ndatabase: {url: '${MISSING}'}")
@@ -152,11 +162,7 @@ func TestUsersNeedPasswords(t *testing.T) {
 		"password: 'p${EMPTY}', username: u":            "",
 	} {
 		_, err := configs.Load(configs.Sources{File: write(t, "redis: {addrs: ['a:1'], "+setting+"}"), Env: []string{"EMPTY="}})
-		if want == "" {
-			require.NoError(t, err, setting)
-		} else {
-			require.ErrorContains(t, err, want)
-		}
+		requireFault(t, want, err, setting)
 	}
 }
 
@@ -272,10 +278,6 @@ func TestOriginsAreAsBrowsersSendThem(t *testing.T) {
 		"https://*.example.com":     "allowed_origins[0]",
 	} {
 		_, err := configs.Load(configs.Sources{Env: []string{"PROMPTGATE_FEEDBACK_ALLOWED_ORIGINS=" + origins}})
-		if want == "" {
-			require.NoError(t, err, origins)
-		} else {
-			require.ErrorContains(t, err, want, origins)
-		}
+		requireFault(t, want, err, origins)
 	}
 }
