@@ -6,7 +6,7 @@ LINT     := .cache/bin/golangci-lint
 LINT_VER := v2.15.0
 export CGO_ENABLED = 0
 
-.PHONY: kill linear build run test race lint bench fmt chaos clean tools pgo
+.PHONY: files kill linear build run test race lint bench fmt chaos clean tools pgo
 
 build: ## writes bin/promptgate
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/promptgate ./cmd/promptgate
@@ -35,6 +35,9 @@ fmt: $(LINT)
 
 kill: tools ## kill -9 during writes, 200 times: nothing acknowledged is lost
 	PROMPTGATE_TEST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run '^TestKilledWhileWriting$$' ./cmd/promptgate
+
+files: tools ## 1,000 random libraries as files: pull and push change nothing, and push there makes the same
+	PROMPTGATE_TEST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run '^TestFilesAreInverse$$' ./cmd/promptgate
 
 linear: tools ## 100,000 label moves and reads on three replicas: no read older than demanded
 	PROMPTGATE_TEST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run '^TestLabelsAreLinearizable$$' ./cmd/promptgate

@@ -75,7 +75,7 @@ func (a *App) seedVersion(ctx context.Context, by journal.Origin, project string
 	p, err := s.Prompt(ctx, project, f.Name)
 	if fault.Is(err, fault.PromptNotFound) {
 		p, err = s.CreatePrompt(ctx, by, registry.PromptInput{
-			Project: project, Name: f.Name, Kind: f.Kind, Description: f.Description, Category: f.Category, Tags: f.Tags, Owner: "demo",
+			Project: project, Name: f.Name, Kind: f.Kind, Description: valueOf(f.Description), Category: valueOf(f.Category), Tags: valueOf(f.Tags), Owner: "demo",
 		})
 	}
 	if err != nil {

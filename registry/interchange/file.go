@@ -4,8 +4,10 @@
 //
 //	---
 //	name: support/triage
+//	base: v3 9f2ce0a1b7d4 77aa01995b1c
 //	description: Sorts tickets
 //	tags: [support]
+//	labels: [staging]
 //	model: gpt-4o-mini
 //	parameters:
 //	  temperature: 0.2
@@ -46,8 +48,10 @@
 //	Found.
 //
 // A file of kind text has no separators: what follows the front matter is the text (a message of role user). Line ends are kept, but a file whose first line
-// ends in CRLF was converted as a whole, and is read as if all of its lines ended in LF. JSON in the front matter is
-// written as YAML; its numbers keep their spelling, and so must be spelled as JSON spells them.
+// ends in CRLF was converted as a whole, and is read as if all of its lines ended in LF. White space behind the lines "---" means nothing. JSON in the
+// front matter is written as YAML; its numbers keep their spelling, and so must be spelled as JSON spells them.
+//
+// A key of the metadata that is not there leaves what the registry has; one that is there and empty clears it.
 package interchange
 
 import (
@@ -65,14 +69,23 @@ const MaxBytes = 16 << 20
 // File is one prompt at one version, as a file holds it. Variables that were inferred are not part of a file: they are inferred
 // again from the texts.
 type File struct {
-	Name        string
-	Kind        registry.Kind // chat unless the file says text
-	Description string
-	Category    string
-	Tags        []string
-	Aliases     []string
-	Note        string // why this version was made
-	Content     template.Content
+	Name    string
+	Unnamed bool          // the file does not say its name: Name is from where it is
+	Kind    registry.Kind // chat unless the file says text
+	Base    Base          // what the file was made from; zero for a file that somebody wrote
+	Metadata
+	Labels  []string // that point at this version
+	Note    string   // why this version was made
+	Content template.Content
+}
+
+// Metadata is what a prompt has beside its versions. A nil field says nothing of it.
+type Metadata struct {
+	Description *string
+	Category    *string
+	Owner       *string
+	Tags        *[]string
+	Aliases     *[]string
 }
 
 // problem is the fault for a file that cannot be read, at a line of it.

@@ -64,18 +64,29 @@ func readKey(key, value *yaml.Node, f *File) error {
 			return wrong(value, "the kind must be chat or text")
 		}
 		return nil
+	case "base":
+		return readBase(key, value, &f.Base)
 	case "description":
-		return readText(key, value, &f.Description)
+		f.Description = new(string)
+		return readText(key, value, f.Description)
 	case "category":
-		return readText(key, value, &f.Category)
+		f.Category = new(string)
+		return readText(key, value, f.Category)
+	case "owner":
+		f.Owner = new(string)
+		return readText(key, value, f.Owner)
 	case "note":
 		return readText(key, value, &f.Note)
 	case "model":
 		return readText(key, value, &c.Model)
 	case "tags":
-		return readTexts(key, value, &f.Tags)
+		f.Tags = new([]string)
+		return readTexts(key, value, f.Tags)
 	case "aliases":
-		return readTexts(key, value, &f.Aliases)
+		f.Aliases = new([]string)
+		return readTexts(key, value, f.Aliases)
+	case "labels":
+		return readTexts(key, value, &f.Labels)
 	case "locked":
 		err := readTexts(key, value, &c.Locked)
 		slices.Sort(c.Locked)
@@ -91,8 +102,13 @@ func readKey(key, value *yaml.Node, f *File) error {
 	case "references":
 		return readReferences(value, c)
 	}
-	return wrong(key, "the key %q is not known; use name, kind, description, category, tags, aliases, model, parameters, locked, tools, "+
-		"response_format, variables, references or note", key.Value)
+	return wrong(key, "the key %q is not known; use one of %s", key.Value, strings.Join(Keys(), ", "))
+}
+
+// Keys are the keys of a front matter, in the order in which files have them.
+func Keys() []string {
+	return []string{"name", "kind", "base", "description", "category", "owner", "tags", "aliases", "labels", "model", "parameters", "locked",
+		"response_format", "tools", "variables", "references", "note"}
 }
 
 // readText reads a string. A plain number or boolean is one here, as it is spelled.
@@ -111,6 +127,7 @@ func readTexts(key, n *yaml.Node, into *[]string) error {
 	if n.Kind != yaml.SequenceNode {
 		return wrong(n, "%s must be a list: [one, two]", key.Value)
 	}
+	*into = []string{}
 	for _, item := range n.Content {
 		text := ""
 		if err := readText(key, item, &text); err != nil {

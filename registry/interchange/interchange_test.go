@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,9 +20,13 @@ import (
 
 const example = `---
 name: support/triage
+base: v3 9f2ce0a1b7d4 77aa01995b1c
 description: Sorts tickets, quickly
 category: support
+owner: ""
 tags: [support, tier-1]
+aliases: []
+labels: [staging]
 model: gpt-4o-mini
 parameters:
   seed: 12345678901234567890
@@ -76,8 +82,10 @@ Found.
 
 func exampleFile() File {
 	return File{
-		Name: "support/triage", Kind: registry.KindChat, Description: "Sorts tickets, quickly", Category: "support", Tags: []string{"support", "tier-1"},
-		Note: "shorter answers\nbecause users asked",
+		Name: "support/triage", Kind: registry.KindChat, Base: Base{Version: 3, Content: "9f2ce0a1b7d4", Metadata: "77aa01995b1c"},
+		Metadata: Metadata{Description: new("Sorts tickets, quickly"), Category: new("support"), Owner: new(""), Tags: new([]string{"support", "tier-1"}), Aliases: new([]string{})},
+		Labels:   []string{"staging"},
+		Note:     "shorter answers\nbecause users asked",
 		Content: template.Content{
 			Model:      "gpt-4o-mini",
 			Parameters: map[string]json.RawMessage{"temperature": json.RawMessage("0.20"), "seed": json.RawMessage("12345678901234567890"), "stop": json.RawMessage(`["---","null"]`)},
@@ -110,10 +118,48 @@ func TestWindowsFile(t *testing.T) {
 	assert.Equal(t, exampleFile(), got)
 }
 
+// TestFencesMayHaveSpacesBehind: an editor that leaves white space at a line's end, or ends only some lines in CRLF, breaks no file.
+func TestFencesMayHaveSpacesBehind(t *testing.T) {
+	for name, text := range map[string]string{
+		"spaces":            strings.ReplaceAll(example, "---\n", "--- \t\n"),
+		"spaces and CRLF":   strings.ReplaceAll(strings.ReplaceAll(example, "---\n", "---  \n"), "\n", "\r\n"),
+		"CRLF at the fence": strings.Replace(example, "\n---\n", "\n---\r\n", 1),
+		"spaces in between": strings.Replace(example, "category: support\n", "category: support  \n", 1),
+	} {
+		got, err := Parse(strings.NewReader(text), "x.prompt.md")
+		require.NoError(t, err, name)
+		assert.Equal(t, exampleFile(), got, name)
+	}
+}
+
+// TestWithBaseChangesOneLine: the rest of a file is its author's.
+func TestWithBaseChangesOneLine(t *testing.T) {
+	b := Base{Version: 4, Content: "aaaaaaaaaaaa", Metadata: "bbbbbbbbbbbb"}
+	for name, text := range map[string]string{
+		"replaced":     example,
+		"CRLF":         "\ufeff" + strings.ReplaceAll(example, "\n", "\r\n"),
+		"put in":       strings.Replace(example, "base: v3 9f2ce0a1b7d4 77aa01995b1c\n", "", 1),
+		"without name": "---\nmodel: x # mine\n---\n=== user ===\nbase: not this\n",
+		"empty front":  "---\n---\n=== user ===\nhello",
+	} {
+		out, ok := WithBase([]byte(text), b)
+		require.True(t, ok, name)
+		f, err := Parse(bytes.NewReader(out), "x.prompt.md")
+		require.NoError(t, err, "%s\n%s", name, out)
+		assert.Equal(t, b, f.Base, name)
+		without := func(s string) []string {
+			return slices.DeleteFunc(strings.SplitAfter(s, "\n"), func(l string) bool { return strings.HasPrefix(l, "base: v") })
+		}
+		assert.Equal(t, without(text), without(string(out)), name)
+	}
+	_, ok := WithBase([]byte("no front matter"), b)
+	assert.False(t, ok)
+}
+
 func TestTextKindAndNameFromFile(t *testing.T) {
 	got, err := Parse(strings.NewReader("---\nkind: text\n---\nBe kind.\n\\=== x\n"), "./shared/tone.prompt.md")
 	require.NoError(t, err)
-	assert.Equal(t, File{Name: "shared/tone", Kind: registry.KindText, Content: template.Content{Messages: []template.Message{{Role: "user", Text: "Be kind.\n=== x"}}}}, got)
+	assert.Equal(t, File{Name: "shared/tone", Unnamed: true, Kind: registry.KindText, Content: template.Content{Messages: []template.Message{{Role: "user", Text: "Be kind.\n=== x"}}}}, got)
 }
 
 func TestYAMLValuesBecomeJSON(t *testing.T) {
@@ -204,9 +250,6 @@ func texts() *rapid.Generator[string] {
 
 func someTexts(rt *rapid.T, name string) []string {
 	list := rapid.SliceOfN(texts(), 0, 3).Draw(rt, name)
-	if len(list) == 0 {
-		return nil
-	}
 	return list
 }
 
@@ -243,8 +286,15 @@ func drawMessage(rt *rapid.T) template.Message {
 
 func drawFile(rt *rapid.T) File {
 	f := File{
-		Name: "n" + texts().Draw(rt, "name"), Kind: registry.KindChat, Description: texts().Draw(rt, "description"), Category: texts().Draw(rt, "category"),
-		Tags: someTexts(rt, "tags"), Aliases: someTexts(rt, "aliases"), Note: texts().Draw(rt, "note"),
+		Name: "n" + texts().Draw(rt, "name"), Kind: registry.KindChat, Note: texts().Draw(rt, "note"),
+	}
+	if rapid.Bool().Draw(rt, "with metadata") {
+		f.Metadata = Metadata{
+			Description: new(texts().Draw(rt, "description")), Category: new(texts().Draw(rt, "category")), Owner: new(texts().Draw(rt, "owner")),
+			Tags: new(someTexts(rt, "tags")), Aliases: new(someTexts(rt, "aliases")),
+		}
+		f.Base = Base{Version: 7, Content: "0123456789ab", Metadata: f.MetadataSum()}
+		f.Labels = []string{"production", "staging"}
 	}
 	f.Content.Model = texts().Draw(rt, "model")
 	if rapid.Bool().Draw(rt, "text kind") {
@@ -305,4 +355,73 @@ func FuzzParse(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, file, again)
 	})
+}
+
+// TestEveryFieldHasAPlace: whatever a version's content gets next is in its file as well.
+func TestEveryFieldHasAPlace(t *testing.T) {
+	check := func(name string, c template.Content) {
+		f := File{Name: "x", Kind: registry.KindChat, Content: c}
+		var b bytes.Buffer
+		require.NoError(t, Write(&b, f), name)
+		got, err := Parse(bytes.NewReader(b.Bytes()), "x.prompt.md")
+		require.NoError(t, err, "%s\n%s", name, b.String())
+		require.Equal(t, f, got, "%s is lost\n%s", name, b.String())
+	}
+	message := template.Message{Role: "user", Text: "hello"}
+	content := template.Content{Messages: []template.Message{message}}
+	for i := range reflect.TypeFor[template.Content]().NumField() {
+		c := content
+		field := reflect.TypeFor[template.Content]().Field(i)
+		if field.Name != "Messages" {
+			sample(t, reflect.ValueOf(&c).Elem().Field(i))
+		}
+		check("Content."+field.Name, c)
+	}
+	for i := range reflect.TypeFor[template.Variable]().NumField() {
+		if field := reflect.TypeFor[template.Variable]().Field(i); field.Name != "Inferred" { // inferred again
+			v, c := template.Variable{}, content
+			sample(t, reflect.ValueOf(&v).Elem().Field(i))
+			c.Variables = map[string]template.Variable{"v": v}
+			check("Variable."+field.Name, c)
+		}
+	}
+	for i := range reflect.TypeFor[template.Message]().NumField() {
+		if field := reflect.TypeFor[template.Message]().Field(i); !slices.Contains([]string{"Type", "Role", "Text", "Parts"}, field.Name) {
+			m, c := message, content
+			sample(t, reflect.ValueOf(&m).Elem().Field(i))
+			c.Messages = []template.Message{m}
+			check("Message."+field.Name, c)
+		}
+	}
+}
+
+// sample sets a field to something that is not its zero value.
+func sample(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch {
+	case v.Type() == reflect.TypeFor[json.RawMessage]():
+		v.SetBytes([]byte(`["x"]`))
+	case v.Kind() == reflect.String:
+		v.SetString("x")
+	case v.Kind() == reflect.Bool:
+		v.SetBool(true)
+	case v.CanInt():
+		v.SetInt(3)
+	case v.Kind() == reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		sample(t, v.Index(0))
+	case v.Kind() == reflect.Map:
+		value := reflect.New(v.Type().Elem()).Elem()
+		sample(t, value)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("x"), value)
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).Name != "Inferred" {
+				sample(t, v.Field(i))
+			}
+		}
+	default:
+		require.FailNow(t, "no sample", "%s", v.Type())
+	}
 }

@@ -31,7 +31,7 @@ func Parse(r io.Reader, filename string) (File, error) {
 		return File{}, problem(filename, 1+bytes.Count(raw[:validPrefix(raw)], []byte("\n")), "the file is not valid UTF-8; save it in that encoding")
 	}
 	text := strings.TrimPrefix(string(raw), "\ufeff")
-	if strings.HasPrefix(text, "---\r\n") {
+	if first, _, _ := strings.Cut(text, "\n"); strings.HasSuffix(first, "\r") {
 		text = strings.ReplaceAll(text, "\r\n", "\n")
 	}
 	front, body, ok := cutFront(text)
@@ -42,7 +42,7 @@ func Parse(r io.Reader, filename string) (File, error) {
 	if err := readFront([]byte("\n"+front), &f); err != nil {
 		return File{}, problem(filename, lineOf(err), "%s", err)
 	}
-	if f.Name == "" {
+	if f.Unnamed = f.Name == ""; f.Unnamed {
 		f.Name = strings.TrimSuffix(path.Clean(strings.ReplaceAll(filename, `\`, "/")), Extension)
 	}
 	p := &parser{file: &f, line: 3 + strings.Count(front, "\n")}
@@ -64,23 +64,23 @@ func validPrefix(raw []byte) int {
 	return n
 }
 
-// cutFront cuts a file at its two lines "---". The front matter keeps its last line end.
+// cutFront cuts a file at its two lines "---", whatever white space is behind them. The front matter keeps its last line end.
 func cutFront(text string) (front, body string, ok bool) {
-	rest, ok := strings.CutPrefix(text, "---\n")
-	if !ok {
+	first, rest, _ := strings.Cut(text, "\n")
+	if !isFence(first) {
 		return "", "", false
 	}
-	if body, ok := strings.CutPrefix(rest, "---\n"); ok || rest == "---" {
-		return "", body, true
-	}
-	if i := strings.Index(rest, "\n---\n"); i >= 0 {
-		return rest[:i+1], rest[i+len("\n---\n"):], true
-	}
-	if front, ok := strings.CutSuffix(rest, "\n---"); ok {
-		return front + "\n", "", true
+	for at := 0; at < len(rest); {
+		line, _, _ := strings.Cut(rest[at:], "\n")
+		if isFence(line) {
+			return rest[:at], rest[min(at+len(line)+1, len(rest)):], true
+		}
+		at += len(line) + 1
 	}
 	return "", "", false
 }
+
+func isFence(line string) bool { return strings.TrimRight(line, " \t\r") == "---" }
 
 const mark = "=== "
 

@@ -82,9 +82,30 @@ func (m *mapping) add(key string, value *yaml.Node) {
 }
 
 func (m *mapping) text(key, value string) {
-	if value == "" {
-		return
+	if value != "" {
+		m.anyText(key, value)
 	}
+}
+
+// addMetadata writes what is known of a prompt, empty or not: a key that is missing would say nothing of it.
+func (m *mapping) addMetadata(d Metadata) {
+	for _, text := range []struct {
+		key   string
+		value *string
+	}{{"description", d.Description}, {"category", d.Category}, {"owner", d.Owner}} {
+		if text.value != nil {
+			m.anyText(text.key, *text.value)
+		}
+	}
+	if d.Tags != nil {
+		m.anyTexts("tags", *d.Tags)
+	}
+	if d.Aliases != nil {
+		m.anyTexts("aliases", *d.Aliases)
+	}
+}
+
+func (m *mapping) anyText(key, value string) {
 	if !utf8.ValidString(value) && m.err == nil {
 		m.err = fmt.Errorf("%s is not valid UTF-8; correct it", key)
 	}
@@ -92,9 +113,12 @@ func (m *mapping) text(key, value string) {
 }
 
 func (m *mapping) texts(key string, values []string) {
-	if len(values) == 0 {
-		return
+	if len(values) > 0 {
+		m.anyTexts(key, values)
 	}
+}
+
+func (m *mapping) anyTexts(key string, values []string) {
 	list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
 	for _, v := range values {
 		n := textNode(v)
@@ -135,14 +159,15 @@ func (m *mapping) mapping(key string, sub *mapping) {
 
 func frontNode(f *File) (*yaml.Node, error) {
 	m, c := newMapping(), &f.Content
-	m.text("name", f.Name)
+	if !f.Unnamed {
+		m.text("name", f.Name)
+	}
 	if f.Kind == registry.KindText {
 		m.text("kind", string(f.Kind))
 	}
-	m.text("description", f.Description)
-	m.text("category", f.Category)
-	m.texts("tags", f.Tags)
-	m.texts("aliases", f.Aliases)
+	m.text("base", f.Base.String())
+	m.addMetadata(f.Metadata)
+	m.texts("labels", f.Labels)
 	m.text("model", c.Model)
 	if len(c.Parameters) > 0 {
 		parameters := newMapping()
