@@ -76,11 +76,19 @@ type Principal struct {
 	Project  string   // the only project it can touch
 	Roles    []string // "editor", or over a folder "editor:marketing/**"; see ParseRole
 	Grants   []Grant
+	Groups   []Group
 	Networks []string  // CIDRs that it may come from; none means anywhere
 	Expires  time.Time // zero: never
-	Revision int64     // journal revision that it was read at; part of the decision cache's key
+	Revision int64     // highest journal revision that it and its groups were read at; part of the decision cache's key
 
 	networks []netip.Prefix // Networks, parsed by Compile
+}
+
+// Group is one that a principal belongs to, with what its members may do. Its denials count as the principal's own do.
+type Group struct {
+	ID     string // "grp_…"
+	Roles  []string
+	Grants []Grant
 }
 
 // Compile parses what is asked of a principal on every request. Whoever builds principals calls it once, before sharing them.

@@ -37,22 +37,57 @@ func (b RoleBinding) String() string {
 	return b.Role + ":" + b.Pattern
 }
 
-// RoleActions is what a built-in role may do, nil for no such role. No role may call: calling is granted by prompt and label.
-// Editors move labels; whether a label is protected is the Gate's question, not the role's.
-func RoleActions(role string) []Action {
-	viewer := []Action{ActionRead, ActionComment, ActionFeedback, ActionPropose}
-	switch role {
+// role is a named set of actions on top of another's.
+type role struct {
+	inherits string // "" for none
+	actions  []Action
+}
+
+// roleOf is a built-in role. No role may call: calling is granted by prompt and label. Editors move labels; whether a label is protected is the
+// Gate's question, not the role's.
+func roleOf(name string) (r role, ok bool) {
+	switch name {
 	case RoleViewer:
-		return viewer
+		return role{"", []Action{ActionRead, ActionComment, ActionFeedback, ActionPropose}}, true
 	case RoleTester:
-		return append(viewer, ActionRunDraft)
+		return role{RoleViewer, []Action{ActionRunDraft}}, true
 	case RoleEditor:
-		return append(viewer, ActionRunDraft, ActionWrite, ActionMoveLabel, ActionReview)
+		return role{RoleTester, []Action{ActionWrite, ActionMoveLabel, ActionReview}}, true
 	case RoleAdmin:
-		return append(viewer, ActionRunDraft, ActionWrite, ActionMoveLabel, ActionReview, ActionProtect, ActionDelete,
-			ActionManageKeys, ActionManageUsers, ActionManageProject, ActionAudit)
+		return role{RoleEditor, []Action{ActionProtect, ActionDelete, ActionManageKeys, ActionManageUsers, ActionManageProject, ActionAudit}}, true
 	}
-	return nil
+	return role{}, false
+}
+
+// RoleActions is all that a built-in role may do, inherited actions first; nil for no such role.
+func RoleActions(name string) []Action {
+	r, ok := roleOf(name)
+	if !ok {
+		return nil
+	}
+	return append(RoleActions(r.inherits), r.actions...)
+}
+
+// Inherits is the binding whose actions this one has as well, over the same prompts.
+func (b RoleBinding) Inherits() (RoleBinding, bool) {
+	r, _ := roleOf(b.Role)
+	return RoleBinding{Role: r.inherits, Pattern: b.Pattern}, r.inherits != ""
+}
+
+// Rules is what the role itself may do there, without what it inherits.
+func (b RoleBinding) Rules() []Rule {
+	r, _ := roleOf(b.Role)
+	return b.rules(r.actions)
+}
+
+func (b RoleBinding) rules(actions []Action) []Rule {
+	rule := Rule{Actions: actions, Kind: ObjectPrompt, Pattern: b.Pattern, Labels: []string{anyLabel}}
+	if b.Pattern != "**" {
+		return []Rule{rule}
+	}
+	project := rule
+	project.Kind, project.Pattern = ObjectSystem, ""
+	return []Rule{rule, project}
 }
 
 // projectActions is every action that lives inside a project: all but ActionCreateProject.

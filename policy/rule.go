@@ -24,9 +24,20 @@ type Rule struct {
 	Expires time.Time
 }
 
-// Rules expands the principal's roles and grants. An error (InvalidRequest) means that something in them cannot be understood,
-// and then nothing may be allowed: a deny that is skipped because it has a typo is an allow.
-func (p *Principal) Rules() ([]Rule, error) { return expand(p.Roles, p.Grants) }
+// Rules expands the principal's roles and grants, its groups' too. An error (InvalidRequest) means that something in them cannot be
+// understood, and then nothing may be allowed: a deny that is skipped because it has a typo is an allow.
+func (p *Principal) Rules() ([]Rule, error) {
+	rules, err := expand(p.Roles, p.Grants)
+	for _, g := range p.Groups {
+		if err != nil {
+			return nil, err
+		}
+		var more []Rule
+		more, err = expand(g.Roles, g.Grants)
+		rules = append(rules, more...)
+	}
+	return rules, err
+}
 
 func expand(roles []string, grants []Grant) ([]Rule, error) {
 	rules := make([]Rule, 0, 2*len(roles)+2*len(grants))
@@ -35,23 +46,20 @@ func expand(roles []string, grants []Grant) ([]Rule, error) {
 		if err != nil {
 			return nil, err
 		}
-		rule := Rule{Actions: RoleActions(b.Role), Kind: ObjectPrompt, Pattern: b.Pattern, Labels: []string{anyLabel}}
-		rules = append(rules, rule)
-		if b.Pattern == "**" {
-			rule.Kind, rule.Pattern = ObjectSystem, ""
-			rules = append(rules, rule)
-		}
+		rules = append(rules, b.rules(RoleActions(b.Role))...)
 	}
 	for _, g := range grants {
 		if err := g.Validate(); err != nil {
 			return nil, err
 		}
-		rules = g.appendRules(rules)
+		rules = append(rules, g.Rules()...)
 	}
 	return rules, nil
 }
 
-func (g Grant) appendRules(rules []Rule) []Rule {
+// Rules takes a valid grant apart.
+func (g Grant) Rules() []Rule {
+	rules := make([]Rule, 0, len(g.Prompts)+len(g.Models)+1)
 	rule := Rule{Deny: g.Effect == EffectDeny, Actions: g.Actions, Labels: g.Labels, Expires: g.Expires}
 	switch {
 	case rule.Deny && (len(g.Labels) == 0 || slices.Contains(g.Labels, "*")):

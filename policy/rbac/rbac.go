@@ -19,7 +19,7 @@ import (
 type Options struct {
 	Clock        func() time.Time // nil means time.Now
 	MaxDecisions int              // decisions kept in memory; 0 means 200,000 (about 0.4 KB each)
-	MaxEnforcers int              // sets of rules kept compiled; 0 means 2,000 (about 20 KB each)
+	MaxEnforcers int              // principals kept compiled; 0 means 2,000 (about 40 KB each)
 }
 
 // maxCachedName keeps long names that a caller made up out of the cache, in bytes; prompts' names are shorter.
@@ -30,15 +30,20 @@ type Checker struct {
 	clock     func() time.Time
 	seed      maphash.Seed
 	decisions *otter.Cache[uint64, *decided] // by the hash of a question; see decided
-	enforcers *otter.Cache[string, *ruleset] // by what they say, so that principals with equal rules share one
+	enforcers *otter.Cache[who, *ruleset]
 	base      *baseModel
+}
+
+// who is a principal as it was at a revision.
+type who struct {
+	project, principal, kind string
+	revision                 int64
 }
 
 // question is all that a decision depends on, but time.
 type question struct {
-	project, principal, kind string
-	revision                 int64
-	want                     policy.Permission
+	who
+	want policy.Permission
 }
 
 // decided is a decision beside the question that it answers. The cache is keyed by the question's hash, because hashing eight strings as
@@ -80,7 +85,7 @@ func New(o Options) (*Checker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rbac: decision cache: %w", err)
 	}
-	enforcers, err := otter.New(&otter.Options[string, *ruleset]{MaximumSize: o.MaxEnforcers})
+	enforcers, err := otter.New(&otter.Options[who, *ruleset]{MaximumSize: o.MaxEnforcers})
 	if err != nil {
 		return nil, fmt.Errorf("rbac: enforcer cache: %w", err)
 	}
@@ -93,7 +98,7 @@ func (c *Checker) Check(_ context.Context, p *policy.Principal, want policy.Perm
 	if p == nil {
 		return policy.Decision{Missing: want.Describe()}, nil
 	}
-	q := question{project: p.Project, principal: p.ID, kind: p.Kind, revision: p.Revision, want: want}
+	q := question{who{project: p.Project, principal: p.ID, kind: p.Kind, revision: p.Revision}, want}
 	key := c.hash(&q)
 	if hit, ok := c.decisions.GetIfPresent(key); ok && hit.question == q && (hit.Expires.IsZero() || c.clock().Before(hit.Expires)) {
 		return hit.Decision, nil
@@ -114,21 +119,14 @@ func (c *Checker) decide(p *policy.Principal, want policy.Permission) (policy.De
 	if !p.Expires.IsZero() && !now.Before(p.Expires) {
 		return d, nil
 	}
-	rules, err := p.Rules()
-	if err != nil {
-		return d, err
-	}
-	rules, d.Expires = current(rules, p.Expires, now)
-	if len(rules) == 0 {
-		return d, nil // Casbin without policies evaluates its matcher against empty strings; it is not asked
-	}
-	set, err := c.compiled(rules)
+	set, err := c.compiled(p, now)
 	if err != nil {
 		return d, err
 	}
 	if d.Allowed, err = set.allows(want); err != nil {
 		return policy.Decision{Missing: want.Describe()}, err
 	}
+	d.Expires = set.until
 	d.Holds = d.Allowed || set.holds(want.Kind, want.Name)
 	if d.Allowed {
 		d.Missing = ""
@@ -136,27 +134,13 @@ func (c *Checker) decide(p *policy.Principal, want policy.Permission) (policy.De
 	return d, nil
 }
 
-// current drops the rules that are over and finds when the first of the others, or the principal, will be.
-func current(rules []policy.Rule, until, now time.Time) ([]policy.Rule, time.Time) {
-	kept := rules[:0]
-	for _, r := range rules {
-		if !r.Active(now) {
-			continue
-		}
-		kept = append(kept, r)
-		if !r.Expires.IsZero() && (until.IsZero() || r.Expires.Before(until)) {
-			until = r.Expires
-		}
-	}
-	return kept, until
-}
-
-func (c *Checker) compiled(rules []policy.Rule) (*ruleset, error) {
-	key := fingerprint(rules)
-	if set, ok := c.enforcers.GetIfPresent(key); ok {
+// compiled is what a principal may do now, compiled once until it or the clock changes that.
+func (c *Checker) compiled(p *policy.Principal, now time.Time) (*ruleset, error) {
+	key := who{project: p.Project, principal: p.ID, kind: p.Kind, revision: p.Revision}
+	if set, ok := c.enforcers.GetIfPresent(key); ok && (set.until.IsZero() || now.Before(set.until)) {
 		return set, nil
 	}
-	set, err := c.base.compile(rules)
+	set, err := c.base.compile(p, now)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/casbin/casbin/v2"
 	"github.com/casbin/casbin/v2/model"
@@ -12,23 +12,25 @@ import (
 	"github.com/promptgate/promptgate/policy"
 )
 
-// text is the Casbin model. Matching is ours: Casbin's keyMatch family ignores what follows a star. A policy line holds lists
-// (actions, labels) joined by commas, which no action, pattern or label can contain.
+// text is the Casbin model: subjects are principals, their groups and their roles, linked within a project (g), and each line of policy gives one
+// subject one action on one pattern of objects under one pattern of labels. Roles inherit from roles, over the same prompts. Casbin owns that
+// inheritance; matching patterns and labels is ours: its keyMatch family ignores what follows a star.
 const text = `
 [request_definition]
-r = act, kind, name, label
+r = sub, dom, kind, obj, label, act
 
 [policy_definition]
-p = acts, kind, pattern, labels, eft
+p = sub, dom, kind, obj, label, act, eft
+
+[role_definition]
+g = _, _, _
 
 [policy_effect]
 e = some(where (p.eft == allow)) && !some(where (p.eft == deny))
 
 [matchers]
-m = hasAction(r.act, p.acts) && onObject(r.kind, r.name, p.kind, p.pattern) && underLabel(r.act, r.kind, r.label, p.labels, p.eft)
+m = r.act == p.act && r.kind == p.kind && r.dom == p.dom && onObject(r.kind, r.obj, p.obj) && underLabel(r.act, r.kind, r.label, p.label, p.eft) && g(r.sub, p.sub, r.dom)
 `
-
-const separator = ","
 
 // baseModel is the parsed text, copied for each enforcer.
 type baseModel struct{ model model.Model }
@@ -41,65 +43,138 @@ func newBaseModel() (*baseModel, error) {
 	return &baseModel{model: m}, nil
 }
 
-// ruleset is a principal's active rules and the enforcer that they were compiled into. It never changes.
+// ruleset is what a principal may do at a time, and the enforcer that it was compiled into. It never changes.
 type ruleset struct {
-	enforcer *casbin.Enforcer
+	enforcer *casbin.Enforcer // nil: no rule is in force
+	subject  string
+	project  string
 	rules    []policy.Rule
+	until    time.Time // a rule ends then, or the principal; zero: never
 }
 
-func (b *baseModel) compile(rules []policy.Rule) (*ruleset, error) {
-	m := b.model.Copy()
-	for _, r := range rules {
-		// Straight into the model: Enforcer.AddPolicy drops a line that equals another one once its fields are joined.
-		if err := m.AddPolicy("p", "p", line(r)); err != nil {
-			return nil, fmt.Errorf("rbac: rule: %w", err)
-		}
+// compiler fills one enforcer.
+type compiler struct {
+	model   model.Model
+	project string
+	now     time.Time
+	set     *ruleset
+	linked  map[string]bool // roles that are in the model
+	err     error
+}
+
+// compile takes a principal's roles, grants and groups as they are at a time. An error means that something in them cannot be understood.
+func (b *baseModel) compile(p *policy.Principal, now time.Time) (*ruleset, error) {
+	c := compiler{
+		model: b.model.Copy(), project: p.Project, now: now, linked: map[string]bool{},
+		set: &ruleset{subject: subject(p.Kind, p.ID), project: p.Project, until: p.Expires},
 	}
-	e, err := casbin.NewEnforcer(m)
+	c.member(c.set.subject, p.Roles, p.Grants)
+	for _, g := range p.Groups {
+		group := subject("group", g.ID)
+		c.add("g", c.set.subject, group, p.Project)
+		c.member(group, g.Roles, g.Grants)
+	}
+	if c.err != nil || len(c.set.rules) == 0 {
+		return c.set, c.err // Casbin without policies evaluates its matcher against empty strings; it is not asked
+	}
+	e, err := casbin.NewEnforcer(c.model)
 	if err != nil {
 		return nil, fmt.Errorf("rbac: enforcer: %w", err)
 	}
-	e.AddFunction("hasAction", hasAction)
+	if err := e.BuildRoleLinks(); err != nil {
+		return nil, fmt.Errorf("rbac: roles: %w", err)
+	}
 	e.AddFunction("onObject", onObject)
 	e.AddFunction("underLabel", underLabel)
-	return &ruleset{enforcer: e, rules: slices.Clone(rules)}, nil
+	c.set.enforcer = e
+	return c.set, nil
 }
 
-// line is a rule as Casbin keeps it.
-func line(r policy.Rule) []string {
-	acts := make([]string, len(r.Actions))
-	for i, a := range r.Actions {
-		acts[i] = string(a)
+// subject keeps the names of principals, groups and roles apart.
+func subject(kind, id string) string { return kind + ":" + id }
+
+// member is a principal or a group with its roles and grants.
+func (c *compiler) member(sub string, roles []string, grants []policy.Grant) {
+	for _, s := range roles {
+		b, err := policy.ParseRole(s)
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		c.add("g", sub, subject("role", b.String()), c.project)
+		c.role(b)
 	}
+	for _, g := range grants {
+		if err := g.Validate(); err != nil {
+			c.fail(err)
+			return
+		}
+		for _, r := range g.Rules() {
+			c.rule(sub, r)
+		}
+	}
+}
+
+// role puts a role over its prompts into the model, once, with what it inherits.
+func (c *compiler) role(b policy.RoleBinding) {
+	sub := subject("role", b.String())
+	if c.linked[sub] {
+		return
+	}
+	c.linked[sub] = true
+	for _, r := range b.Rules() {
+		c.rule(sub, r)
+	}
+	if parent, ok := b.Inherits(); ok {
+		c.add("g", sub, subject("role", parent.String()), c.project)
+		c.role(parent)
+	}
+}
+
+// rule adds a line for each action and label of a rule that is in force.
+func (c *compiler) rule(sub string, r policy.Rule) {
+	if !r.Active(c.now) {
+		return
+	}
+	if !r.Expires.IsZero() && (c.set.until.IsZero() || r.Expires.Before(c.set.until)) {
+		c.set.until = r.Expires
+	}
+	c.set.rules = append(c.set.rules, r)
 	effect := policy.EffectAllow
 	if r.Deny {
 		effect = policy.EffectDeny
 	}
-	return []string{strings.Join(acts, separator), r.Kind, r.Pattern, strings.Join(r.Labels, separator), effect}
+	for _, action := range r.Actions {
+		for _, label := range r.Labels {
+			c.add("p", sub, c.project, r.Kind, r.Pattern, label, string(action), effect)
+		}
+	}
 }
 
-// fingerprint is one spelling per list of rules: fields are free of NUL and newline by validation.
-func fingerprint(rules []policy.Rule) string {
-	var b strings.Builder
-	for _, r := range rules {
-		for _, field := range line(r) {
-			b.WriteString(field)
-			b.WriteByte(0)
-		}
-		b.WriteByte('\n')
+// add puts a line straight into the model: Enforcer.AddPolicy drops a line that equals another one once its fields are joined.
+func (c *compiler) add(section string, fields ...string) {
+	c.fail(c.model.AddPolicy(section, section, fields))
+}
+
+func (c *compiler) fail(err error) {
+	if c.err == nil && err != nil {
+		c.err = fmt.Errorf("rbac: rule: %w", err)
 	}
-	return b.String()
 }
 
 func (s *ruleset) allows(want policy.Permission) (bool, error) {
-	ok, err := s.enforcer.Enforce(string(want.Action), want.Kind, want.Name, want.Label)
+	if s.enforcer == nil {
+		return false, nil
+	}
+	ok, err := s.enforcer.Enforce(s.subject, s.project, want.Kind, want.Name, want.Label, string(want.Action))
 	if err != nil {
 		return false, fmt.Errorf("rbac: enforce: %w", err)
 	}
 	return ok, nil
 }
 
-// holds reports whether something may be done to the object: an allowing rule that no denial takes back wholly.
+// holds reports whether something may be done to the object: an allowing rule that no denial takes back wholly. It decides how a refusal
+// looks, never whether something is allowed.
 func (s *ruleset) holds(kind, name string) bool {
 	for _, r := range s.rules {
 		if r.Deny || !r.MatchesObject(kind, name) {
@@ -143,30 +218,21 @@ func texts(args []any, n int) ([]string, error) {
 	return out, nil
 }
 
-// hasAction(action, list)
-func hasAction(args ...any) (any, error) {
-	a, err := texts(args, 2)
-	if err != nil {
-		return false, err
-	}
-	return slices.Contains(strings.Split(a[1], separator), a[0]), nil
-}
-
-// onObject(kind, name, rule's kind, rule's pattern)
+// onObject(kind, name, pattern)
 func onObject(args ...any) (any, error) {
-	a, err := texts(args, 4)
+	a, err := texts(args, 3)
 	if err != nil {
 		return false, err
 	}
-	return policy.Rule{Kind: a[2], Pattern: a[3]}.MatchesObject(a[0], a[1]), nil
+	return policy.Rule{Kind: a[0], Pattern: a[2]}.MatchesObject(a[0], a[1]), nil
 }
 
-// underLabel(action, kind, label, rule's labels, rule's effect)
+// underLabel(action, kind, label, label's pattern, effect)
 func underLabel(args ...any) (any, error) {
 	a, err := texts(args, 5)
 	if err != nil {
 		return false, err
 	}
-	rule := policy.Rule{Labels: strings.Split(a[3], separator), Deny: a[4] != policy.EffectAllow}
+	rule := policy.Rule{Labels: []string{a[3]}, Deny: a[4] != policy.EffectAllow}
 	return rule.MatchesLabel(policy.Permission{Action: policy.Action(a[0]), Kind: a[1], Label: a[2]}), nil
 }
