@@ -52,7 +52,7 @@ func (r *Resolved) with(of *Identified, stale time.Duration) *Resolved {
 	}
 }
 
-// end is what the labels' tier calls before it forgets a label.
+// end is what the labels' cache calls before it forgets a label.
 func (r *Resolved) end() {
 	r.of.mu.Lock()
 	defer r.of.mu.Unlock()
@@ -65,7 +65,7 @@ func (r *Resolved) end() {
 type Identified struct {
 	// What every call reads stands together: a cache line of a row that nothing else may have touched for long.
 	key    unique.Handle[promptKey] // the prompt as one word
-	recent atomic.Pointer[Resolved] // what label stands for, as long as the labels' tier holds it; of is this
+	recent atomic.Pointer[Resolved] // what label stands for, as long as the labels' cache holds it; of is this
 	label  string                   // set once, before recent is for the first time
 	Prompt
 
@@ -76,10 +76,10 @@ func identified(p Prompt) *Identified {
 	return &Identified{key: unique.Make(promptKey{p.Project, p.ID}), Prompt: p}
 }
 
-// longWay is how many calls share one that asks the labels' tier all the same, so that it keeps what is used often.
+// longWay is how many calls share one that asks the labels' cache all the same, so that it keeps what is used often.
 const longWay = 16
 
-// recently finds a label without the labels' tier.
+// recently finds a label without the labels' cache.
 func (p *Identified) recently(label string) (*Resolved, bool) {
 	found := p.recent.Load()
 	if found == nil || p.label != label || rand.Uint32()%longWay == 0 { //nolint:gosec // no secret
@@ -88,7 +88,7 @@ func (p *Identified) recently(label string) (*Resolved, bool) {
 	return found, true
 }
 
-// remember lets recently find what the labels' tier holds.
+// remember lets recently find what the labels' cache holds.
 func (p *Identified) remember(found *Resolved) {
 	if found.of != p || found.Label == "" || p.recent.Load() != nil {
 		return

@@ -7,18 +7,15 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
-	"github.com/promptgate/promptgate/internal/refresh"
+	"github.com/promptgate/promptgate/internal/pointers"
 	"github.com/promptgate/promptgate/registry/template"
 )
 
 // Feed tells a Resolver what changed. journal.Journal is one.
 type Feed interface {
-	// Subscribe calls f for each change, in the order of revisions and without gaps, before Revision reaches it.
-	Subscribe(f func(journal.Change))
+	pointers.Feed
 	// Revision is the newest revision that every subscriber has seen.
 	Revision() int64
-	// ConfirmedAt is when this process last knew that it had seen every committed change; the zero time: never.
-	ConfirmedAt() time.Time
 }
 
 // ResolverOptions bound a Resolver; zero fields take the default in brackets.
@@ -105,14 +102,15 @@ type Resolver struct {
 	feed Feed
 	o    ResolverOptions
 
-	projects *tier[string, *Project]
-	handles  *tier[handleKey, *Identified]
-	labels   *tier[labelKey, *Resolved]
-	numbers  *tier[versionKey, *Resolved]
-	compiled *tier[versionKey, *compiledVersion]
+	projects *pointers.Cache[string, *Project]
+	handles  *pointers.Cache[handleKey, *Identified]
+	labels   *pointers.Cache[labelKey, *Resolved]
+	numbers  *pointers.Cache[versionKey, *Resolved]
+	compiled *pointers.Cache[versionKey, *compiledVersion]
 
+	freshness pointers.Freshness
 	preloaded preloadedAt
-	refreshes *refresh.Queue[pointer]
+	refreshes *pointers.Queue[pointer]
 }
 
 // compiledVersion is an immutable version, ready to render.
@@ -128,7 +126,8 @@ func NewResolver(src Source, feed Feed, o ResolverOptions) (*Resolver, error) {
 	if src == nil || feed == nil {
 		return nil, fault.New(fault.Internal, "registry: a resolver needs a source and a feed")
 	}
-	r := &Resolver{src: src, feed: feed, o: o.withDefaults(), refreshes: refresh.NewQueue[pointer]()}
+	r := &Resolver{src: src, feed: feed, o: o.withDefaults(), refreshes: pointers.NewQueue[pointer]()}
+	r.freshness = pointers.Freshness{ConfirmedAt: r.confirmedAt, MaxStale: r.o.MaxStale, Clock: r.o.Clock, Name: "Prompts"}
 	if err := r.build(); err != nil {
 		return nil, err
 	}
@@ -138,95 +137,101 @@ func NewResolver(src Source, feed Feed, o ResolverOptions) (*Resolver, error) {
 
 func (r *Resolver) build() (err error) {
 	o := r.o
-	if r.projects, err = newTier(tierOptions[string, *Project]{size: o.Handles, absences: o.Absences, timeout: o.LoadTimeout}); err != nil {
+	if r.projects, err = pointers.New(pointers.Options[string, *Project]{
+		Name: "project", Size: o.Handles, Key: func(t journal.Touch) (string, bool) { return t.Key, t.Kind == TouchProject },
+		Absences: o.Absences, Timeout: o.LoadTimeout,
+	}); err != nil {
 		return err
 	}
-	if r.handles, err = newTier(tierOptions[handleKey, *Identified]{size: o.Handles, absences: o.Absences, timeout: o.LoadTimeout}); err != nil {
+	if r.handles, err = pointers.New(pointers.Options[handleKey, *Identified]{
+		Name: "prompt", Size: o.Handles,
+		Key: func(t journal.Touch) (handleKey, bool) { return keyOfHandle(t.Project, t.Key), t.Kind == TouchHandle },
+		Ended: func(k handleKey, _ *Identified) {
+			r.refreshes.Add(pointer{project: k.project, name: k.handle()})
+		},
+		Absences: o.Absences, Timeout: o.LoadTimeout,
+	}); err != nil {
 		return err
 	}
 	// A pointer keeps its template alive, so it is weighed with it. Labels are what calls name: they get three quarters.
-	if r.labels, err = newTier(tierOptions[labelKey, *Resolved]{
-		weight: o.PointerBytes / 4 * 3, weigh: func(_ labelKey, v *Resolved) uint32 { return v.weight }, gone: (*Resolved).end,
-		absences: o.Absences, timeout: o.LoadTimeout,
+	if r.labels, err = pointers.New(pointers.Options[labelKey, *Resolved]{
+		Name: "label", Weight: o.PointerBytes / 4 * 3, Weigh: func(_ labelKey, v *Resolved) uint32 { return v.weight }, Gone: (*Resolved).end,
+		Key: labelOf,
+		Ended: func(k labelKey, old *Resolved) {
+			r.refreshes.Add(pointer{project: old.of.Project, name: k.label, of: old.of})
+		},
+		Absences: o.Absences, Timeout: o.LoadTimeout,
 	}); err != nil {
 		return err
 	}
-	if r.numbers, err = newTier(tierOptions[versionKey, *Resolved]{
-		weight: o.PointerBytes / 4, weigh: func(_ versionKey, v *Resolved) uint32 { return v.weight },
-		absences: o.Absences, timeout: o.LoadTimeout,
+	if r.numbers, err = pointers.New(pointers.Options[versionKey, *Resolved]{
+		Name: "version", Weight: o.PointerBytes / 4, Weigh: func(_ versionKey, v *Resolved) uint32 { return v.weight }, Key: versionOf,
+		Absences: o.Absences, Timeout: o.LoadTimeout,
 	}); err != nil {
 		return err
 	}
-	r.compiled, err = newTier(tierOptions[versionKey, *compiledVersion]{
-		weight: o.CompileBytes, weigh: func(_ versionKey, v *compiledVersion) uint32 { return v.weight },
-		absences: o.Absences, timeout: o.LoadTimeout,
+	r.compiled, err = pointers.New(pointers.Options[versionKey, *compiledVersion]{
+		Name: "version", Weight: o.CompileBytes, Weigh: func(_ versionKey, v *compiledVersion) uint32 { return v.weight }, Key: versionOf,
+		Absences: o.Absences, Timeout: o.LoadTimeout,
 	})
 	return err
 }
 
+func labelOf(t journal.Touch) (k labelKey, ok bool) {
+	prompt, label, ok := ParseLabelTouch(t)
+	if !ok {
+		return k, false
+	}
+	return labelKey{unique.Make(promptKey{t.Project, prompt}), label}, true
+}
+
+func versionOf(t journal.Touch) (versionKey, bool) {
+	prompt, number, ok := ParseVersionTouch(t)
+	return versionKey{t.Project, prompt, number}, ok
+}
+
 // apply forgets what a change made stale, and has what was in use read again.
 func (r *Resolver) apply(c journal.Change) {
-	for _, t := range c.Touches {
-		switch t.Kind {
-		case TouchProject:
-			r.projects.forget(t.Key)
-		case TouchHandle:
-			if _, known := r.handles.forget(keyOfHandle(t.Project, t.Key)); known {
-				r.refreshes.Add(pointer{project: t.Project, name: t.Key})
-			}
-		case TouchLabel:
-			if prompt, label, ok := ParseLabelTouch(t); ok {
-				if old, known := r.labels.forget(labelKey{unique.Make(promptKey{t.Project, prompt}), label}); known {
-					r.refreshes.Add(pointer{project: t.Project, name: label, of: old.of})
-				}
-			}
-		case TouchVersion:
-			if prompt, number, ok := ParseVersionTouch(t); ok {
-				key := versionKey{t.Project, prompt, number}
-				r.compiled.forget(key)
-				r.numbers.forget(key)
-			}
-		}
-	}
+	r.projects.Apply(c)
+	r.handles.Apply(c)
+	r.compiled.Apply(c) // before what points at it
+	r.numbers.Apply(c)
+	r.labels.Apply(c)
 }
 
 // MemoryReads counts what was found in memory so far, by kind of touch.
 func (r *Resolver) MemoryReads() map[string]uint64 {
 	return map[string]uint64{
-		TouchProject: r.projects.hits.Value(),
-		TouchHandle:  r.handles.hits.Value(),
-		TouchLabel:   r.labels.hits.Value(),
-		TouchVersion: r.numbers.hits.Value() + r.compiled.hits.Value(),
+		TouchProject: r.projects.Hits(),
+		TouchHandle:  r.handles.Hits(),
+		TouchLabel:   r.labels.Hits(),
+		TouchVersion: r.numbers.Hits() + r.compiled.Hits(),
 	}
 }
 
-// age is how long ago it was confirmed that what is remembered is what is stored.
-func (r *Resolver) age() (time.Duration, error) {
-	confirmed := r.feed.ConfirmedAt()
-	if confirmed.IsZero() {
-		confirmed = r.preloaded.get()
+// confirmedAt is when it was last known that what is remembered is what is stored, by the feed or, before it ever knew, by what was preloaded.
+func (r *Resolver) confirmedAt() time.Time {
+	if confirmed := r.feed.ConfirmedAt(); !confirmed.IsZero() {
+		return confirmed
 	}
-	if age := r.o.Clock().Sub(confirmed); age <= r.o.MaxStale && !confirmed.IsZero() {
-		return age, nil
-	}
-	return 0, fault.New(fault.RegistryUnavailable, "The registry has not been reached for too long: try again shortly.")
+	return r.preloaded.get()
 }
 
 // Identify finds a prompt by its name, an alias, its id or a foreign id; archived ones too. The result is shared: read only.
 // Errors: PromptNotFound, RegistryUnavailable, ClientClosed.
 func (r *Resolver) Identify(ctx context.Context, project, handle string) (*Identified, error) {
-	age, err := r.age()
+	age, err := r.freshness.Age()
 	if err != nil {
 		return nil, err
 	}
 	key := keyOfHandle(project, handle)
-	if p, ok := r.handles.get(key); ok {
+	if p, ok := r.handles.Get(key); ok {
 		return p, nil
 	}
 	if len(handle) > MaxNameBytes {
 		return nil, ErrPromptNotFound() // no handle is that long: not worth a place among the absences
 	}
-	return r.handles.load(ctx, key, age <= r.o.StaleAfter, func(ctx context.Context) (*Identified, error) {
+	return r.handles.Load(ctx, key, age <= r.o.StaleAfter, func(ctx context.Context) (*Identified, error) {
 		p, err := r.src.PromptByHandle(ctx, project, handle)
 		if err != nil {
 			return nil, sourceFault(err)
@@ -238,7 +243,7 @@ func (r *Resolver) Identify(ctx context.Context, project, handle string) (*Ident
 // Resolve picks a version of a prompt that this Resolver's Identify found. The result is shared: read only. An archived prompt is PromptNotFound.
 // Other errors: VersionNotFound, LabelNotFound, RegistryUnavailable, ClientClosed, Internal (a stored version does not compile).
 func (r *Resolver) Resolve(ctx context.Context, p *Identified, sel Selector) (*Resolved, error) {
-	age, err := r.age()
+	age, err := r.freshness.Age()
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +272,7 @@ func (r *Resolver) Resolve(ctx context.Context, p *Identified, sel Selector) (*R
 // DefaultLabel is the label that a call of this project gets when it names neither version nor label: what Resolve takes for
 // SelectDefault. Errors: NotFound, RegistryUnavailable, ClientClosed.
 func (r *Resolver) DefaultLabel(ctx context.Context, project string) (string, error) {
-	age, err := r.age()
+	age, err := r.freshness.Age()
 	if err != nil {
 		return "", err
 	}
@@ -279,10 +284,10 @@ func (r *Resolver) DefaultLabel(ctx context.Context, project string) (string, er
 }
 
 func (r *Resolver) project(ctx context.Context, id string, fresh bool) (*Project, error) {
-	if p, ok := r.projects.get(id); ok {
+	if p, ok := r.projects.Get(id); ok {
 		return p, nil
 	}
-	return r.projects.load(ctx, id, fresh, func(ctx context.Context) (*Project, error) {
+	return r.projects.Load(ctx, id, fresh, func(ctx context.Context) (*Project, error) {
 		p, err := r.src.ProjectByID(ctx, id)
 		if err != nil {
 			return nil, sourceFault(err)
@@ -293,11 +298,11 @@ func (r *Resolver) project(ctx context.Context, id string, fresh bool) (*Project
 
 func (r *Resolver) byLabel(ctx context.Context, p *Identified, label string, fresh bool) (*Resolved, error) {
 	if found, ok := p.recently(label); ok {
-		r.labels.hits.Inc()
+		r.labels.Hit()
 		return found, nil
 	}
 	key := labelKey{p.key, label}
-	found, ok := r.labels.get(key)
+	found, ok := r.labels.Get(key)
 	switch {
 	case ok:
 		p.remember(found) // what was only loaded may be over already, and nobody would end it
@@ -305,7 +310,7 @@ func (r *Resolver) byLabel(ctx context.Context, p *Identified, label string, fre
 		return nil, fault.New(fault.LabelNotFound, "This prompt has no label of that name.").WithParam("label")
 	default:
 		var err error
-		if found, err = r.labels.load(ctx, key, fresh, r.labelLoader(p, label)); err != nil {
+		if found, err = r.labels.Load(ctx, key, fresh, r.labelLoader(p, label)); err != nil {
 			return nil, err
 		}
 	}
@@ -335,10 +340,10 @@ func (r *Resolver) labelLoader(p *Identified, label string) func(context.Context
 
 func (r *Resolver) byNumber(ctx context.Context, p *Identified, number int, fresh bool) (*Resolved, error) {
 	key := versionKey{p.Project, p.ID, number}
-	found, ok := r.numbers.get(key)
+	found, ok := r.numbers.Get(key)
 	if !ok {
 		var err error
-		if found, err = r.numbers.load(ctx, key, fresh, r.numberLoader(p, key, fresh)); err != nil {
+		if found, err = r.numbers.Load(ctx, key, fresh, r.numberLoader(p, key, fresh)); err != nil {
 			return nil, err
 		}
 	}
@@ -360,10 +365,10 @@ func (r *Resolver) numberLoader(p *Identified, key versionKey, fresh bool) func(
 
 // version compiles a version, once.
 func (r *Resolver) version(ctx context.Context, key versionKey, fresh bool) (*compiledVersion, error) {
-	if c, ok := r.compiled.get(key); ok {
+	if c, ok := r.compiled.Get(key); ok {
 		return c, nil
 	}
-	return r.compiled.load(ctx, key, fresh, func(ctx context.Context) (*compiledVersion, error) {
+	return r.compiled.Load(ctx, key, fresh, func(ctx context.Context) (*compiledVersion, error) {
 		v, err := r.src.VersionOf(ctx, key.project, key.prompt, key.number)
 		if err != nil {
 			return nil, sourceFault(err)
@@ -427,17 +432,17 @@ func sameRow(a, b *Identified) bool { return a == b || a.Revision == b.Revision 
 
 // refit puts the caller's reading of the prompt into what is remembered. The caller was authorized by that reading, so it gets it
 // even when it is the older one; only a newer one stays.
-func refit[K comparable](t *tier[K, *Resolved], key K, found *Resolved, p *Identified) *Resolved {
+func refit[K comparable](t *pointers.Cache[K, *Resolved], key K, found *Resolved, p *Identified) *Resolved {
 	fitted := found.with(p, 0)
 	if p.Revision > found.Prompt.Revision {
-		t.replace(key, func(v *Resolved) bool { return v == found }, fitted)
+		t.Replace(key, func(v *Resolved) bool { return v == found }, fitted)
 	}
 	return fitted
 }
 
 // sourceFault lets a source's absence and a caller's leaving through; everything else it could not answer is its unavailability.
 func sourceFault(err error) error {
-	if absenceOf(err) != nil {
+	if pointers.Absence(err) != nil {
 		return err
 	}
 	switch fault.CodeOf(err) {

@@ -38,24 +38,21 @@ func (p *preloadedAt) get() time.Time {
 // with what they include.
 func (r *Resolver) Served() Snapshot {
 	// The revision is read first: what changes while the rest is copied is newer than it, never older.
-	s := Snapshot{Revision: r.feed.Revision(), ConfirmedAt: r.feed.ConfirmedAt()}
-	if s.ConfirmedAt.IsZero() {
-		s.ConfirmedAt = r.preloaded.get()
-	}
-	for _, p := range r.projects.values.All() {
+	s := Snapshot{Revision: r.feed.Revision(), ConfirmedAt: r.confirmedAt()}
+	for _, p := range r.projects.All() {
 		s.Projects = append(s.Projects, *p)
 	}
-	for key, p := range r.handles.values.All() {
+	for key, p := range r.handles.All() {
 		s.Handles = append(s.Handles, ServedHandle{Handle: key.handle(), Prompt: p.Prompt})
 	}
 	versions := map[versionKey]Version{}
-	for key, c := range r.compiled.values.All() {
+	for key, c := range r.compiled.All() {
 		versions[key] = c.version
 		for _, v := range c.included {
 			versions[versionKey{v.Project, v.PromptID, v.Number}] = v
 		}
 	}
-	for key, found := range r.labels.values.All() {
+	for key, found := range r.labels.All() {
 		of := key.prompt.Value()
 		if _, ok := versions[versionKey{of.project, of.id, found.Version}]; ok {
 			s.Labels = append(s.Labels, Label{
@@ -78,7 +75,7 @@ func (r *Resolver) Preload(ctx context.Context, s Snapshot) error {
 	}
 	src := newSnapshotSource(s)
 	for _, p := range s.Projects {
-		r.projects.values.Set(p.ID, &p)
+		r.projects.Put(p.ID, &p)
 	}
 	prompts := map[string]*Identified{}
 	for _, h := range s.Handles {
@@ -87,18 +84,21 @@ func (r *Resolver) Preload(ctx context.Context, s Snapshot) error {
 			p = identified(h.Prompt)
 			prompts[p.ID] = p
 		}
-		r.handles.values.Set(keyOfHandle(p.Project, h.Handle), p)
+		r.handles.Put(keyOfHandle(p.Project, h.Handle), p)
 	}
+	compiled := map[versionKey]*compiledVersion{}
 	for _, v := range s.Versions {
 		if c, err := compileVersion(ctx, src, v); err == nil {
-			r.compiled.values.Set(versionKey{v.Project, v.PromptID, v.Number}, c)
+			key := versionKey{v.Project, v.PromptID, v.Number}
+			compiled[key] = c
+			r.compiled.Put(key, c)
 		}
 	}
 	for _, l := range s.Labels {
 		p := prompts[l.PromptID]
-		c, ok := r.compiled.values.GetIfPresent(versionKey{l.Project, l.PromptID, l.Version})
+		c, ok := compiled[versionKey{l.Project, l.PromptID, l.Version}]
 		if ok && p != nil && p.Project == l.Project {
-			r.labels.values.Set(labelKey{p.key, l.Name}, c.resolved(p, l.Name, l.Revision))
+			r.labels.Put(labelKey{p.key, l.Name}, c.resolved(p, l.Name, l.Revision))
 		}
 	}
 	r.preloaded.at.Store(&s.ConfirmedAt)

@@ -5,27 +5,17 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
-	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
-	"github.com/promptgate/promptgate/internal/refresh"
-	"github.com/promptgate/promptgate/internal/tally"
+	"github.com/promptgate/promptgate/internal/pointers"
 	"github.com/promptgate/promptgate/policy"
 )
 
 // Feed tells of changes; journal.Journal is one.
-type Feed interface {
-	// Subscribe registers fn for every change that is committed from now on.
-	Subscribe(fn func(journal.Change))
-	// ConfirmedAt is when it was last certain that no change was missed; zero: never yet.
-	ConfirmedAt() time.Time
-}
+type Feed = pointers.Feed
 
 // Options tune an Authenticator; every field may be left zero.
 type Options struct {
@@ -42,19 +32,14 @@ type Options struct {
 // Revocations and edits arrive through the feed. What a change ends is read again by Run.
 // It is safe for concurrent use and starts no goroutine of its own.
 type Authenticator struct {
-	source  policy.KeySource
-	hasher  *Hasher
-	feed    Feed
-	o       Options
-	known   *otter.Cache[string, *entry]
-	unknown *otter.Cache[string, time.Time] // until when
+	source policy.KeySource
+	hasher *Hasher
+	feed   Feed
+	o      Options
+	known  *pointers.Cache[string, *entry] // by lookup
 
-	hits tally.Counter // of known
-
-	refreshes *refresh.Queue[string] // lookups
-
-	mu      sync.Mutex
-	flights map[string]*flight // reads under way by lookup; an invalidation removes them, and only registered ones install
+	freshness pointers.Freshness
+	refreshes *pointers.Queue[string] // lookups
 }
 
 // entry is a key as it was read. It is shared between requests and, but for proven, never changed.
@@ -66,14 +51,6 @@ type entry struct {
 
 	// proven is the SHA-256 of the token that matched the hash, so that the HMAC is computed once a load.
 	proven atomic.Pointer[[sha256.Size]byte]
-}
-
-// flight is one read that several requests may wait for.
-type flight struct {
-	done  chan struct{}
-	stale bool   // invalidated under way; guarded by Authenticator.mu
-	entry *entry // nil: there is no such key
-	err   error
 }
 
 // NewAuthenticator subscribes to the feed: make it before the feed is loaded, so that no change falls between.
@@ -89,19 +66,18 @@ func NewAuthenticator(source policy.KeySource, hasher *Hasher, feed Feed, o Opti
 	orDuration(&o.UnknownFor, 10*time.Second)
 	orDuration(&o.StaleAfter, time.Hour)
 	orDuration(&o.LoadTimeout, 800*time.Millisecond)
-	known, err := otter.New(&otter.Options[string, *entry]{MaximumSize: o.MaxKeys})
+	a := &Authenticator{source: source, hasher: hasher, feed: feed, o: o, refreshes: pointers.NewQueue[string]()}
+	a.freshness = pointers.Freshness{ConfirmedAt: feed.ConfirmedAt, MaxStale: o.StaleAfter, Clock: o.Clock, Name: "API keys"}
+	var err error
+	a.known, err = pointers.New(pointers.Options[string, *entry]{
+		Name: "API key", Size: o.MaxKeys, Absences: o.MaxUnknown, AbsentFor: o.UnknownFor, Timeout: o.LoadTimeout, Clock: o.Clock,
+		Key:   func(t journal.Touch) (string, bool) { return t.Key, t.Kind == policy.TouchKey },
+		Ended: func(lookup string, _ *entry) { a.refreshes.Add(lookup) },
+	})
 	if err != nil {
-		return nil, fmt.Errorf("keys: cache: %w", err)
+		return nil, err
 	}
-	unknown, err := otter.New(&otter.Options[string, time.Time]{MaximumSize: o.MaxUnknown})
-	if err != nil {
-		return nil, fmt.Errorf("keys: cache: %w", err)
-	}
-	a := &Authenticator{
-		source: source, hasher: hasher, feed: feed, o: o, known: known, unknown: unknown,
-		refreshes: refresh.NewQueue[string](), flights: map[string]*flight{},
-	}
-	feed.Subscribe(a.apply)
+	feed.Subscribe(a.known.Apply)
 	return a, nil
 }
 
@@ -123,28 +99,24 @@ func (a *Authenticator) Authenticate(ctx context.Context, credential string) (*p
 	if !ok {
 		return nil, malformed()
 	}
-	now := a.o.Clock()
-	if now.Sub(a.feed.ConfirmedAt()) > a.o.StaleAfter {
-		return nil, fault.New(fault.RegistryUnavailable,
-			"API keys could not be confirmed for too long: try again when the gateway reaches its database again.")
+	if _, err := a.freshness.Age(); err != nil {
+		return nil, err
 	}
-	e, ok := a.known.GetIfPresent(lookup)
-	if ok {
-		a.hits.Inc()
-	} else {
+	e, ok := a.known.Get(lookup)
+	if !ok {
 		var err error
-		if e, err = a.miss(ctx, lookup, now); err != nil {
+		if e, err = a.load(ctx, lookup); err != nil {
 			return nil, err
 		}
 	}
-	if e == nil || !a.prove(e, credential) || e.revoked || expired(e.principal, now) {
+	if e == nil || !a.prove(e, credential) || e.revoked || expired(e.principal, a.o.Clock()) {
 		return nil, refused()
 	}
 	return e.principal, nil
 }
 
 // MemoryReads counts the keys that were found in memory so far.
-func (a *Authenticator) MemoryReads() uint64 { return a.hits.Value() }
+func (a *Authenticator) MemoryReads() uint64 { return a.known.Hits() }
 
 func expired(p *policy.Principal, now time.Time) bool {
 	return !p.Expires.IsZero() && !now.Before(p.Expires)
@@ -174,98 +146,22 @@ func (a *Authenticator) prove(e *entry, token string) bool {
 	return true
 }
 
-// miss reads a key that is not in memory. nil without an error means that there is none.
-func (a *Authenticator) miss(ctx context.Context, lookup string, now time.Time) (*entry, error) {
-	if until, ok := a.unknown.GetIfPresent(lookup); ok && now.Before(until) {
+// load reads a key that is not in memory. nil without an error means that there is none.
+func (a *Authenticator) load(ctx context.Context, lookup string) (*entry, error) {
+	e, err := a.known.Load(ctx, lookup, true, func(ctx context.Context) (*entry, error) {
+		rec, err := a.source.KeyByLookup(ctx, lookup)
+		switch {
+		case fault.Is(err, fault.NotFound):
+			return nil, err
+		case err != nil:
+			return nil, fault.Wrap(err, fault.RegistryUnavailable, "The API key could not be checked: try again shortly.")
+		}
+		return newEntry(rec)
+	})
+	if fault.Is(err, fault.NotFound) {
 		return nil, nil
 	}
-	// A read that was overtaken by a change is read again: its answer may be from before. The bound only matters to keys that
-	// change faster than they can be read; then the last answer, which is younger than the request, counts.
-	until := time.Now().Add(a.o.LoadTimeout) // of all of them
-	var f *flight
-	for range 3 {
-		var leader bool
-		if f, leader = a.join(lookup); leader {
-			a.load(ctx, lookup, f, until)
-		}
-		select {
-		case <-f.done:
-		case <-ctx.Done():
-			return nil, waitError(ctx.Err())
-		}
-		if !a.overtaken(f) {
-			break
-		}
-	}
-	return f.entry, f.err
-}
-
-func waitError(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return fault.Wrap(err, fault.ClientClosed, "The request was cancelled.")
-	}
-	return fault.Wrap(err, fault.RegistryUnavailable, "The API key could not be checked in time: try again shortly.")
-}
-
-// join finds the read under way for a lookup or registers a new one, which the caller must then load.
-func (a *Authenticator) join(lookup string) (f *flight, leader bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if f = a.flights[lookup]; f != nil {
-		return f, false
-	}
-	f = &flight{done: make(chan struct{})}
-	if e, ok := a.known.GetIfPresent(lookup); ok { // landed between the caller's look and now
-		f.entry = e
-		close(f.done)
-		return f, false
-	}
-	a.flights[lookup] = f
-	return f, true
-}
-
-func (a *Authenticator) overtaken(f *flight) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return f.stale
-}
-
-// load reads for all who wait, so the leaving of one caller does not end it. What it found is installed only if no change to
-// the key was heard of meanwhile: the check and the installation are one step under the lock that changes take as well.
-func (a *Authenticator) load(ctx context.Context, lookup string, f *flight, until time.Time) {
-	defer close(f.done)
-	f.err = fault.New(fault.Internal, "reading the API key did not finish") // unless it does
-	defer a.install(lookup, f)
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
-	defer cancel()
-	f.entry, f.err = a.read(ctx, lookup)
-}
-
-func (a *Authenticator) install(lookup string, f *flight) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.flights[lookup] != f {
-		return
-	}
-	delete(a.flights, lookup)
-	switch {
-	case f.err != nil: // not remembered: the next request asks again
-	case f.entry == nil:
-		a.unknown.Set(lookup, a.o.Clock().Add(a.o.UnknownFor))
-	default:
-		a.known.Set(lookup, f.entry)
-	}
-}
-
-func (a *Authenticator) read(ctx context.Context, lookup string) (*entry, error) {
-	rec, err := a.source.KeyByLookup(ctx, lookup)
-	switch {
-	case fault.Is(err, fault.NotFound):
-		return nil, nil
-	case err != nil:
-		return nil, fault.Wrap(err, fault.RegistryUnavailable, "The API key could not be checked: try again shortly.")
-	}
-	return newEntry(rec)
+	return e, err
 }
 
 func newEntry(rec policy.KeyRecord) (*entry, error) {
@@ -276,35 +172,11 @@ func newEntry(rec policy.KeyRecord) (*entry, error) {
 	return &entry{principal: p, hash: rec.Hash, revoked: !rec.RevokedAt.IsZero(), record: rec}, nil
 }
 
-// apply forgets the keys that a change touched, and has those in use read again.
-func (a *Authenticator) apply(c journal.Change) {
-	for _, t := range c.Touches {
-		if t.Kind == policy.TouchKey {
-			a.forget(t.Key)
-		}
-	}
-}
-
-func (a *Authenticator) forget(lookup string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if f := a.flights[lookup]; f != nil {
-		f.stale = true
-		delete(a.flights, lookup)
-	}
-	if _, inUse := a.known.Invalidate(lookup); inUse {
-		a.refreshes.Add(lookup)
-	}
-	a.unknown.Invalidate(lookup)
-}
-
 // Run reads again the keys that changes end, until ctx is done. Without it an Authenticator works as well, but the next request with such a key has
 // to wait, or to do without the database.
 func (a *Authenticator) Run(ctx context.Context) error {
 	a.refreshes.Run(ctx, func(ctx context.Context, lookup string) {
-		if _, ok := a.known.GetIfPresent(lookup); !ok {
-			_, _ = a.miss(ctx, lookup, a.o.Clock()) // its error is for the request that needs the key
-		}
+		_, _ = a.load(ctx, lookup) // its error is for the request that needs the key
 	})
 	return nil
 }

@@ -16,7 +16,7 @@ func (a *Authenticator) Served() []policy.KeyRecord {
 func (a *Authenticator) Preload(records []policy.KeyRecord) {
 	for _, rec := range records {
 		if e, err := newEntry(rec); err == nil {
-			a.known.Set(rec.Lookup, e)
+			a.known.Put(rec.Lookup, e)
 		}
 	}
 }

@@ -1,6 +1,4 @@
-// Package refresh reads again what was in use when a change ended it. The next call then does not wait, and, what weighs more, does not find that
-// the database was lost in between, when nobody can say any more what is true.
-package refresh
+package pointers
 
 import (
 	"context"
@@ -14,7 +12,8 @@ const (
 	workers    = 4
 )
 
-// Queue is what waits to be read again. It is safe for concurrent use.
+// Queue is what waits to be read again: what was in use when a change ended it. The next call then does not wait, and, what weighs more, does not
+// find that the database was lost in between, when nobody can say any more what is true. It is safe for concurrent use.
 type Queue[T any] struct {
 	waiting chan T
 	dropped atomic.Int64
