@@ -54,12 +54,7 @@ func New(deps Deps, opts Options) (*Gateway, error) {
 // serve runs one request down a pipeline and ends its answer.
 func (g *Gateway) serve(c *call, p pipeline) {
 	clean := false
-	defer func() {
-		if !clean {
-			g.abandon(c)
-		}
-		g.giveBack(c, clean)
-	}()
+	defer func() { g.giveBack(c, clean) }()
 	err := p.run(c.r.Context(), c)
 	if c.ans.large && err != nil {
 		clean = true // recorded; the caller must not take half an answer for a whole one

@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -114,4 +117,36 @@ func TestCallResets(t *testing.T) {
 	c.in.body = (&call{}).in.body
 	c.out.edits, c.ans.slices, c.rec.Attempts = nil, nil, nil
 	assert.Equal(t, call{}, *c)
+}
+
+// TestClosersAlwaysRun: whichever step or closer panics, every closer runs once, after the steps, in order; and what they are told is a failure.
+func TestClosersAlwaysRun(t *testing.T) {
+	const steps, closers = 3, 3
+	for at := range steps + closers + 1 { // the last: nothing panics
+		var ran []string
+		p := pipeline{}
+		for i := range steps {
+			p.steps = append(p.steps, func(context.Context, *call) error {
+				ran = append(ran, "step")
+				if i == at {
+					panic("step")
+				}
+				return nil
+			})
+		}
+		for i := range closers {
+			p.closing = append(p.closing, func(_ context.Context, _ *call, err error) {
+				ran = append(ran, strconv.Itoa(i))
+				assert.Equal(t, at < steps, err != nil)
+				if steps+i == at {
+					panic("closer")
+				}
+			})
+		}
+		func() {
+			defer func() { assert.Equal(t, at < steps+closers, recover() != nil) }()
+			assert.NoError(t, p.run(t.Context(), new(call)))
+		}()
+		assert.Equal(t, append(slices.Repeat([]string{"step"}, min(at+1, steps)), "0", "1", "2"), ran)
+	}
 }

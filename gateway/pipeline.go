@@ -1,11 +1,15 @@
 package gateway
 
-import "context"
+import (
+	"context"
+
+	"github.com/promptgate/promptgate/internal/fault"
+)
 
 // stage is one step of a call. It reads and completes the call; an error, always a fault, ends the call.
 type stage func(ctx context.Context, c *call) error
 
-// pipeline is an order of stages: steps run until one fails, closing ones always run.
+// pipeline is an order of stages: steps run until one fails, closing ones always run, each of them, whatever panics.
 type pipeline struct {
 	steps   []stage
 	closing []func(ctx context.Context, c *call, err error)
@@ -43,13 +47,23 @@ func (p pipeline) andAlways(closing ...func(ctx context.Context, c *call, err er
 }
 
 func (p pipeline) run(ctx context.Context, c *call) (err error) {
+	err = fault.New(fault.Internal, internalMessage) // stays when a step panics
+	defer func() { p.close(ctx, c, err, 0) }()
 	for _, step := range p.steps {
-		if err = step(ctx, c); err != nil {
-			break
+		if failed := step(ctx, c); failed != nil {
+			err = failed
+			return err
 		}
 	}
-	for _, step := range p.closing {
-		step(ctx, c, err)
+	err = nil
+	return nil
+}
+
+// close runs the closing stages from the one at i on, in order.
+func (p pipeline) close(ctx context.Context, c *call, err error, i int) {
+	if i == len(p.closing) {
+		return
 	}
-	return err
+	defer p.close(ctx, c, err, i+1)
+	p.closing[i](ctx, c, err)
 }

@@ -87,11 +87,6 @@ func outcomeOf(code fault.Code) metrics.Outcome {
 	}
 }
 
-// abandon ends a call whose stage panicked: it is recorded as ours, if it was not yet.
-func (g *Gateway) abandon(c *call) {
-	g.record(c.r.Context(), c, fault.New(fault.Internal, internalMessage))
-}
-
 // statusOf is the HTTP status of a refusal.
 func statusOf(code fault.Code) int {
 	if s := wire.Status(code); s >= 400 {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -303,5 +304,45 @@ func TestNewRefusesWithoutItsParts(t *testing.T) {
 	require.Error(t, err)
 	for _, need := range []string{"Authenticator", "Checker", "Registry", "Catalog", "Router", "Forwarder", "Recorder", "Pricer", "Feed", "CallIDs", "HashUser", "Clock", "Log"} {
 		assert.ErrorContains(t, err, need+" is required")
+	}
+}
+
+// movingDefault is a registry whose project changes its default label between any two questions for it.
+type movingDefault struct {
+	*fakeRegistry
+	asked atomic.Int64
+}
+
+func (m *movingDefault) DefaultLabel(context.Context, string) (string, error) {
+	if m.asked.Add(1)%2 == 1 {
+		return "production", nil
+	}
+	return "staging", nil
+}
+
+func (m *movingDefault) Resolve(ctx context.Context, p *registry.Identified, sel registry.Selector) (*registry.Resolved, error) {
+	if sel.Kind == registry.SelectDefault {
+		label, err := m.DefaultLabel(ctx, p.Project)
+		if err != nil {
+			return nil, err
+		}
+		sel = registry.Selector{Kind: registry.SelectLabel, Label: label}
+	}
+	return m.fakeRegistry.Resolve(ctx, p, sel)
+}
+
+// TestWhatWasAuthorizedIsServed: a key for production alone is never served another label, whatever the default becomes while its call is judged.
+func TestWhatWasAuthorizedIsServed(t *testing.T) {
+	e := newEnv(t, func(s *setup) {
+		s.deps.Registry = &movingDefault{fakeRegistry: s.deps.Registry.(*fakeRegistry)}
+	})
+	for range 4 {
+		a := e.chat(`{"prompt":{"id":"support/triage","variables":{"ticket":"x"}}}`, "Authorization", "Bearer prompts")
+		if a.status == http.StatusOK {
+			require.Equal(t, "production", a.header.Get("X-Promptgate-Label"))
+			require.Equal(t, "1", a.header.Get("X-Promptgate-Version"))
+		} else {
+			require.Equal(t, http.StatusForbidden, a.status, "%s", a.body)
+		}
 	}
 }

@@ -1,13 +1,22 @@
 package gateway
 
-import "context"
+import (
+	"context"
+
+	"github.com/promptgate/promptgate/registry"
+)
 
 // resolve picks the prompt's version: from memory when it has been served before.
 func (g *Gateway) resolve(ctx context.Context, c *call) error {
 	if c.ref.prompt == nil {
 		return nil
 	}
-	resolved, err := g.deps.Registry.Resolve(ctx, c.ref.prompt, c.in.ref.Selector)
+	// The label is the one that was authorized: the project's default, asked again, could be another by now.
+	selector := c.in.ref.Selector
+	if selector.Kind == registry.SelectDefault {
+		selector = registry.Selector{Kind: registry.SelectLabel, Label: c.ref.label}
+	}
+	resolved, err := g.deps.Registry.Resolve(ctx, c.ref.prompt, selector)
 	if err != nil {
 		return err
 	}

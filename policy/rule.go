@@ -92,6 +92,11 @@ func (g Grant) Validate() error {
 	if len(g.Actions) == 0 {
 		return fault.New(fault.InvalidRequest, "a grant must name at least one action")
 	}
+	for name, list := range map[string][]string{"prompts": g.Prompts, "labels": g.Labels, "models": g.Models} {
+		if list != nil && len(list) == 0 { // somebody's filter that found nothing must not open everything
+			return fault.New(fault.InvalidRequest, "a grant's %s is an empty list: name some, or leave it out", name)
+		}
+	}
 	for _, a := range g.Actions {
 		if !validAction(a) {
 			return fault.New(fault.InvalidRequest, "%q is no action", a)
@@ -142,8 +147,8 @@ func (r Rule) MatchesLabel(want Permission) bool {
 		return slices.Contains(r.Labels, "*") || slices.Contains(r.Labels, anyLabel)
 	}
 	for _, pattern := range r.Labels {
-		if MatchLabel(pattern, want.Label) {
-			return true
+		if MatchLabel(pattern, want.Label) || pattern == "*" && want.Action == ActionRead {
+			return true // whoever may read under every label may read every version: the reserved labels guard calls
 		}
 	}
 	return false

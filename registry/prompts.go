@@ -56,23 +56,37 @@ func (s *Service) CreatePrompt(ctx context.Context, by journal.Origin, in Prompt
 // UpdatePrompt changes, renames, archives or restores a prompt.
 func (s *Service) UpdatePrompt(ctx context.Context, by journal.Origin, u PromptUpdate) (Prompt, error) {
 	return withRevision(u.Revision, func() (Prompt, error) {
-		p, err := s.store.PromptByHandle(ctx, u.Project, u.ID)
-		if err != nil {
-			return Prompt{}, err
-		}
-		if err := sameRevision(u.Revision, p.Revision); err != nil {
-			return Prompt{}, err
-		}
-		before := p
-		u.apply(&p)
-		if err := normalize(&p, by); err != nil {
-			return Prompt{}, err
-		}
-		if reflect.DeepEqual(p, before) {
-			return p, nil
+		p, same, err := s.edited(ctx, by, u)
+		if err != nil || same {
+			return p, err
 		}
 		return s.store.UpdatePrompt(ctx, by, p)
 	})
+}
+
+// CheckUpdate tells what UpdatePrompt would make of the prompt, or why it would refuse, and changes nothing.
+func (s *Service) CheckUpdate(ctx context.Context, by journal.Origin, u PromptUpdate) (Prompt, error) {
+	p, same, err := s.edited(ctx, by, u)
+	if err != nil || same {
+		return p, err
+	}
+	return p, s.store.CheckUpdate(ctx, by, p)
+}
+
+// edited is the prompt as an update makes it, and whether that is what it is.
+func (s *Service) edited(ctx context.Context, by journal.Origin, u PromptUpdate) (p Prompt, same bool, err error) {
+	if p, err = s.store.PromptByHandle(ctx, u.Project, u.ID); err != nil {
+		return Prompt{}, false, err
+	}
+	if err := sameRevision(u.Revision, p.Revision); err != nil {
+		return Prompt{}, false, err
+	}
+	before := p
+	u.apply(&p)
+	if err := normalize(&p, by); err != nil {
+		return Prompt{}, false, err
+	}
+	return p, reflect.DeepEqual(p, before), nil
 }
 
 func (u PromptUpdate) apply(p *Prompt) {

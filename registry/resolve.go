@@ -108,6 +108,11 @@ func ErrArchived() *fault.Error {
 	return fault.New(fault.Conflict, "This prompt is archived: restore it first (PATCH it with archived: false), then save.")
 }
 
+// ErrVersionNotFound is the answer for a version that is not there, or not this caller's to read.
+func ErrVersionNotFound(number int) *fault.Error {
+	return fault.New(fault.VersionNotFound, "This prompt has no version %d.", number).WithParam("version")
+}
+
 // ErrPromptNotFound is the one answer for a prompt that is not there, is archived, or is not this caller's to know of.
 func ErrPromptNotFound() *fault.Error {
 	return fault.New(fault.PromptNotFound, "There is no such prompt, or this key may not use it. Check the spelling and the key's grants.").

@@ -11,14 +11,12 @@ import (
 )
 
 // Service is the only writer of the registry and the only mover of labels. It checks every rule that holds between prompts,
-// versions and labels, asks the Gate before a label moves, and leaves memory to the Store. Who may do what is judged before:
-// the Service trusts that its caller was authorized for the project and the prompt it names.
+// versions and labels, and leaves memory to the Store. Who may do what is the Gate's to judge, which the Store asks inside each change.
 //
 // Its errors are faults: InvalidRequest (Param names the field), InvalidTemplate, Conflict, PreconditionFailed, NotFound,
 // PromptNotFound, VersionNotFound, LabelNotFound, RegistryUnavailable, StorageFull, and whatever the Gate returns.
 type Service struct {
 	store Store
-	gate  Gate
 	clock func() time.Time
 	rand  io.Reader
 }
@@ -29,8 +27,8 @@ type ServiceOptions struct {
 	Random io.Reader        // of ids; crypto/rand when nil
 }
 
-// NewService returns a Service over a store. A nil gate allows every move that the registry's own rules allow.
-func NewService(store Store, gate Gate, o ServiceOptions) (*Service, error) {
+// NewService returns a Service over a store.
+func NewService(store Store, o ServiceOptions) (*Service, error) {
 	if store == nil {
 		return nil, fault.New(fault.Internal, "registry: a service needs a store")
 	}
@@ -40,7 +38,7 @@ func NewService(store Store, gate Gate, o ServiceOptions) (*Service, error) {
 	if o.Random == nil {
 		o.Random = rand.Reader
 	}
-	return &Service{store: store, gate: gate, clock: o.Clock, rand: o.Random}, nil
+	return &Service{store: store, clock: o.Clock, rand: o.Random}, nil
 }
 
 // AnyRevision in an update's Revision means "whatever it is now": an update without If-Match. 0 is refused, so that a

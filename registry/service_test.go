@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,8 +27,11 @@ type gate struct {
 	before func()
 }
 
-func (g *gate) AllowMove(_ context.Context, _ journal.Origin, m registry.LabelMove, from registry.Label) error {
-	g.asked, g.from = append(g.asked, m), append(g.from, from.Version)
+func (g *gate) Allow(_ context.Context, _ journal.Origin, c registry.Change) error {
+	if c.Kind != registry.ChangeMove {
+		return nil
+	}
+	g.asked, g.from = append(g.asked, c.Move), append(g.from, *c.Move.From)
 	if g.before != nil {
 		g.before()
 	}
@@ -49,9 +53,9 @@ func newHouse(t *testing.T) *house {
 	sealer := testenv.Sealer(t, db)
 	h := &house{t: t, gate: &gate{}, journal: journal.New(db, sealer, journal.Options{})}
 	require.NoError(t, h.journal.Load(t.Context()))
-	h.store = sqlstore.New(db, h.journal, sealer, sqlstore.Options{})
+	h.store = sqlstore.New(db, h.journal, sealer, sqlstore.Options{Gate: h.gate})
 	var err error
-	h.Service, err = registry.NewService(h.store, h.gate, registry.ServiceOptions{})
+	h.Service, err = registry.NewService(h.store, registry.ServiceOptions{})
 	require.NoError(t, err)
 	p, err := h.CreateProject(t.Context(), by, registry.ProjectInput{Name: "demo"})
 	require.NoError(t, err)
@@ -335,18 +339,32 @@ func TestGate(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, at.Version)
 
-	// Somebody moves the label while the gate thinks: what it allowed is not what would happen, so it is asked again.
+	// Somebody moves the label and renames the prompt while the gate thinks: both wait, so that what was judged is what happens.
 	h.gate.answer, h.gate.asked, h.gate.from = nil, nil, nil
+	others := make(chan error, 2)
 	h.gate.before = func() {
 		h.gate.before = nil
-		_, err := h.store.MoveLabel(t.Context(), by, registry.LabelMove{Project: h.project, PromptID: p.ID, Label: "x", To: 3})
-		require.NoError(t, err)
+		go func() {
+			_, err := h.store.MoveLabel(t.Context(), by, registry.LabelMove{Project: h.project, PromptID: p.ID, Label: "x", To: 3})
+			others <- err
+		}()
+		go func() {
+			name := "elsewhere/p"
+			_, err := h.UpdatePrompt(t.Context(), by, registry.PromptUpdate{Project: h.project, ID: p.ID, Revision: registry.AnyRevision, Name: &name})
+			others <- err
+		}()
+		select {
+		case <-others:
+			t.Error("something moved while it was judged")
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 	m.To = 2
 	_, err = h.MoveLabel(t.Context(), by, m)
 	require.NoError(t, err)
-	require.Equal(t, []int{1, 3}, h.gate.from)
-	require.Equal(t, 3, *h.gate.asked[1].From)
+	require.NoError(t, <-others)
+	require.NoError(t, <-others)
+	require.Equal(t, []int{1, 2}, h.gate.from)
 }
 
 func TestRollback(t *testing.T) {
@@ -431,7 +449,7 @@ func TestSaversRace(t *testing.T) {
 	h := newHouse(t)
 	p := h.prompt("p", "")
 	h.save(p, "start")
-	s, err := registry.NewService(sneakyStore{h.store, func() { h.save(p, "theirs") }}, nil, registry.ServiceOptions{})
+	s, err := registry.NewService(sneakyStore{h.store, func() { h.save(p, "theirs") }}, registry.ServiceOptions{})
 	require.NoError(t, err)
 	_, err = s.SaveVersion(t.Context(), by, registry.VersionInput{
 		Project: h.project, PromptID: p.ID, Content: text("user", "mine"), Latest: ptr(1),

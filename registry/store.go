@@ -35,6 +35,8 @@ type Store interface {
 	CreatePrompt(ctx context.Context, by journal.Origin, p Prompt, first *Version) (Prompt, error)
 	// UpdatePrompt writes description, category, tags, owner, archived, name and aliases when the stored revision is p.Revision.
 	UpdatePrompt(ctx context.Context, by journal.Origin, p Prompt) (Prompt, error)
+	// CheckUpdate tells whether UpdatePrompt would be refused, by the Gate, a name that is taken or a lost race, and changes nothing.
+	CheckUpdate(ctx context.Context, by journal.Origin, p Prompt) error
 	// AddVersion numbers v as the next of its prompt (or takes v.Number when it is set and free: imports). An archived prompt takes none
 	// (Conflict).
 	AddVersion(ctx context.Context, by journal.Origin, v Version) (Version, error)
@@ -70,9 +72,4 @@ type PromptFilter struct {
 	Query    string // substring of name or description, case folded; LIKE wildcards are plain characters
 	Archived bool   // with archived ones
 	Behind   string // only names that come after this one
-}
-
-// Gate judges a label move before it happens: approvals, evaluations, protection. policy implements it; a nil Gate allows.
-type Gate interface {
-	AllowMove(ctx context.Context, by journal.Origin, m LabelMove, from Label) error
 }

@@ -23,7 +23,6 @@ import (
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
-	"github.com/promptgate/promptgate/policy/rbac"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -136,10 +135,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 		return nil, err
 	}
 	a.authn = authn
-	checker, err := rbac.New(rbac.Options{MaxDecisions: cfg.Cache.Decisions})
-	if err != nil {
-		return nil, err
-	}
+	checker := s.checker
 	resolver, err := registry.NewResolver(s.shared.source(countedSource{s.registry, s.reads}), s.feed, registry.ResolverOptions{
 		Handles: cfg.Cache.Prompts, StaleAfter: cfg.Stale.After, MaxStale: cfg.Stale.Prompts,
 	})

@@ -80,7 +80,7 @@ var routes = []route{
 	{"GET", "/api/v1/me", "key", 200, "", ""},
 	{"GET", "/api/v1/project", "key", 200, "", ""},
 	{"PATCH", "/api/v1/project", "manage_project system", stale, "", `{"description":"x"}`},
-	{"GET", "/api/v1/projects", "create_project system", 200, "", ""},
+	{"GET", "/api/v1/projects", "key", 200, "", ""},
 	{"POST", "/api/v1/projects", "create_project system", invalid, "", `{"name":"NO"}`},
 
 	// Prompts, versions, labels. Lists show what a key may read.

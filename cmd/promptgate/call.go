@@ -59,6 +59,9 @@ func (c callCmd) Run(ctx context.Context, io *streams) error {
 
 func (c callCmd) body() ([]byte, error) {
 	name, selector := splitRef(c.Prompt)
+	if strings.HasSuffix(c.Prompt, "@") {
+		return nil, fmt.Errorf("%s names an empty label; write %s@production, or %s alone for the project's default label", c.Prompt, name, name)
+	}
 	ref := map[string]any{"id": name}
 	if n, err := strconv.Atoi(selector); err == nil {
 		ref["version"] = n

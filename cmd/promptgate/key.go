@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -26,6 +27,7 @@ type keyCreateCmd struct {
 	Name     string        `arg:"" help:"What it is for, e.g. \"checkout service\"."`
 	Role     []string      `help:"admin, editor, viewer or tester; editor:marketing/** for a folder. May be repeated."`
 	Call     []string      `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging; the label @version is for calls by number. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
+	Operator bool          `help:"May create projects and list all of them; only with --local."`
 	Models   []string      `help:"May use these models without a prompt, or instead of a prompt's own; patterns with *."`
 	Networks []string      `help:"CIDRs that it may be used from."`
 	Expires  time.Duration `help:"How long it lives, e.g. 720h; for ever without."`
@@ -37,17 +39,21 @@ type keyCreateCmd struct {
 func (c keyCreateCmd) grants() ([]policy.Grant, error) {
 	var out []policy.Grant
 	for _, s := range c.Call {
-		pattern, labels, _ := strings.Cut(s, "@")
+		pattern, labels, limited := strings.Cut(s, "@")
 		if pattern == "" {
 			return nil, fmt.Errorf("--call %s: names no prompt; write a pattern such as support/**@production", s)
 		}
 		g := policy.Grant{Actions: []policy.Action{policy.ActionCall, policy.ActionFeedback}, Prompts: []string{pattern}}
-		for l := range strings.SplitSeq(labels, ",") {
-			if l != "" {
-				g.Labels = append(g.Labels, l)
-			}
+		if limited {
+			g.Labels = strings.Split(labels, ",")
+		}
+		if slices.Contains(g.Labels, "") { // an empty variable in a script must not open every label
+			return nil, fmt.Errorf("--call %s: names an empty label; write %s@production, or %s alone for every label", s, pattern, pattern)
 		}
 		out = append(out, g)
+	}
+	if c.Operator {
+		out = append(out, policy.Grant{Actions: []policy.Action{policy.ActionCreateProject}})
 	}
 	if len(c.Models) > 0 {
 		out = append(out, policy.Grant{Actions: []policy.Action{policy.ActionCall}, Models: c.Models})
@@ -60,6 +66,12 @@ func (c keyCreateCmd) Run(ctx context.Context, io *streams) error {
 	grants, err := c.grants()
 	if err != nil {
 		return errUsage{err}
+	}
+	if c.Operator && !c.Local {
+		return errUsage{errors.New("--operator needs --local: nobody can grant it but the machine that has the data")}
+	}
+	if slices.ContainsFunc(slices.Concat(c.Role, c.Models, c.Networks), func(v string) bool { return strings.TrimSpace(v) == "" }) {
+		return errUsage{errors.New("a --role, --models or --networks is empty: leave it out, or say what it shall be")}
 	}
 	if len(c.Role) == 0 && len(grants) == 0 {
 		return errUsage{errors.New("the key could do nothing: give it a --role, or prompts that it may --call")}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -18,6 +19,7 @@ type promptCmd struct {
 	Pull     pullCmd     `cmd:"" help:"Write prompts to files."`
 	List     listCmd     `cmd:"" help:"List prompts and where their labels point."`
 	Diff     diffCmd     `cmd:"" help:"Compare two versions."`
+	Rename   renameCmd   `cmd:"" help:"Give a prompt another name, perhaps in another folder; its id stays, and its old name still answers."`
 	Label    labelCmd    `cmd:"" help:"Point a label at a version, or remove it."`
 	History  historyCmd  `cmd:"" help:"List a prompt's versions and the moves of its labels."`
 	Rollback rollbackCmd `cmd:"" help:"Move a label back to where it pointed before."`
@@ -206,6 +208,49 @@ func (c labelCmd) Run(ctx context.Context, io *streams) error {
 	}
 	_, err = fmt.Fprintf(io.out, "%s: %s is version %d\n", c.Name, l.Name, l.Version)
 	return err
+}
+
+type renameCmd struct {
+	remote
+	Name        string `arg:"" help:"The prompt."`
+	To          string `arg:"" help:"Its new name."`
+	DryRun      bool   `help:"Say whose access it would change; change nothing."`
+	CarryGrants bool   `help:"Keys whose grants name the prompt exactly keep their access; needs manage_keys."`
+	Why         string `help:"Why; kept in the journal."`
+}
+
+// Run renames, and says which keys gain or lose by it.
+func (c renameCmd) Run(ctx context.Context, io *streams) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	q := url.Values{}
+	if c.DryRun {
+		q.Set("dry_run", "true")
+	}
+	if c.CarryGrants {
+		q.Set("carry_grants", "true")
+	}
+	var p admin.PromptPatched
+	in := admin.PromptPatch{Name: &c.To}
+	if err := cl.call(ctx, http.MethodPatch, promptPath(c.Name)+"?"+q.Encode(), in, &p, "If-Match", "*", "X-Promptgate-Why", c.Why); err != nil {
+		return err
+	}
+	would := ""
+	if c.DryRun {
+		would = "would be "
+	}
+	fmt.Fprintf(io.out, "%s: %scalled %s\n", c.Name, would, p.Name)
+	for _, a := range p.AccessChanges {
+		if len(a.Loses) > 0 && !c.CarryGrants {
+			fmt.Fprintf(io.out, "  %s (%s) loses %s\n", a.Key, a.Name, strings.Join(a.Loses, ", "))
+		}
+		if len(a.Gains) > 0 && !c.CarryGrants {
+			fmt.Fprintf(io.out, "  %s (%s) gains %s\n", a.Key, a.Name, strings.Join(a.Gains, ", "))
+		}
+	}
+	return nil
 }
 
 type rollbackCmd struct {

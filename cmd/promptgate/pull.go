@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/promptgate/promptgate/gateway/admin"
 	"github.com/promptgate/promptgate/registry"
@@ -76,6 +77,9 @@ func (c pullCmd) Run(ctx context.Context, io *streams) error {
 // pull reads one version as a file says it.
 func (c pullCmd) pull(ctx context.Context, cl *client, ref string) (f interchange.File, err error) {
 	name, selector := splitRef(ref)
+	if strings.HasSuffix(ref, "@") {
+		return f, fmt.Errorf("it names an empty label; write %s@production, or %s alone for the latest version", name, name)
+	}
 	if selector == "" {
 		selector = registry.LabelLatest
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
+	"github.com/promptgate/promptgate/policy/rbac"
 	policystore "github.com/promptgate/promptgate/policy/sqlstore"
 	"github.com/promptgate/promptgate/registry"
 	registrystore "github.com/promptgate/promptgate/registry/sqlstore"
@@ -38,6 +39,7 @@ type stores struct {
 	lastKnown *lastKnown // set when the database is down and what was served last stands in for it
 	registry  *registrystore.Store
 	service   *registry.Service
+	checker   *rbac.Checker
 	keys      *policystore.Store
 	providers *providerstore.Store
 }
@@ -68,10 +70,13 @@ func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, reg p
 	if s.hasher, err = keys.NewHasher(s.sealer.DeriveKey(keys.HashPurpose)); err != nil {
 		return s, err
 	}
-	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{})
+	if s.checker, err = rbac.New(rbac.Options{MaxDecisions: cfg.Cache.Decisions}); err != nil {
+		return s, err
+	}
+	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{Gate: admin.NewGate(s.checker)})
 	s.keys = policystore.New(s.db, s.feed.Journal, time.Now)
 	s.providers = providerstore.New(s.db, s.feed.Journal, s.sealer, providerstore.Options{})
-	s.service, err = registry.NewService(s.registry, nil, registry.ServiceOptions{})
+	s.service, err = registry.NewService(s.registry, registry.ServiceOptions{})
 	return s, err
 }
 

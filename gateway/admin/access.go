@@ -89,7 +89,7 @@ func handle[I, O any](a *API, o op, h func(ctx context.Context, c *caller, in *I
 				return nil, a.problem(ctx, err)
 			}
 		}
-		out, err := h(ctx, c, in)
+		out, err := h(policy.WithPrincipal(ctx, c.Principal), c, in)
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
@@ -234,6 +234,8 @@ func readable(u url.URL) error {
 		switch {
 		case len(values) > 1:
 			return fault.New(fault.InvalidRequest, "The query names a parameter twice.").WithParam(name)
+		case values[0] == "": // an empty variable in a script must not select everything
+			return fault.New(fault.InvalidRequest, "The query's parameter %s is empty: leave it out, or say what it shall be.", name).WithParam(name)
 		case !storable(name + values[0]):
 			return fault.New(fault.InvalidRequest, "The query must be UTF-8 without control characters.")
 		}

@@ -311,7 +311,10 @@ func TestProjects(t *testing.T) {
 	e.do(root, "POST", "/projects", map[string]any{"name": "third"}).ok(201)
 	e.do(root, "POST", "/projects", map[string]any{"name": "third"}).refused(409, "conflict")
 	require.Len(t, e.do(root, "GET", "/projects", nil).ok(200)["projects"], 3)
-	e.do(e.admin, "GET", "/projects", nil).refused(403, "permission_denied")
+	own := e.do(e.admin, "GET", "/projects", nil).ok(200)["projects"].([]any)
+	require.Len(t, own, 1, "a project's key sees its own")
+	require.Equal(t, e.shop, own[0].(map[string]any)["id"])
+	e.do(e.admin, "POST", "/projects", map[string]any{"name": "fourth"}).refused(403, "permission_denied")
 	e.do(e.admin, "PATCH", "/project", map[string]any{"default_label": "latest"}, "If-Match", "*").refused(400, "invalid_request")
 	require.Equal(t, "staging", e.do(e.admin, "PATCH", "/project", map[string]any{"default_label": "staging"}, "If-Match", "*").ok(200)["default_label"])
 }

@@ -241,39 +241,58 @@ func (a *API) calls() {
 		kind: policy.ObjectPrompt, tag: "calls", summary: "List the scores given to a prompt's calls"}, a.listFeedback)
 }
 
-// sight tells which calls a key may see. Grants see a prompt's current name, so calls are judged by the prompt's id, not by
+// visibleCalls tells which calls a key may see. Grants see a prompt's current name, so calls are judged by the prompt's id, not by
 // the name it had.
-type sight struct {
+type visibleCalls struct {
 	api   *API
 	c     *caller
-	known map[string]bool // by prompt id
+	known map[string]*reading // by prompt id; nil: none of its calls
 }
 
-func (s *sight) sees(ctx context.Context, promptID string) (bool, error) {
-	if ok, judged := s.known[promptID]; judged {
-		return ok, nil
+// sees reports whether a call may be seen: one of a version that may be read.
+func (s *visibleCalls) sees(ctx context.Context, call metrics.Call) (bool, error) {
+	r, err := s.of(ctx, call.PromptID)
+	return err == nil && r != nil && r.call(call), err
+}
+
+// of is what may be read of a prompt, nil for nothing of it; "" stands for calls without a prompt.
+func (s *visibleCalls) of(ctx context.Context, promptID string) (*reading, error) {
+	if r, judged := s.known[promptID]; judged {
+		return r, nil
 	}
 	want := policy.Permission{Action: policy.ActionManageProject, Kind: policy.ObjectSystem}
 	if promptID != "" {
 		p, err := s.api.deps.Registry.Prompt(ctx, s.c.Project, promptID)
 		if fault.Is(err, fault.PromptNotFound) {
-			return false, nil
+			return nil, nil
 		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		want = policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name}
+		return s.ofPrompt(ctx, p)
 	}
 	ok, err := s.c.may(ctx, want)
-	if err == nil {
-		s.known[promptID] = ok
+	if err == nil && ok {
+		s.known[promptID] = &reading{all: true}
 	}
-	return ok, err
+	return s.known[promptID], err
+}
+
+func (s *visibleCalls) ofPrompt(ctx context.Context, p registry.Prompt) (*reading, error) {
+	ok, err := s.c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name})
+	if err != nil {
+		return nil, err
+	}
+	s.known[p.ID] = nil
+	if ok {
+		s.known[p.ID], err = s.api.readingOf(ctx, s.c, p)
+	}
+	return s.known[p.ID], err
 }
 
 func (a *API) listCalls(ctx context.Context, c *caller, in *listCallsInput) (*callList, error) {
 	f := metrics.CallFilter{Version: in.Version, Label: in.Label, Outcome: metrics.Outcome(in.Outcome), Since: in.Since, Until: in.Until}
-	s := &sight{api: a, c: c, known: map[string]bool{}}
+	s := &visibleCalls{api: a, c: c, known: map[string]*reading{}}
 	out := &callList{}
 	out.Body.Calls = []Call{}
 	var err error
@@ -289,7 +308,7 @@ func (a *API) listCalls(ctx context.Context, c *caller, in *listCallsInput) (*ca
 			return nil, err
 		}
 		f.PromptID = p.ID
-		if ok, err := s.sees(ctx, p.ID); err != nil || !ok {
+		if r, err := s.of(ctx, p.ID); err != nil || r == nil {
 			return out, err
 		}
 	}
@@ -317,7 +336,7 @@ const scanned = 2000
 var errMostlyHidden = errors.New("admin: most calls are hidden from this key")
 
 // page is what the key sees of the calls that f selects; errMostlyHidden once more than most of them have been read.
-func (s *sight) page(ctx context.Context, f metrics.CallFilter, limit, most int) ([]metrics.Call, string, error) {
+func (s *visibleCalls) page(ctx context.Context, f metrics.CallFilter, limit, most int) ([]metrics.Call, string, error) {
 	read := 0
 	return visible(limit, func(after string, limit int) ([]metrics.Call, string, error) {
 		if read > most {
@@ -325,14 +344,14 @@ func (s *sight) page(ctx context.Context, f metrics.CallFilter, limit, most int)
 		}
 		read += limit
 		return s.api.deps.Calls.ListCalls(ctx, s.c.Project, f, metrics.Page{After: after, Limit: limit})
-	}, func(call metrics.Call) (bool, error) { return s.sees(ctx, call.PromptID) }, placeOf)
+	}, func(call metrics.Call) (bool, error) { return s.sees(ctx, call) }, placeOf)
 }
 
 // all lists the prompts whose calls the key sees by id, "" standing for calls without one.
-func (s *sight) all(ctx context.Context) (ids []string, err error) {
-	if ok, err := s.sees(ctx, ""); err != nil {
+func (s *visibleCalls) all(ctx context.Context) (ids []string, err error) {
+	if r, err := s.of(ctx, ""); err != nil {
 		return nil, err
-	} else if ok {
+	} else if r != nil {
 		ids = append(ids, "")
 	}
 	for after := ""; ; {
@@ -341,11 +360,11 @@ func (s *sight) all(ctx context.Context) (ids []string, err error) {
 			return nil, err
 		}
 		for _, p := range prompts {
-			ok, err := s.c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name})
+			r, err := s.ofPrompt(ctx, p)
 			if err != nil {
 				return nil, err
 			}
-			if s.known[p.ID] = ok; ok {
+			if r != nil {
 				ids = append(ids, p.ID)
 			}
 		}
@@ -377,8 +396,8 @@ func (a *API) getCall(ctx context.Context, c *caller, in *callInput) (*callAnswe
 	found, err := a.deps.Calls.Call(ctx, c.Project, in.ID)
 	ok := false
 	if err == nil {
-		s := &sight{api: a, c: c, known: map[string]bool{}}
-		ok, err = s.sees(ctx, found.PromptID)
+		s := &visibleCalls{api: a, c: c, known: map[string]*reading{}}
+		ok, err = s.sees(ctx, *found)
 	}
 	switch {
 	case err != nil && !fault.Is(err, fault.CallNotFound):
@@ -391,6 +410,13 @@ func (a *API) getCall(ctx context.Context, c *caller, in *callInput) (*callAnswe
 }
 
 func (a *API) stats(ctx context.Context, c *caller, in *statsInput) (*statsAnswer, error) {
+	r, err := a.readingOf(ctx, c, c.Prompt)
+	if err != nil {
+		return nil, err
+	}
+	if !r.all && metrics.GroupBy(in.By) == metrics.ByModel {
+		return nil, lacks(policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: c.Prompt.Name, Label: policy.LabelVersion}.Describe())
+	}
 	found, err := a.deps.Calls.Stats(ctx, c.Project, metrics.StatsQuery{
 		PromptID: c.Prompt.ID, By: metrics.GroupBy(in.By), Since: in.Since, Until: in.Until,
 	})
@@ -400,12 +426,24 @@ func (a *API) stats(ctx context.Context, c *caller, in *statsInput) (*statsAnswe
 	out := &statsAnswer{}
 	out.Body.Stats = []Stats{}
 	for _, s := range found {
+		if metrics.GroupBy(in.By) == metrics.ByLabel && !r.label(s.Label) || metrics.GroupBy(in.By) == metrics.ByVersion && !r.version(s.Version) {
+			continue
+		}
 		out.Body.Stats = append(out.Body.Stats, statsOf(s))
 	}
 	return out, nil
 }
 
 func (a *API) listFeedback(ctx context.Context, c *caller, in *listFeedbackInput) (*feedbackList, error) {
+	r, err := a.readingOf(ctx, c, c.Prompt)
+	switch {
+	case err != nil:
+		return nil, err
+	case !r.all && in.Version == 0:
+		return nil, fault.New(fault.InvalidRequest, "This key may read some versions only: say which version's scores to list.").WithParam("version")
+	case in.Version > 0 && !r.version(in.Version):
+		return nil, registry.ErrVersionNotFound(in.Version)
+	}
 	found, next, err := a.deps.Calls.ListFeedback(ctx, c.Project, metrics.FeedbackFilter{
 		PromptID: c.Prompt.ID, Version: in.Version, Name: in.Name, CallID: in.Call,
 	}, metrics.Page{After: in.After, Limit: in.Limit})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
 )
 
@@ -172,6 +173,9 @@ func (a *API) listKeys(ctx context.Context, c *caller, in *listKeysInput) (*keyL
 func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*keyCreatedAnswer, error) {
 	r := policy.KeyRecord{
 		Project: c.Project, Name: in.Body.Name, Roles: in.Body.Roles, Grants: in.Body.Grants, Networks: in.Body.Networks,
+	}
+	if in.Body.Networks != nil && len(in.Body.Networks) == 0 { // somebody's filter that found nothing must not open the key to every address
+		return nil, fault.New(fault.InvalidRequest, "networks is an empty list: name some, or leave it out for a key that works anywhere").WithParam("networks")
 	}
 	if at := in.Body.ExpiresAt; at != nil {
 		if err := policy.ValidExpiry(*at, "expires_at"); err != nil {

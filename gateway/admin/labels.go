@@ -104,6 +104,10 @@ func (a *API) labels() {
 }
 
 func (a *API) listLabels(ctx context.Context, c *caller, _ *OnPrompt) (*labelList, error) {
+	r, err := a.readingOf(ctx, c, c.Prompt)
+	if err != nil {
+		return nil, err
+	}
 	found, err := a.deps.Registry.Labels(ctx, c.Project, c.Prompt.ID)
 	if err != nil {
 		return nil, err
@@ -111,6 +115,9 @@ func (a *API) listLabels(ctx context.Context, c *caller, _ *OnPrompt) (*labelLis
 	out := &labelList{}
 	out.Body.Labels = []Label{}
 	for _, l := range found {
+		if !r.label(l.Name) {
+			continue
+		}
 		out.Body.Labels = append(out.Body.Labels, labelOf(l))
 	}
 	return out, nil
@@ -153,7 +160,11 @@ func (a *API) labelHistory(ctx context.Context, c *caller, in *labelHistoryInput
 	if err != nil {
 		return nil, err
 	}
-	if len(found) == 0 && in.After == "" {
+	r, err := a.readingOf(ctx, c, c.Prompt)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 && in.After == "" || !r.label(in.Label) {
 		return nil, fault.New(fault.LabelNotFound, "This prompt never had a label %q; list its labels to see what there is.", in.Label).WithParam("label")
 	}
 	out := &labelHistory{}

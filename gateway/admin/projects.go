@@ -89,8 +89,8 @@ func (a *API) projects() {
 	handle(a, op{id: "get-project", method: http.MethodGet, path: "/project", tag: "projects", summary: "Get the key's project"}, a.getProject)
 	handle(a, op{id: "update-project", method: http.MethodPatch, path: "/project", action: policy.ActionManageProject, kind: policy.ObjectSystem,
 		tag: "projects", summary: "Change the key's project"}, a.patchProject)
-	handle(a, op{id: "list-projects", method: http.MethodGet, path: "/projects", action: policy.ActionCreateProject, kind: policy.ObjectSystem,
-		tag: "projects", summary: "List all projects: the system's administrators only"}, a.listProjects)
+	handle(a, op{id: "list-projects", method: http.MethodGet, path: "/projects", tag: "projects",
+		summary: "List the key's project; all of them for the system's administrators, who may create projects"}, a.listProjects)
 	handle(a, op{id: "create-project", method: http.MethodPost, path: "/projects", action: policy.ActionCreateProject, kind: policy.ObjectSystem,
 		tag: "projects", summary: "Create a project: the system's administrators only", status: http.StatusCreated}, a.createProject)
 }
@@ -117,12 +117,23 @@ func (a *API) patchProject(ctx context.Context, c *caller, in *patchProjectInput
 	return answerProject(p), nil
 }
 
-func (a *API) listProjects(ctx context.Context, _ *caller, in *listProjectsInput) (*projectList, error) {
-	found, next, err := a.deps.Registry.Projects(ctx, in.page())
+func (a *API) listProjects(ctx context.Context, c *caller, in *listProjectsInput) (*projectList, error) {
+	every, err := c.may(ctx, policy.Permission{Action: policy.ActionCreateProject, Kind: policy.ObjectSystem})
 	if err != nil {
 		return nil, err
 	}
 	out := &projectList{}
+	if !every {
+		own, err := a.deps.Registry.Project(ctx, c.Project)
+		if err == nil {
+			out.Body.Projects = []Project{projectOf(own)}
+		}
+		return out, err
+	}
+	found, next, err := a.deps.Registry.Projects(ctx, in.page())
+	if err != nil {
+		return nil, err
+	}
 	out.Body.Projects, out.Body.Next = []Project{}, next
 	for _, p := range found {
 		out.Body.Projects = append(out.Body.Projects, projectOf(p))

@@ -3,8 +3,6 @@ package admin
 import (
 	"context"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/promptgate/promptgate/policy"
@@ -74,8 +72,9 @@ type createdPrompt struct {
 	Body Prompt
 }
 
-func answerPrompt(p registry.Prompt) *promptAnswer {
-	return &promptAnswer{Changed: changed(p.Revision), ETag: etag(p.Revision), Body: promptOf(p)}
+func (a *API) answerPrompt(ctx context.Context, c *caller, p registry.Prompt) (*promptAnswer, error) {
+	body, err := a.show(ctx, c, p)
+	return &promptAnswer{Changed: changed(p.Revision), ETag: etag(p.Revision), Body: body}, err
 }
 
 type promptList struct {
@@ -105,7 +104,21 @@ func (i *createPromptInput) newName() string { return i.Body.Name }
 type patchPromptInput struct {
 	OnPrompt
 	Precondition
-	Body PromptPatch
+	DryRun      bool `query:"dry_run" doc:"Check only: answers with the prompt as it would be, and whose access a new name would change"`
+	CarryGrants bool `query:"carry_grants" doc:"With a new name: keys whose grants name the prompt exactly keep their access; needs manage_keys"`
+	Body        PromptPatch
+}
+
+// PromptPatched is a prompt after an edit.
+type PromptPatched struct {
+	Prompt
+	AccessChanges []AccessChange `json:"access_changes,omitempty" doc:"Keys whose rights the new name changes; shown to those who may manage keys"`
+}
+
+type patchedPrompt struct {
+	Changed
+	ETag string `header:"ETag"`
+	Body PromptPatched
 }
 
 func (a *API) prompts() {
@@ -113,8 +126,8 @@ func (a *API) prompts() {
 	handle(a, op{id: "create-prompt", method: http.MethodPost, path: "/prompts", action: policy.ActionWrite, kind: policy.ObjectPrompt,
 		tag: "prompts", summary: "Create a prompt", status: http.StatusCreated}, a.createPrompt)
 	handle(a, op{id: "get-prompt", method: http.MethodGet, path: "/prompts/{prompt}", action: policy.ActionRead, kind: policy.ObjectPrompt,
-		tag: "prompts", summary: "Get a prompt"}, func(_ context.Context, c *caller, _ *OnPrompt) (*promptAnswer, error) {
-		return answerPrompt(c.Prompt), nil
+		tag: "prompts", summary: "Get a prompt"}, func(ctx context.Context, c *caller, _ *OnPrompt) (*promptAnswer, error) {
+		return a.answerPrompt(ctx, c, c.Prompt)
 	})
 	handle(a, op{id: "update-prompt", method: http.MethodPatch, path: "/prompts/{prompt}", action: policy.ActionWrite, kind: policy.ObjectPrompt,
 		tag: "prompts", summary: "Change, rename, archive or restore a prompt"}, a.patchPrompt)
@@ -139,16 +152,17 @@ func (a *API) listPrompts(ctx context.Context, c *caller, in *listPromptsInput) 
 	out := &promptList{}
 	out.Body.Prompts, out.Body.Next = make([]Prompt, 0, len(found)), next
 	for _, p := range found {
-		out.Body.Prompts = append(out.Body.Prompts, promptOf(p))
+		shown, err := a.show(ctx, c, p)
+		if err != nil {
+			return nil, err
+		}
+		out.Body.Prompts = append(out.Body.Prompts, shown)
 	}
 	return out, nil
 }
 
 func (a *API) createPrompt(ctx context.Context, c *caller, in *createPromptInput) (*createdPrompt, error) {
 	b := in.Body
-	if err := c.needHandles(ctx, b.Aliases); err != nil {
-		return nil, err
-	}
 	create := registry.PromptInput{
 		Project: c.Project, Name: b.Name, Kind: registry.Kind(b.Kind), Description: b.Description, Category: b.Category,
 		Tags: b.Tags, Owner: b.Owner, Aliases: b.Aliases,
@@ -166,55 +180,52 @@ func (a *API) createPrompt(ctx context.Context, c *caller, in *createPromptInput
 	return &createdPrompt{Changed: changed(p.Revision), Created: created("prompts", p.ID), ETag: etag(p.Revision), Body: promptOf(p)}, nil
 }
 
-// needHandles asks for write on further names that a prompt shall answer to: a handle is taken for good, so it must not be taken from a
-// folder that the caller has no rights in. Ids of another system stand in no folder.
-func (c *caller) needHandles(ctx context.Context, handles []string) error {
-	for _, h := range handles {
-		if strings.HasPrefix(h, registry.PromptIDPrefix) {
-			continue
-		}
-		if err := c.need(ctx, policy.Permission{Action: policy.ActionWrite, Kind: policy.ObjectPrompt, Name: h}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // mayInclude lets an author include what it may read: an included text can be read in whatever includes it.
-func (c *caller) mayInclude(ctx context.Context, p registry.Prompt, _ string) error {
-	ok, err := c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name})
+func (c *caller) mayInclude(ctx context.Context, p registry.Prompt, label string) error {
+	if label == "" {
+		label = policy.LabelVersion
+	}
+	ok, err := c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name, Label: label})
 	if err != nil || ok {
 		return err
 	}
 	return registry.ErrPromptNotFound()
 }
 
-// patchPrompt asks for write on the new name as well: moving between folders needs rights on both.
-func (a *API) patchPrompt(ctx context.Context, c *caller, in *patchPromptInput) (*promptAnswer, error) {
+// patchPrompt changes a prompt's row; the Gate asks for more where it moves to another folder.
+func (a *API) patchPrompt(ctx context.Context, c *caller, in *patchPromptInput) (*patchedPrompt, error) {
 	rev, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
 	b := in.Body
-	if b.Name != nil && *b.Name != c.Prompt.Name {
-		if err := c.need(ctx, policy.Permission{Action: policy.ActionWrite, Kind: policy.ObjectPrompt, Name: *b.Name}); err != nil {
-			return nil, err
-		}
-	}
-	if b.Aliases != nil {
-		added := slices.DeleteFunc(slices.Clone(*b.Aliases), func(h string) bool {
-			return h == c.Prompt.Name || slices.Contains(c.Prompt.Aliases, h)
-		})
-		if err := c.needHandles(ctx, added); err != nil {
-			return nil, err
-		}
-	}
-	p, err := a.deps.Registry.UpdatePrompt(ctx, c.Origin, registry.PromptUpdate{
+	update := registry.PromptUpdate{
 		Project: c.Project, ID: c.Prompt.ID, Revision: rev, Name: b.Name, Description: b.Description, Category: b.Category,
 		Tags: b.Tags, Owner: b.Owner, Aliases: b.Aliases, Archived: b.Archived,
-	})
+	}
+	out := &patchedPrompt{}
+	undo := func(context.Context) {}
+	if b.Name != nil && *b.Name != c.Prompt.Name {
+		r := &renaming{api: a, caller: c, from: c.Prompt, to: *b.Name}
+		if out.Body.AccessChanges, err = r.changes(ctx); err != nil {
+			return nil, err
+		}
+		if in.CarryGrants && !in.DryRun {
+			if undo, err = r.carry(ctx); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var p registry.Prompt
+	if in.DryRun {
+		p, err = a.deps.Registry.CheckUpdate(ctx, c.Origin, update)
+	} else if p, err = a.deps.Registry.UpdatePrompt(ctx, c.Origin, update); err == nil {
+		out.Changed, out.ETag = changed(p.Revision), etag(p.Revision)
+	}
 	if err != nil {
+		undo(context.WithoutCancel(ctx))
 		return nil, err
 	}
-	return answerPrompt(p), nil
+	out.Body.Prompt, err = a.show(ctx, c, p)
+	return out, err
 }

@@ -2,7 +2,9 @@ package admin
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -121,7 +123,11 @@ func (a *API) versions() {
 }
 
 func (a *API) listVersions(ctx context.Context, c *caller, in *listVersionsInput) (*versionList, error) {
-	found, next, err := a.deps.Registry.Versions(ctx, c.Project, c.Prompt.ID, in.page())
+	r, err := a.readingOf(ctx, c, c.Prompt)
+	if err != nil {
+		return nil, err
+	}
+	found, next, err := a.versionsIn(ctx, c, r, in.page())
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +137,37 @@ func (a *API) listVersions(ctx context.Context, c *caller, in *listVersionsInput
 		out.Body.Versions = append(out.Body.Versions, versionOf(v, false))
 	}
 	return out, nil
+}
+
+// versionsIn lists what may be read: a page of all, or the few that labels point at.
+func (a *API) versionsIn(ctx context.Context, c *caller, r *reading, page registry.Page) (found []registry.Version, next string, err error) {
+	if r.all {
+		return a.deps.Registry.Versions(ctx, c.Project, c.Prompt.ID, page)
+	}
+	numbers := slices.Sorted(maps.Keys(r.versions))
+	slices.Reverse(numbers)
+	for _, number := range numbers {
+		v, err := a.deps.Registry.Version(ctx, c.Project, c.Prompt.ID, number)
+		if err != nil {
+			return nil, "", err
+		}
+		found = append(found, v)
+	}
+	return found, "", nil
+}
+
+// readable refuses, like versions that are not there, those that the caller may not read.
+func (a *API) readable(ctx context.Context, c *caller, numbers ...int) error {
+	r, err := a.readingOf(ctx, c, c.Prompt)
+	if err != nil {
+		return err
+	}
+	for _, number := range numbers {
+		if !r.version(number) {
+			return registry.ErrVersionNotFound(number)
+		}
+	}
+	return nil
 }
 
 func (a *API) createVersion(ctx context.Context, c *caller, in *createVersionInput) (*versionAnswer, error) {
@@ -164,6 +201,9 @@ func (a *API) createVersion(ctx context.Context, c *caller, in *createVersionInp
 }
 
 func (a *API) getVersion(ctx context.Context, c *caller, in *versionInput) (*oneVersion, error) {
+	if err := a.readable(ctx, c, in.Number); err != nil {
+		return nil, err
+	}
 	v, err := a.deps.Registry.Version(ctx, c.Project, c.Prompt.ID, in.Number)
 	if err != nil {
 		return nil, err
@@ -172,6 +212,9 @@ func (a *API) getVersion(ctx context.Context, c *caller, in *versionInput) (*one
 }
 
 func (a *API) diffVersions(ctx context.Context, c *caller, in *diffInput) (*diffAnswer, error) {
+	if err := a.readable(ctx, c, in.From, in.To); err != nil {
+		return nil, err
+	}
 	d, err := a.deps.Registry.Diff(ctx, c.Project, c.Prompt.ID, in.From, in.To)
 	if err != nil {
 		return nil, err

@@ -83,7 +83,7 @@ func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Contex
 		return committed{}, because(ctx, err)
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing
-	if err := fn(ctx, tx); err != nil {
+	if err := fn(context.WithValue(ctx, txKey{}, tx), tx); err != nil {
 		return committed{}, because(ctx, err)
 	}
 	if !detach() {
@@ -103,6 +103,14 @@ func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Contex
 		err = j.settle(txCtx, row, err)
 	}
 	return committed{change, row.PrevHash, row.Hash, asked}, err
+}
+
+type txKey struct{}
+
+// Tx is the transaction of the change that ctx belongs to, for those whom fn asks and hands its ctx; ok is false outside a change.
+func Tx(ctx context.Context) (tx bun.Tx, ok bool) {
+	tx, ok = ctx.Value(txKey{}).(bun.Tx)
+	return tx, ok
 }
 
 // late tells a deadline of ours, which ends the transaction by cancelling it, from a caller who left.

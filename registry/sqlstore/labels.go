@@ -83,7 +83,7 @@ func (s *Store) MoveLabel(ctx context.Context, by journal.Origin, m registry.Lab
 		return exec(tx.NewInsert().Model(eventOf(row, from, by)).Exec(ctx))
 	}
 	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
-		current, err := s.judgeMove(ctx, tx, m)
+		current, err := s.holdLabel(ctx, tx, by, m)
 		if err != nil {
 			return err
 		}
@@ -116,15 +116,21 @@ func moveAction(m registry.LabelMove) string {
 	return "label.move"
 }
 
-// judgeMove holds the prompt, compares, and returns the label as it is (Version 0: not there).
-func (s *Store) judgeMove(ctx context.Context, tx bun.Tx, m registry.LabelMove) (labelRow, error) {
+// holdLabel holds the prompt, has the move judged, compares, and returns the label as it is (Version 0: not there).
+func (s *Store) holdLabel(ctx context.Context, tx bun.Tx, by journal.Origin, m registry.LabelMove) (labelRow, error) {
 	var current labelRow
-	if _, err := s.lockPrompt(ctx, tx, m.Project, m.PromptID); err != nil {
+	prompt, err := s.lockPrompt(ctx, tx, m.Project, m.PromptID)
+	if err != nil {
 		return current, err
 	}
-	err := tx.NewSelect().Model(&current).
+	err = tx.NewSelect().Model(&current).
 		Where("project = ? AND prompt_id = ? AND name = ?", m.Project, m.PromptID, m.Label).Scan(ctx)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return current, err
+	}
+	judged := m
+	judged.From = &current.Version
+	if err := s.judge(ctx, by, registry.Change{Kind: registry.ChangeMove, Before: prompt.prompt(), After: prompt.prompt(), Move: judged}); err != nil {
 		return current, err
 	}
 	if m.From != nil && *m.From != current.Version {
@@ -139,7 +145,7 @@ func (s *Store) judgeMove(ctx context.Context, tx bun.Tx, m registry.LabelMove) 
 	found, err := tx.NewSelect().Model((*versionRow)(nil)).
 		Where("project = ? AND prompt_id = ? AND number = ?", m.Project, m.PromptID, m.To).Exists(ctx)
 	if err == nil && !found {
-		err = versionGone(m.To)
+		err = registry.ErrVersionNotFound(m.To)
 	}
 	return current, err
 }

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -119,6 +120,9 @@ func (s *Store) CreatePrompt(ctx context.Context, by journal.Origin, p registry.
 		case !found:
 			return projectGone()
 		}
+		if err := s.judge(ctx, by, registry.Change{Kind: registry.ChangeCreate, After: row.prompt()}); err != nil {
+			return err
+		}
 		if err := takeHandles(ctx, tx, handlesOf(row)); err != nil {
 			return err
 		}
@@ -136,8 +140,25 @@ type created struct {
 	Version *versionSummary `json:",omitempty"`
 }
 
+// errDry ends a change that was only to be checked.
+var errDry = errors.New("sqlstore: only checked")
+
+// CheckUpdate implements registry.Store: it makes the change and takes it back.
+func (s *Store) CheckUpdate(ctx context.Context, by journal.Origin, p registry.Prompt) error {
+	_, err := s.update(ctx, by, p, errDry)
+	if errors.Is(err, errDry) {
+		return nil
+	}
+	return err
+}
+
 // UpdatePrompt implements registry.Store.
 func (s *Store) UpdatePrompt(ctx context.Context, by journal.Origin, p registry.Prompt) (registry.Prompt, error) {
+	return s.update(ctx, by, p, nil)
+}
+
+// update changes a row; end, unless it is nil, takes everything back at last.
+func (s *Store) update(ctx context.Context, by journal.Origin, p registry.Prompt, end error) (registry.Prompt, error) {
 	var row promptRow
 	ev := journal.Event{Project: p.Project, Origin: by, Action: "prompt.update", Object: "prompt:" + p.ID}
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
@@ -153,20 +174,39 @@ func (s *Store) UpdatePrompt(ctx context.Context, by journal.Origin, p registry.
 		if err := sameRevision("prompt", row.Revision, p.Revision); err != nil {
 			return err
 		}
-		ev.Before = row.prompt()
+		was := row.prompt()
+		ev.Before = was
 		before := handlesOf(row)
 		row.fill(p)
+		if err := s.judgeEdit(ctx, tx, by, registry.Change{Kind: registry.ChangeEdit, Before: was, After: row.prompt()}); err != nil {
+			return err
+		}
 		row.UpdatedAt = s.now()
 		ev.Touches = touchPrompt(row, before)
 		if err := s.setHandles(ctx, tx, row); err != nil {
 			return err
 		}
-		return setTags(ctx, tx, row)
+		return errors.Join(setTags(ctx, tx, row), end)
 	})
 	if err != nil {
 		return registry.Prompt{}, err
 	}
 	return row.prompt(), nil
+}
+
+// judgeEdit tells the gate which labels would move along with the prompt's name. They cannot move meanwhile: whoever moves one holds the prompt.
+func (s *Store) judgeEdit(ctx context.Context, tx bun.Tx, by journal.Origin, c registry.Change) error {
+	if s.gate != nil && c.Renames() {
+		var rows []labelRow
+		err := tx.NewSelect().Model(&rows).Where("project = ? AND prompt_id = ?", c.Before.Project, c.Before.ID).Order("name").Scan(ctx)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			c.Labels = append(c.Labels, row.label())
+		}
+	}
+	return s.judge(ctx, by, c)
 }
 
 // touchPrompt says that this row changed: under every handle that answers with it, or did before.

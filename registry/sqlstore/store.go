@@ -25,6 +25,7 @@ type Store struct {
 	journal *journal.Journal
 	sealer  *seal.Sealer
 	clock   func() time.Time
+	gate    registry.Gate
 }
 
 var _ registry.Store = (*Store)(nil)
@@ -32,6 +33,7 @@ var _ registry.Store = (*Store)(nil)
 // Options tune a Store; the zero value is fit for production.
 type Options struct {
 	Clock func() time.Time // nil means time.Now
+	Gate  registry.Gate    // judges every change of a prompt; nil allows them all
 }
 
 // New returns a Store on a migrated database.
@@ -39,7 +41,15 @@ func New(db *sqldb.DB, j *journal.Journal, s *seal.Sealer, o Options) *Store {
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}
-	return &Store{db: db, journal: j, sealer: s, clock: o.Clock}
+	return &Store{db: db, journal: j, sealer: s, clock: o.Clock, gate: o.Gate}
+}
+
+// judge asks the gate whether a change may happen whose prompt is held.
+func (s *Store) judge(ctx context.Context, by journal.Origin, c registry.Change) error {
+	if s.gate == nil {
+		return nil
+	}
+	return s.gate.Allow(ctx, by, c)
 }
 
 // now is the present at the precision that rows keep.

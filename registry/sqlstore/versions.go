@@ -10,19 +10,15 @@ import (
 	"github.com/promptgate/promptgate/registry"
 )
 
-func versionGone(number int) *fault.Error {
-	return fault.New(fault.VersionNotFound, "This prompt has no version %d.", number).WithParam("version")
-}
-
 // VersionOf implements registry.Source.
 func (s *Store) VersionOf(ctx context.Context, project, promptID string, number int) (registry.Version, error) {
 	if !storable(project, promptID) {
-		return registry.Version{}, versionGone(number)
+		return registry.Version{}, registry.ErrVersionNotFound(number)
 	}
 	var row versionRow
 	err := s.db.NewSelect().Model(&row).Where("project = ? AND prompt_id = ? AND number = ?", project, promptID, number).Scan(ctx)
 	if err != nil {
-		return registry.Version{}, readFault(err, versionGone(number))
+		return registry.Version{}, readFault(err, registry.ErrVersionNotFound(number))
 	}
 	return row.open(s.sealer)
 }
@@ -75,6 +71,9 @@ func (s *Store) AddVersion(ctx context.Context, by journal.Origin, v registry.Ve
 	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
 		var err error
 		if prompt, err = s.lockPrompt(ctx, tx, v.Project, v.PromptID); err != nil {
+			return err
+		}
+		if err := s.judge(ctx, by, registry.Change{Kind: registry.ChangeVersion, Before: prompt.prompt(), After: prompt.prompt()}); err != nil {
 			return err
 		}
 		if prompt.Archived { // meanwhile
