@@ -120,7 +120,7 @@ func (a *API) guard(o op, named bool) func(huma.Context, func(huma.Context)) {
 
 // admit answers who calls.
 func (a *API) admit(ctx huma.Context) (*caller, error) {
-	p, err := a.deps.Authenticator.Authenticate(ctx.Context(), bearer(ctx))
+	p, err := a.authenticator.Authenticate(ctx.Context(), bearer(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (a *API) admit(ctx huma.Context) (*caller, error) {
 		return nil, fault.New(fault.InvalidRequest, "X-Promptgate-Why must be UTF-8 without control characters.").WithParam("X-Promptgate-Why")
 	}
 	return &caller{
-		Principal: p, check: a.deps.Checker,
+		Principal: p, check: a.checker,
 		Origin: journal.Origin{Actor: journal.Actor{Kind: p.Kind, ID: p.ID, Name: p.Name}, From: address, Why: why},
 	}, nil
 }
@@ -157,7 +157,7 @@ func (a *API) authorize(ctx huma.Context, o op, c *caller) error {
 	var missing error
 	if strings.Contains(o.path, "{prompt}") {
 		want.Name = ctx.Param("prompt") // what is not there is authorized by its spelling
-		c.Prompt, missing = a.deps.Registry.Prompt(ctx.Context(), c.Project, want.Name)
+		c.Prompt, missing = a.registry.Prompt(ctx.Context(), c.Project, want.Name)
 		switch {
 		case missing == nil:
 			want.Name = c.Prompt.Name

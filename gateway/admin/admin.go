@@ -1,6 +1,7 @@
 // Package admin is the management API under /api/v1: OpenAPI 3.1 generated from the code, problem+json errors, unknown fields
-// refused. Every operation is registered through one function, which authenticates, authorizes and only then runs its handler: a
-// handler cannot forget a check.
+// refused. A noun is a file that registers its own operations: prompts.go, keys.go and the others that admin.go lists. access.go,
+// document.go, envelope.go and problem.go are what they share. Every operation is registered through one function, which authenticates,
+// authorizes and only then runs its handler: a handler cannot forget a check.
 package admin
 
 import (
@@ -33,10 +34,34 @@ type Deps struct {
 	Log           *slog.Logger
 }
 
-// API is the mounted management API.
+// noun is a kind of thing that the API serves. Its types, its routes and what they ask for stand in a file of its own; it holds what it works with and
+// nothing more.
+type noun interface{ routes(a *API) }
+
+// nouns lists everything that is served. A new noun joins here.
+func (d Deps) nouns() []noun {
+	return []noun{
+		projects{registry: d.Registry},
+		prompts{registry: d.Registry, keys: d.Keys, log: d.Log},
+		versions{registry: d.Registry},
+		labels{registry: d.Registry},
+		keys{store: d.Keys, issue: d.Issuer},
+		providers{store: d.Providers},
+		aliases{store: d.Providers},
+		calls{registry: d.Registry, ledger: d.Calls},
+		stats{registry: d.Registry, ledger: d.Calls},
+		feedback{registry: d.Registry, ledger: d.Calls},
+		events{journal: d.Journal},
+	}
+}
+
+// API is the mounted management API: what all nouns share. It finds out who calls, judges what they may, and writes refusals.
 type API struct {
-	deps Deps
-	huma huma.API
+	authenticator policy.Authenticator
+	checker       policy.Checker
+	registry      *registry.Service // finds the prompt that a path names
+	log           *slog.Logger
+	huma          huma.API
 	// access lists what each operation asks for, by operation id: the authorization table, from which tests and docs are made.
 	access  map[string]Access
 	repeats fault.Repeats
@@ -60,15 +85,13 @@ func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 		"key": {Type: "http", Scheme: "bearer", Description: "An API key, pg_…"},
 	}
 	cfg.Security = []map[string][]string{{"key": {}}}
-	a := &API{deps: deps, huma: humagin.NewWithGroup(engine, engine.Group("", headers), cfg), access: map[string]Access{}}
-	a.projects()
-	a.prompts()
-	a.versions()
-	a.labels()
-	a.keys()
-	a.providers()
-	a.calls()
-	a.journal()
+	a := &API{
+		authenticator: deps.Authenticator, checker: deps.Checker, registry: deps.Registry, log: deps.Log,
+		huma: humagin.NewWithGroup(engine, engine.Group("", headers), cfg), access: map[string]Access{},
+	}
+	for _, n := range deps.nouns() {
+		n.routes(a)
+	}
 	a.dataPlane()
 	a.tidy()
 	return a, nil

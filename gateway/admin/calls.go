@@ -111,73 +111,6 @@ func usd(micros *int64) *float64 {
 	return &v
 }
 
-// Quantiles of a duration in milliseconds.
-type Quantiles struct {
-	Count int64   `json:"count"`
-	P50   float64 `json:"p50_ms"`
-	P95   float64 `json:"p95_ms"`
-	P99   float64 `json:"p99_ms"`
-}
-
-func quantilesOf(q metrics.Quantiles) Quantiles {
-	return Quantiles{Count: q.Count, P50: ms(q.P50), P95: ms(q.P95), P99: ms(q.P99)}
-}
-
-// Stats are the figures of one version, label or model of a prompt.
-type Stats struct {
-	Version    int                       `json:"version,omitempty"`
-	Label      string                    `json:"label,omitempty"`
-	Provider   string                    `json:"provider,omitempty"`
-	Model      string                    `json:"model,omitempty"`
-	Calls      int64                     `json:"calls"`
-	Errors     int64                     `json:"errors" doc:"Neither ok, nor refused by the gateway, nor cancelled by the caller"`
-	Outcomes   map[metrics.Outcome]int64 `json:"outcomes"`
-	Latency    Quantiles                 `json:"latency"`
-	FirstToken Quantiles                 `json:"first_token"`
-	Overhead   Quantiles                 `json:"overhead"`
-	Tokens     *Tokens                   `json:"tokens"`
-	CostUSD    *float64                  `json:"cost_usd" doc:"Of the priced calls; null when none was priced"`
-	Unpriced   int64                     `json:"unpriced_calls" doc:"cost_usd lacks them"`
-	Feedback   []FeedbackSummary         `json:"feedback"`
-}
-
-// FeedbackSummary sums up the scores of one name.
-type FeedbackSummary struct {
-	Name       string           `json:"name"`
-	Kind       string           `json:"kind" enum:"boolean,number,category"`
-	Count      int64            `json:"count"`
-	Mean       *float64         `json:"mean,omitempty"`
-	Categories map[string]int64 `json:"categories,omitempty"`
-}
-
-func statsOf(s metrics.Stats) Stats {
-	out := Stats{
-		Version: s.Version, Label: s.Label, Provider: s.Provider, Model: s.Model, Calls: s.Calls, Errors: s.Errors, Outcomes: s.Outcomes,
-		Latency: quantilesOf(s.Latency), FirstToken: quantilesOf(s.FirstToken), Overhead: quantilesOf(s.Overhead),
-		Tokens: tokensOf(s.Tokens), CostUSD: usd(s.CostMicros), Unpriced: s.Unpriced, Feedback: []FeedbackSummary{},
-	}
-	for _, f := range s.Feedback {
-		out.Feedback = append(out.Feedback, FeedbackSummary{
-			Name: f.Name, Kind: string(f.Kind), Count: f.Count, Mean: f.Mean, Categories: f.Categories,
-		})
-	}
-	return out
-}
-
-// Feedback is one score on one call.
-type Feedback struct {
-	ID       string    `json:"id"`
-	CallID   string    `json:"call_id"`
-	Name     string    `json:"name"`
-	Bool     *bool     `json:"boolean,omitempty"`
-	Number   *float64  `json:"number,omitempty"`
-	Category string    `json:"category,omitempty"`
-	Comment  string    `json:"comment,omitempty"`
-	User     string    `json:"user,omitempty" doc:"Keyed hash, as a call's end_user"`
-	Source   string    `json:"source"`
-	At       time.Time `json:"at"`
-}
-
 type listCallsInput struct {
 	Credentials
 	Paging
@@ -203,48 +136,22 @@ type callInput struct {
 
 type callAnswer struct{ Body Call }
 
-type statsInput struct {
-	OnPrompt
-	By    string    `query:"by" enum:"version,label,model" default:"version"`
-	Since time.Time `query:"since" doc:"Rounded down to the minute"`
-	Until time.Time `query:"until" doc:"Rounded up to the minute"`
+// calls are what was recorded.
+type calls struct {
+	registry *registry.Service
+	ledger   metrics.Reader
 }
 
-type statsAnswer struct {
-	Body struct {
-		Stats []Stats `json:"stats"`
-	}
-}
-
-type listFeedbackInput struct {
-	OnPrompt
-	Paging
-	Version int    `query:"version" minimum:"1"`
-	Name    string `query:"name"`
-	Call    string `query:"call"`
-}
-
-type feedbackList struct {
-	Body struct {
-		Feedback []Feedback `json:"feedback" doc:"Newest first"`
-		Next     string     `json:"next,omitempty"`
-	}
-}
-
-func (a *API) calls() {
+func (n calls) routes(a *API) {
 	handle(a, op{id: "list-calls", method: http.MethodGet, path: "/calls", tag: "calls",
-		summary: "List the calls of prompts that this key may read; calls without a prompt are shown to admins"}, a.listCalls)
-	handle(a, op{id: "get-call", method: http.MethodGet, path: "/calls/{call}", tag: "calls", summary: "Get a call with its attempts"}, a.getCall)
-	handle(a, op{id: "prompt-stats", method: http.MethodGet, path: "/prompts/{prompt}/stats", action: policy.ActionRead, kind: policy.ObjectPrompt,
-		tag: "calls", summary: "Figures of a prompt by version, label or model"}, a.stats)
-	handle(a, op{id: "list-feedback", method: http.MethodGet, path: "/prompts/{prompt}/feedback", action: policy.ActionRead,
-		kind: policy.ObjectPrompt, tag: "calls", summary: "List the scores given to a prompt's calls"}, a.listFeedback)
+		summary: "List the calls of prompts that this key may read; calls without a prompt are shown to admins"}, n.listCalls)
+	handle(a, op{id: "get-call", method: http.MethodGet, path: "/calls/{call}", tag: "calls", summary: "Get a call with its attempts"}, n.getCall)
 }
 
 // visibleCalls tells which calls a key may see. Grants see a prompt's current name, so calls are judged by the prompt's id, not by
 // the name it had.
 type visibleCalls struct {
-	api   *API
+	calls
 	c     *caller
 	known map[string]*reading // by prompt id; nil: none of its calls
 }
@@ -262,7 +169,7 @@ func (s *visibleCalls) of(ctx context.Context, promptID string) (*reading, error
 	}
 	want := policy.Permission{Action: policy.ActionManageProject, Kind: policy.ObjectSystem}
 	if promptID != "" {
-		p, err := s.api.deps.Registry.Prompt(ctx, s.c.Project, promptID)
+		p, err := s.registry.Prompt(ctx, s.c.Project, promptID)
 		if fault.Is(err, fault.PromptNotFound) {
 			return nil, nil
 		}
@@ -285,14 +192,14 @@ func (s *visibleCalls) ofPrompt(ctx context.Context, p registry.Prompt) (*readin
 	}
 	s.known[p.ID] = nil
 	if ok {
-		s.known[p.ID], err = s.api.readingOf(ctx, s.c, p)
+		s.known[p.ID], err = readingOf(ctx, s.registry, s.c, p)
 	}
 	return s.known[p.ID], err
 }
 
-func (a *API) listCalls(ctx context.Context, c *caller, in *listCallsInput) (*callList, error) {
+func (n calls) listCalls(ctx context.Context, c *caller, in *listCallsInput) (*callList, error) {
 	f := metrics.CallFilter{Version: in.Version, Label: in.Label, Outcome: metrics.Outcome(in.Outcome), Since: in.Since, Until: in.Until}
-	s := &visibleCalls{api: a, c: c, known: map[string]*reading{}}
+	s := &visibleCalls{calls: n, c: c, known: map[string]*reading{}}
 	out := &callList{}
 	out.Body.Calls = []Call{}
 	var err error
@@ -300,7 +207,7 @@ func (a *API) listCalls(ctx context.Context, c *caller, in *listCallsInput) (*ca
 		return nil, err
 	}
 	if in.Prompt != "" {
-		p, err := a.deps.Registry.Prompt(ctx, c.Project, in.Prompt)
+		p, err := n.registry.Prompt(ctx, c.Project, in.Prompt)
 		if fault.Is(err, fault.PromptNotFound) {
 			return out, nil // like one that this key may not see
 		}
@@ -343,7 +250,7 @@ func (s *visibleCalls) page(ctx context.Context, f metrics.CallFilter, limit, mo
 			return nil, "", errMostlyHidden
 		}
 		read += limit
-		return s.api.deps.Calls.ListCalls(ctx, s.c.Project, f, metrics.Page{After: after, Limit: limit})
+		return s.ledger.ListCalls(ctx, s.c.Project, f, metrics.Page{After: after, Limit: limit})
 	}, func(call metrics.Call) (bool, error) { return s.sees(ctx, call) }, placeOf)
 }
 
@@ -355,7 +262,7 @@ func (s *visibleCalls) all(ctx context.Context) (ids []string, err error) {
 		ids = append(ids, "")
 	}
 	for after := ""; ; {
-		prompts, next, err := s.api.deps.Registry.Prompts(ctx, s.c.Project, registry.PromptFilter{Archived: true}, registry.Page{After: after, Limit: 200})
+		prompts, next, err := s.registry.Prompts(ctx, s.c.Project, registry.PromptFilter{Archived: true}, registry.Page{After: after, Limit: 200})
 		if err != nil {
 			return nil, err
 		}
@@ -392,11 +299,11 @@ func positionOf(cursor string) (metrics.Position, error) {
 }
 
 // getCall answers alike for a call that is not there, a foreign one and one of a prompt that the key may not read.
-func (a *API) getCall(ctx context.Context, c *caller, in *callInput) (*callAnswer, error) {
-	found, err := a.deps.Calls.Call(ctx, c.Project, in.ID)
+func (n calls) getCall(ctx context.Context, c *caller, in *callInput) (*callAnswer, error) {
+	found, err := n.ledger.Call(ctx, c.Project, in.ID)
 	ok := false
 	if err == nil {
-		s := &visibleCalls{api: a, c: c, known: map[string]*reading{}}
+		s := &visibleCalls{calls: n, c: c, known: map[string]*reading{}}
 		ok, err = s.sees(ctx, *found)
 	}
 	switch {
@@ -407,56 +314,4 @@ func (a *API) getCall(ctx context.Context, c *caller, in *callInput) (*callAnswe
 			WithParam("call")
 	}
 	return &callAnswer{Body: callOf(*found)}, nil
-}
-
-func (a *API) stats(ctx context.Context, c *caller, in *statsInput) (*statsAnswer, error) {
-	r, err := a.readingOf(ctx, c, c.Prompt)
-	if err != nil {
-		return nil, err
-	}
-	if !r.all && metrics.GroupBy(in.By) == metrics.ByModel {
-		return nil, lacks(policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: c.Prompt.Name, Label: policy.LabelVersion}.Describe())
-	}
-	found, err := a.deps.Calls.Stats(ctx, c.Project, metrics.StatsQuery{
-		PromptID: c.Prompt.ID, By: metrics.GroupBy(in.By), Since: in.Since, Until: in.Until,
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := &statsAnswer{}
-	out.Body.Stats = []Stats{}
-	for _, s := range found {
-		if metrics.GroupBy(in.By) == metrics.ByLabel && !r.label(s.Label) || metrics.GroupBy(in.By) == metrics.ByVersion && !r.version(s.Version) {
-			continue
-		}
-		out.Body.Stats = append(out.Body.Stats, statsOf(s))
-	}
-	return out, nil
-}
-
-func (a *API) listFeedback(ctx context.Context, c *caller, in *listFeedbackInput) (*feedbackList, error) {
-	r, err := a.readingOf(ctx, c, c.Prompt)
-	switch {
-	case err != nil:
-		return nil, err
-	case !r.all && in.Version == 0:
-		return nil, fault.New(fault.InvalidRequest, "This key may read some versions only: say which version's scores to list.").WithParam("version")
-	case in.Version > 0 && !r.version(in.Version):
-		return nil, registry.ErrVersionNotFound(in.Version)
-	}
-	found, next, err := a.deps.Calls.ListFeedback(ctx, c.Project, metrics.FeedbackFilter{
-		PromptID: c.Prompt.ID, Version: in.Version, Name: in.Name, CallID: in.Call,
-	}, metrics.Page{After: in.After, Limit: in.Limit})
-	if err != nil {
-		return nil, err
-	}
-	out := &feedbackList{}
-	out.Body.Feedback, out.Body.Next = []Feedback{}, next
-	for _, f := range found {
-		out.Body.Feedback = append(out.Body.Feedback, Feedback{
-			ID: f.ID, CallID: f.CallID, Name: f.Name, Bool: f.Bool, Number: f.Number, Category: f.Category, Comment: f.Comment,
-			User: f.User, Source: f.Source, At: f.At,
-		})
-	}
-	return out, nil
 }

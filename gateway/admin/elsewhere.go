@@ -48,6 +48,6 @@ func (a *API) elsewhere(c *gin.Context, status int, err error) {
 	c.Header("Content-Type", problemType)
 	c.Status(status)
 	if err := writeJSON(c.Writer, p); err != nil {
-		a.deps.Log.DebugContext(c.Request.Context(), "the caller left before its answer", "error", err)
+		a.log.DebugContext(c.Request.Context(), "the caller left before its answer", "error", err)
 	}
 }

@@ -144,21 +144,27 @@ func answerKey(k policy.KeyRecord) *keyAnswer {
 	return &keyAnswer{Changed: changed(k.Revision), ETag: etag(k.Revision), Body: keyOf(k)}
 }
 
-func (a *API) keys() {
+// keys are the API keys of a project.
+type keys struct {
+	store policy.KeyStore
+	issue Issuer
+}
+
+func (n keys) routes(a *API) {
 	manage := func(id, method, path, summary string) op {
 		return op{id: id, method: method, path: path, action: policy.ActionManageKeys, kind: policy.ObjectSystem, tag: "keys", summary: summary}
 	}
-	handle(a, manage("list-keys", http.MethodGet, "/keys", "List API keys, revoked ones too"), a.listKeys)
+	handle(a, manage("list-keys", http.MethodGet, "/keys", "List API keys, revoked ones too"), n.listKeys)
 	create := manage("create-key", http.MethodPost, "/keys", "Create an API key; it is shown this once")
 	create.status = http.StatusCreated
-	handle(a, create, a.createKey)
-	handle(a, manage("get-key", http.MethodGet, "/keys/{key}", "Get an API key's record"), a.getKey)
-	handle(a, manage("update-key", http.MethodPatch, "/keys/{key}", "Change what an API key may do"), a.patchKey)
-	handle(a, manage("revoke-key", http.MethodDelete, "/keys/{key}", "Revoke an API key for good"), a.revokeKey)
+	handle(a, create, n.createKey)
+	handle(a, manage("get-key", http.MethodGet, "/keys/{key}", "Get an API key's record"), n.getKey)
+	handle(a, manage("update-key", http.MethodPatch, "/keys/{key}", "Change what an API key may do"), n.patchKey)
+	handle(a, manage("revoke-key", http.MethodDelete, "/keys/{key}", "Revoke an API key for good"), n.revokeKey)
 }
 
-func (a *API) listKeys(ctx context.Context, c *caller, in *listKeysInput) (*keyList, error) {
-	found, next, err := a.deps.Keys.ListKeys(ctx, c.Project, policy.Page{After: in.After, Limit: in.Limit})
+func (n keys) listKeys(ctx context.Context, c *caller, in *listKeysInput) (*keyList, error) {
+	found, next, err := n.store.ListKeys(ctx, c.Project, policy.Page{After: in.After, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +176,7 @@ func (a *API) listKeys(ctx context.Context, c *caller, in *listKeysInput) (*keyL
 	return out, nil
 }
 
-func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*keyCreatedAnswer, error) {
+func (n keys) createKey(ctx context.Context, c *caller, in *createKeyInput) (*keyCreatedAnswer, error) {
 	r := policy.KeyRecord{
 		Project: c.Project, Name: in.Body.Name, Roles: in.Body.Roles, Grants: in.Body.Grants, Networks: in.Body.Networks,
 	}
@@ -183,12 +189,12 @@ func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*ke
 		}
 		r.Expires = *at
 	}
-	issued, err := a.deps.Issuer()
+	issued, err := n.issue()
 	if err != nil {
 		return nil, err
 	}
 	r.Lookup, r.Hash, r.LastFour = issued.Lookup, issued.Hash, issued.LastFour
-	k, err := a.deps.Keys.CreateKey(ctx, c.Origin, c.Principal, r)
+	k, err := n.store.CreateKey(ctx, c.Origin, c.Principal, r)
 	if err != nil {
 		return nil, err
 	}
@@ -197,17 +203,17 @@ func (a *API) createKey(ctx context.Context, c *caller, in *createKeyInput) (*ke
 	}, nil
 }
 
-func (a *API) getKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
-	k, err := a.deps.Keys.KeyByID(ctx, c.Project, in.ID)
+func (n keys) getKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
+	k, err := n.store.KeyByID(ctx, c.Project, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	return answerKey(k), nil
 }
 
-func (a *API) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyAnswer, error) {
+func (n keys) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyAnswer, error) {
 	return edit(in.Precondition, func(rev int64) (*keyAnswer, error) {
-		k, err := a.deps.Keys.KeyByID(ctx, c.Project, in.ID)
+		k, err := n.store.KeyByID(ctx, c.Project, in.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -222,15 +228,15 @@ func (a *API) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyA
 		if b.ExpiresAt.Set {
 			k.Expires = b.ExpiresAt.Time
 		}
-		if k, err = a.deps.Keys.UpdateKey(ctx, c.Origin, c.Principal, k); err != nil {
+		if k, err = n.store.UpdateKey(ctx, c.Origin, c.Principal, k); err != nil {
 			return nil, err
 		}
 		return answerKey(k), nil
 	})
 }
 
-func (a *API) revokeKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
-	k, err := a.deps.Keys.RevokeKey(ctx, c.Origin, c.Principal, c.Project, in.ID)
+func (n keys) revokeKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
+	k, err := n.store.RevokeKey(ctx, c.Origin, c.Principal, c.Project, in.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -87,28 +87,33 @@ type labelHistory struct {
 
 type removedAnswer struct{ Changed }
 
-func (a *API) labels() {
+// labels are the names that point at versions.
+type labels struct {
+	registry *registry.Service
+}
+
+func (n labels) routes(a *API) {
 	move := func(id, method, path, summary string) op {
 		return op{id: id, method: method, path: path, action: policy.ActionMoveLabel, kind: policy.ObjectPrompt, tag: "labels", summary: summary}
 	}
 	read := func(id, path, summary string) op {
 		return op{id: id, method: http.MethodGet, path: path, action: policy.ActionRead, kind: policy.ObjectPrompt, tag: "labels", summary: summary}
 	}
-	handle(a, read("list-labels", "/prompts/{prompt}/labels", "List where a prompt's labels point"), a.listLabels)
-	handle(a, read("label-history", "/prompts/{prompt}/labels/{label}/history", "List the moves of a label"), a.labelHistory)
-	handle(a, move("move-label", http.MethodPut, "/prompts/{prompt}/labels/{label}", "Set or move a label"), a.moveLabel)
+	handle(a, read("list-labels", "/prompts/{prompt}/labels", "List where a prompt's labels point"), n.listLabels)
+	handle(a, read("label-history", "/prompts/{prompt}/labels/{label}/history", "List the moves of a label"), n.labelHistory)
+	handle(a, move("move-label", http.MethodPut, "/prompts/{prompt}/labels/{label}", "Set or move a label"), n.moveLabel)
 	remove := move("remove-label", http.MethodDelete, "/prompts/{prompt}/labels/{label}", "Remove a label: calls that name it get 404")
 	remove.status = http.StatusNoContent
-	handle(a, remove, a.removeLabel)
-	handle(a, move("rollback-label", http.MethodPost, "/prompts/{prompt}/labels/{label}/rollback", "Move a label back to where it pointed before"), a.rollback)
+	handle(a, remove, n.removeLabel)
+	handle(a, move("rollback-label", http.MethodPost, "/prompts/{prompt}/labels/{label}/rollback", "Move a label back to where it pointed before"), n.rollback)
 }
 
-func (a *API) listLabels(ctx context.Context, c *caller, _ *OnPrompt) (*labelList, error) {
-	r, err := a.readingOf(ctx, c, c.Prompt)
+func (n labels) listLabels(ctx context.Context, c *caller, _ *OnPrompt) (*labelList, error) {
+	r, err := readingOf(ctx, n.registry, c, c.Prompt)
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.deps.Registry.Labels(ctx, c.Project, c.Prompt.ID)
+	found, err := n.registry.Labels(ctx, c.Project, c.Prompt.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -123,8 +128,8 @@ func (a *API) listLabels(ctx context.Context, c *caller, _ *OnPrompt) (*labelLis
 	return out, nil
 }
 
-func (a *API) moveLabel(ctx context.Context, c *caller, in *moveLabelInput) (*labelAnswer, error) {
-	l, err := a.deps.Registry.MoveLabel(ctx, c.Origin, registry.LabelMove{
+func (n labels) moveLabel(ctx context.Context, c *caller, in *moveLabelInput) (*labelAnswer, error) {
+	l, err := n.registry.MoveLabel(ctx, c.Origin, registry.LabelMove{
 		Project: c.Project, PromptID: c.Prompt.ID, Label: in.Label, To: in.Body.Version, From: in.Body.From, Force: in.Body.Force,
 	})
 	if err != nil {
@@ -133,20 +138,20 @@ func (a *API) moveLabel(ctx context.Context, c *caller, in *moveLabelInput) (*la
 	return &labelAnswer{Changed: changed(l.Revision), Body: labelOf(l)}, nil
 }
 
-func (a *API) removeLabel(ctx context.Context, c *caller, in *removeLabelInput) (*removedAnswer, error) {
+func (n labels) removeLabel(ctx context.Context, c *caller, in *removeLabelInput) (*removedAnswer, error) {
 	m := registry.LabelMove{Project: c.Project, PromptID: c.Prompt.ID, Label: in.Label}
 	if in.From > 0 {
 		m.From = &in.From
 	}
-	l, err := a.deps.Registry.MoveLabel(ctx, c.Origin, m)
+	l, err := n.registry.MoveLabel(ctx, c.Origin, m)
 	if err != nil {
 		return nil, err
 	}
 	return &removedAnswer{Changed: changed(l.Revision)}, nil
 }
 
-func (a *API) rollback(ctx context.Context, c *caller, in *rollbackInput) (*labelAnswer, error) {
-	l, err := a.deps.Registry.Rollback(ctx, c.Origin, registry.RollbackInput{
+func (n labels) rollback(ctx context.Context, c *caller, in *rollbackInput) (*labelAnswer, error) {
+	l, err := n.registry.Rollback(ctx, c.Origin, registry.RollbackInput{
 		LabelRef: registry.LabelRef{Project: c.Project, PromptID: c.Prompt.ID, Label: in.Label}, From: in.Body.From, Force: in.Body.Force,
 	})
 	if err != nil {
@@ -155,12 +160,12 @@ func (a *API) rollback(ctx context.Context, c *caller, in *rollbackInput) (*labe
 	return &labelAnswer{Changed: changed(l.Revision), Body: labelOf(l)}, nil
 }
 
-func (a *API) labelHistory(ctx context.Context, c *caller, in *labelHistoryInput) (*labelHistory, error) {
-	found, next, err := a.deps.Registry.LabelHistory(ctx, registry.LabelRef{Project: c.Project, PromptID: c.Prompt.ID, Label: in.Label}, in.page())
+func (n labels) labelHistory(ctx context.Context, c *caller, in *labelHistoryInput) (*labelHistory, error) {
+	found, next, err := n.registry.LabelHistory(ctx, registry.LabelRef{Project: c.Project, PromptID: c.Prompt.ID, Label: in.Label}, in.page())
 	if err != nil {
 		return nil, err
 	}
-	r, err := a.readingOf(ctx, c, c.Prompt)
+	r, err := readingOf(ctx, n.registry, c, c.Prompt)
 	if err != nil {
 		return nil, err
 	}

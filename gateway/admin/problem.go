@@ -63,7 +63,7 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 		if worth {
 			level = slog.LevelError
 		}
-		a.deps.Log.Log(ctx, level, "management request failed", "code", code, "others_like_it", hidden, "error", err)
+		a.log.Log(ctx, level, "management request failed", "code", code, "others_like_it", hidden, "error", err)
 	}
 	return p
 }
@@ -88,7 +88,7 @@ func (a *API) refuse(ctx huma.Context, err error) {
 	ctx.SetHeader("Content-Type", problemType)
 	ctx.SetStatus(p.Status)
 	if err := writeJSON(ctx.BodyWriter(), p); err != nil {
-		a.deps.Log.DebugContext(ctx.Context(), "the caller left before its answer", "error", err)
+		a.log.DebugContext(ctx.Context(), "the caller left before its answer", "error", err)
 	}
 }
 

@@ -81,34 +81,39 @@ type patchProjectInput struct {
 	Body ProjectPatch
 }
 
-func (a *API) projects() {
+// projects are the projects, and who a key is.
+type projects struct {
+	registry *registry.Service
+}
+
+func (n projects) routes(a *API) {
 	handle(a, op{id: "whoami", method: http.MethodGet, path: "/me", tag: "projects", summary: "Say who this key is"},
 		func(_ context.Context, c *caller, _ *Credentials) (*meAnswer, error) {
 			return &meAnswer{Body: Me{ID: c.ID, Kind: c.Kind, Name: c.Name, Project: c.Project, Roles: list(c.Roles), Grants: list(c.Grants)}}, nil
 		})
-	handle(a, op{id: "get-project", method: http.MethodGet, path: "/project", tag: "projects", summary: "Get the key's project"}, a.getProject)
+	handle(a, op{id: "get-project", method: http.MethodGet, path: "/project", tag: "projects", summary: "Get the key's project"}, n.getProject)
 	handle(a, op{id: "update-project", method: http.MethodPatch, path: "/project", action: policy.ActionManageProject, kind: policy.ObjectSystem,
-		tag: "projects", summary: "Change the key's project"}, a.patchProject)
+		tag: "projects", summary: "Change the key's project"}, n.patchProject)
 	handle(a, op{id: "list-projects", method: http.MethodGet, path: "/projects", tag: "projects",
-		summary: "List the key's project; all of them for the system's administrators, who may create projects"}, a.listProjects)
+		summary: "List the key's project; all of them for the system's administrators, who may create projects"}, n.listProjects)
 	handle(a, op{id: "create-project", method: http.MethodPost, path: "/projects", action: policy.ActionCreateProject, kind: policy.ObjectSystem,
-		tag: "projects", summary: "Create a project: the system's administrators only", status: http.StatusCreated}, a.createProject)
+		tag: "projects", summary: "Create a project: the system's administrators only", status: http.StatusCreated}, n.createProject)
 }
 
-func (a *API) getProject(ctx context.Context, c *caller, _ *Credentials) (*projectAnswer, error) {
-	p, err := a.deps.Registry.Project(ctx, c.Project)
+func (n projects) getProject(ctx context.Context, c *caller, _ *Credentials) (*projectAnswer, error) {
+	p, err := n.registry.Project(ctx, c.Project)
 	if err != nil {
 		return nil, err
 	}
 	return answerProject(p), nil
 }
 
-func (a *API) patchProject(ctx context.Context, c *caller, in *patchProjectInput) (*projectAnswer, error) {
+func (n projects) patchProject(ctx context.Context, c *caller, in *patchProjectInput) (*projectAnswer, error) {
 	rev, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.deps.Registry.UpdateProject(ctx, c.Origin, registry.ProjectUpdate{
+	p, err := n.registry.UpdateProject(ctx, c.Origin, registry.ProjectUpdate{
 		ID: c.Project, Revision: rev, Description: in.Body.Description, DefaultLabel: in.Body.DefaultLabel,
 	})
 	if err != nil {
@@ -117,20 +122,20 @@ func (a *API) patchProject(ctx context.Context, c *caller, in *patchProjectInput
 	return answerProject(p), nil
 }
 
-func (a *API) listProjects(ctx context.Context, c *caller, in *listProjectsInput) (*projectList, error) {
+func (n projects) listProjects(ctx context.Context, c *caller, in *listProjectsInput) (*projectList, error) {
 	every, err := c.may(ctx, policy.Permission{Action: policy.ActionCreateProject, Kind: policy.ObjectSystem})
 	if err != nil {
 		return nil, err
 	}
 	out := &projectList{}
 	if !every {
-		own, err := a.deps.Registry.Project(ctx, c.Project)
+		own, err := n.registry.Project(ctx, c.Project)
 		if err == nil {
 			out.Body.Projects = []Project{projectOf(own)}
 		}
 		return out, err
 	}
-	found, next, err := a.deps.Registry.Projects(ctx, in.page())
+	found, next, err := n.registry.Projects(ctx, in.page())
 	if err != nil {
 		return nil, err
 	}
@@ -141,8 +146,8 @@ func (a *API) listProjects(ctx context.Context, c *caller, in *listProjectsInput
 	return out, nil
 }
 
-func (a *API) createProject(ctx context.Context, c *caller, in *createProjectInput) (*projectAnswer, error) {
-	p, err := a.deps.Registry.CreateProject(ctx, c.Origin, registry.ProjectInput{
+func (n projects) createProject(ctx context.Context, c *caller, in *createProjectInput) (*projectAnswer, error) {
+	p, err := n.registry.CreateProject(ctx, c.Origin, registry.ProjectInput{
 		Name: in.Body.Name, Description: in.Body.Description, DefaultLabel: in.Body.DefaultLabel,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -72,8 +73,8 @@ type createdPrompt struct {
 	Body Prompt
 }
 
-func (a *API) answerPrompt(ctx context.Context, c *caller, p registry.Prompt) (*promptAnswer, error) {
-	body, err := a.show(ctx, c, p)
+func (n prompts) answerPrompt(ctx context.Context, c *caller, p registry.Prompt) (*promptAnswer, error) {
+	body, err := n.show(ctx, c, p)
 	return &promptAnswer{Changed: changed(p.Revision), ETag: etag(p.Revision), Body: body}, err
 }
 
@@ -121,19 +122,26 @@ type patchedPrompt struct {
 	Body PromptPatched
 }
 
-func (a *API) prompts() {
-	handle(a, op{id: "list-prompts", method: http.MethodGet, path: "/prompts", tag: "prompts", summary: "List the prompts that this key may read"}, a.listPrompts)
-	handle(a, op{id: "create-prompt", method: http.MethodPost, path: "/prompts", action: policy.ActionWrite, kind: policy.ObjectPrompt,
-		tag: "prompts", summary: "Create a prompt", status: http.StatusCreated}, a.createPrompt)
-	handle(a, op{id: "get-prompt", method: http.MethodGet, path: "/prompts/{prompt}", action: policy.ActionRead, kind: policy.ObjectPrompt,
-		tag: "prompts", summary: "Get a prompt"}, func(ctx context.Context, c *caller, _ *OnPrompt) (*promptAnswer, error) {
-		return a.answerPrompt(ctx, c, c.Prompt)
-	})
-	handle(a, op{id: "update-prompt", method: http.MethodPatch, path: "/prompts/{prompt}", action: policy.ActionWrite, kind: policy.ObjectPrompt,
-		tag: "prompts", summary: "Change, rename, archive or restore a prompt"}, a.patchPrompt)
+// prompts are named things without their text.
+type prompts struct {
+	registry *registry.Service
+	keys     policy.KeyStore
+	log      *slog.Logger
 }
 
-func (a *API) listPrompts(ctx context.Context, c *caller, in *listPromptsInput) (*promptList, error) {
+func (n prompts) routes(a *API) {
+	handle(a, op{id: "list-prompts", method: http.MethodGet, path: "/prompts", tag: "prompts", summary: "List the prompts that this key may read"}, n.listPrompts)
+	handle(a, op{id: "create-prompt", method: http.MethodPost, path: "/prompts", action: policy.ActionWrite, kind: policy.ObjectPrompt,
+		tag: "prompts", summary: "Create a prompt", status: http.StatusCreated}, n.createPrompt)
+	handle(a, op{id: "get-prompt", method: http.MethodGet, path: "/prompts/{prompt}", action: policy.ActionRead, kind: policy.ObjectPrompt,
+		tag: "prompts", summary: "Get a prompt"}, func(ctx context.Context, c *caller, _ *OnPrompt) (*promptAnswer, error) {
+		return n.answerPrompt(ctx, c, c.Prompt)
+	})
+	handle(a, op{id: "update-prompt", method: http.MethodPatch, path: "/prompts/{prompt}", action: policy.ActionWrite, kind: policy.ObjectPrompt,
+		tag: "prompts", summary: "Change, rename, archive or restore a prompt"}, n.patchPrompt)
+}
+
+func (n prompts) listPrompts(ctx context.Context, c *caller, in *listPromptsInput) (*promptList, error) {
 	behind, err := placed(in.After)
 	if err != nil {
 		return nil, err
@@ -142,7 +150,7 @@ func (a *API) listPrompts(ctx context.Context, c *caller, in *listPromptsInput) 
 		Folder: in.Folder, Tag: in.Tag, Category: in.Category, Query: in.Query, Archived: in.Archived, Behind: behind,
 	}
 	found, next, err := visible(in.Limit, func(after string, limit int) ([]registry.Prompt, string, error) {
-		return a.deps.Registry.Prompts(ctx, c.Project, f, registry.Page{After: after, Limit: limit})
+		return n.registry.Prompts(ctx, c.Project, f, registry.Page{After: after, Limit: limit})
 	}, func(p registry.Prompt) (bool, error) {
 		return c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name})
 	}, func(p registry.Prompt) string { return place(p.Name) })
@@ -152,7 +160,7 @@ func (a *API) listPrompts(ctx context.Context, c *caller, in *listPromptsInput) 
 	out := &promptList{}
 	out.Body.Prompts, out.Body.Next = make([]Prompt, 0, len(found)), next
 	for _, p := range found {
-		shown, err := a.show(ctx, c, p)
+		shown, err := n.show(ctx, c, p)
 		if err != nil {
 			return nil, err
 		}
@@ -161,7 +169,7 @@ func (a *API) listPrompts(ctx context.Context, c *caller, in *listPromptsInput) 
 	return out, nil
 }
 
-func (a *API) createPrompt(ctx context.Context, c *caller, in *createPromptInput) (*createdPrompt, error) {
+func (n prompts) createPrompt(ctx context.Context, c *caller, in *createPromptInput) (*createdPrompt, error) {
 	b := in.Body
 	create := registry.PromptInput{
 		Project: c.Project, Name: b.Name, Kind: registry.Kind(b.Kind), Description: b.Description, Category: b.Category,
@@ -173,7 +181,7 @@ func (a *API) createPrompt(ctx context.Context, c *caller, in *createPromptInput
 	if b.Content != nil {
 		create.First = &registry.FirstVersion{Content: b.Content.template(), Note: b.Note, AllowReference: c.mayInclude}
 	}
-	p, err := a.deps.Registry.CreatePrompt(ctx, c.Origin, create)
+	p, err := n.registry.CreatePrompt(ctx, c.Origin, create)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +201,7 @@ func (c *caller) mayInclude(ctx context.Context, p registry.Prompt, label string
 }
 
 // patchPrompt changes a prompt's row; the Gate asks for more where it moves to another folder.
-func (a *API) patchPrompt(ctx context.Context, c *caller, in *patchPromptInput) (*patchedPrompt, error) {
+func (n prompts) patchPrompt(ctx context.Context, c *caller, in *patchPromptInput) (*patchedPrompt, error) {
 	rev, err := in.revision()
 	if err != nil {
 		return nil, err
@@ -206,7 +214,7 @@ func (a *API) patchPrompt(ctx context.Context, c *caller, in *patchPromptInput) 
 	out := &patchedPrompt{}
 	undo := func(context.Context) {}
 	if b.Name != nil && *b.Name != c.Prompt.Name {
-		r := &renaming{api: a, caller: c, from: c.Prompt, to: *b.Name}
+		r := &renaming{prompts: n, caller: c, from: c.Prompt, to: *b.Name}
 		if out.Body.AccessChanges, err = r.changes(ctx); err != nil {
 			return nil, err
 		}
@@ -218,14 +226,14 @@ func (a *API) patchPrompt(ctx context.Context, c *caller, in *patchPromptInput) 
 	}
 	var p registry.Prompt
 	if in.DryRun {
-		p, err = a.deps.Registry.CheckUpdate(ctx, c.Origin, update)
-	} else if p, err = a.deps.Registry.UpdatePrompt(ctx, c.Origin, update); err == nil {
+		p, err = n.registry.CheckUpdate(ctx, c.Origin, update)
+	} else if p, err = n.registry.UpdatePrompt(ctx, c.Origin, update); err == nil {
 		out.Changed, out.ETag = changed(p.Revision), etag(p.Revision)
 	}
 	if err != nil {
 		undo(context.WithoutCancel(ctx))
 		return nil, err
 	}
-	out.Body.Prompt, err = a.show(ctx, c, p)
+	out.Body.Prompt, err = n.show(ctx, c, p)
 	return out, err
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/promptgate/promptgate/gateway/provider"
-	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
 )
 
@@ -60,18 +59,6 @@ type ProviderPatch struct {
 	Enabled       *bool     `json:"enabled,omitempty"`
 }
 
-// Alias is a model name of the project's own for an ordered list of targets.
-type Alias struct {
-	Name     string                 `json:"name" example:"fast"`
-	Targets  []provider.AliasTarget `json:"targets"`
-	Revision int64                  `json:"revision"`
-}
-
-// AliasPut creates or replaces an alias.
-type AliasPut struct {
-	Targets []provider.AliasTarget `json:"targets" minItems:"1" maxItems:"16" doc:"The first is used, the next ones when it fails"`
-}
-
 // ProviderInput names a provider by its id.
 type ProviderInput struct {
 	Credentials
@@ -108,60 +95,33 @@ type providerList struct {
 	}
 }
 
-// AliasInput names a model alias.
-type AliasInput struct {
-	Credentials
-	Name string `path:"alias" example:"fast"`
-}
-
 type deleteProviderInput struct {
 	ProviderInput
 	Removal
-}
-
-type deleteAliasInput struct {
-	AliasInput
-	Removal
-}
-
-type putAliasInput struct {
-	AliasInput
-	Replacement
-	Body AliasPut
-}
-
-type aliasAnswer struct {
-	Changed
-	ETag string `header:"ETag"`
-	Body Alias
-}
-
-type aliasList struct {
-	Body struct {
-		Aliases []Alias `json:"aliases"`
-	}
 }
 
 func answerProvider(d provider.Definition) *providerAnswer {
 	return &providerAnswer{Changed: changed(d.Revision), ETag: etag(d.Revision), Body: providerOf(d)}
 }
 
-func (a *API) providers() {
+// providers are the upstreams of a project.
+type providers struct {
+	store Providers
+}
+
+func (n providers) routes(a *API) {
 	manage := func(id, method, path, summary string, status int) op {
 		return op{id: id, method: method, path: path, action: policy.ActionManageProject, kind: policy.ObjectSystem, tag: "providers", summary: summary, status: status}
 	}
-	handle(a, manage("list-providers", http.MethodGet, "/providers", "List the project's providers", 0), a.listProviders)
-	handle(a, manage("create-provider", http.MethodPost, "/providers", "Add a provider", http.StatusCreated), a.createProvider)
-	handle(a, manage("get-provider", http.MethodGet, "/providers/{provider}", "Get a provider", 0), a.getProvider)
-	handle(a, manage("update-provider", http.MethodPatch, "/providers/{provider}", "Change a provider", 0), a.patchProvider)
-	handle(a, manage("delete-provider", http.MethodDelete, "/providers/{provider}", "Remove a provider", http.StatusNoContent), a.deleteProvider)
-	handle(a, manage("list-aliases", http.MethodGet, "/model-aliases", "List the project's model aliases", 0), a.listAliases)
-	handle(a, manage("put-alias", http.MethodPut, "/model-aliases/{alias}", "Create or replace a model alias", 0), a.putAlias)
-	handle(a, manage("delete-alias", http.MethodDelete, "/model-aliases/{alias}", "Remove a model alias", http.StatusNoContent), a.deleteAlias)
+	handle(a, manage("list-providers", http.MethodGet, "/providers", "List the project's providers", 0), n.listProviders)
+	handle(a, manage("create-provider", http.MethodPost, "/providers", "Add a provider", http.StatusCreated), n.createProvider)
+	handle(a, manage("get-provider", http.MethodGet, "/providers/{provider}", "Get a provider", 0), n.getProvider)
+	handle(a, manage("update-provider", http.MethodPatch, "/providers/{provider}", "Change a provider", 0), n.patchProvider)
+	handle(a, manage("delete-provider", http.MethodDelete, "/providers/{provider}", "Remove a provider", http.StatusNoContent), n.deleteProvider)
 }
 
-func (a *API) listProviders(ctx context.Context, c *caller, _ *Credentials) (*providerList, error) {
-	found, err := a.deps.Providers.ListProviders(ctx, c.Project)
+func (n providers) listProviders(ctx context.Context, c *caller, _ *Credentials) (*providerList, error) {
+	found, err := n.store.ListProviders(ctx, c.Project)
 	if err != nil {
 		return nil, err
 	}
@@ -173,9 +133,9 @@ func (a *API) listProviders(ctx context.Context, c *caller, _ *Credentials) (*pr
 	return out, nil
 }
 
-func (a *API) createProvider(ctx context.Context, c *caller, in *createProviderInput) (*createdProvider, error) {
+func (n providers) createProvider(ctx context.Context, c *caller, in *createProviderInput) (*createdProvider, error) {
 	b := in.Body
-	d, err := a.deps.Providers.CreateProvider(ctx, c.Origin, provider.Definition{
+	d, err := n.store.CreateProvider(ctx, c.Origin, provider.Definition{
 		Project: c.Project, Name: b.Name, Kind: b.Kind, BaseURL: b.BaseURL, Credential: provider.NewSecret(b.Credential),
 		Organization: b.Organization, OpenAIProject: b.OpenAIProject, Models: b.Models, Enabled: b.Enabled == nil || *b.Enabled,
 	})
@@ -185,17 +145,17 @@ func (a *API) createProvider(ctx context.Context, c *caller, in *createProviderI
 	return &createdProvider{Changed: changed(d.Revision), Created: created("providers", d.ID), ETag: etag(d.Revision), Body: providerOf(d)}, nil
 }
 
-func (a *API) getProvider(ctx context.Context, c *caller, in *ProviderInput) (*providerAnswer, error) {
-	d, err := a.deps.Providers.GetProvider(ctx, c.Project, in.ID)
+func (n providers) getProvider(ctx context.Context, c *caller, in *ProviderInput) (*providerAnswer, error) {
+	d, err := n.store.GetProvider(ctx, c.Project, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	return answerProvider(d), nil
 }
 
-func (a *API) patchProvider(ctx context.Context, c *caller, in *patchProviderInput) (*providerAnswer, error) {
+func (n providers) patchProvider(ctx context.Context, c *caller, in *patchProviderInput) (*providerAnswer, error) {
 	return edit(in.Precondition, func(rev int64) (*providerAnswer, error) {
-		d, err := a.deps.Providers.GetProvider(ctx, c.Project, in.ID)
+		d, err := n.store.GetProvider(ctx, c.Project, in.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -212,57 +172,18 @@ func (a *API) patchProvider(ctx context.Context, c *caller, in *patchProviderInp
 		if b.Credential != nil {
 			d.Credential = provider.NewSecret(*b.Credential)
 		}
-		if d, err = a.deps.Providers.UpdateProvider(ctx, c.Origin, d); err != nil {
+		if d, err = n.store.UpdateProvider(ctx, c.Origin, d); err != nil {
 			return nil, err
 		}
 		return answerProvider(d), nil
 	})
 }
 
-func (a *API) deleteProvider(ctx context.Context, c *caller, in *deleteProviderInput) (*removedAnswer, error) {
+func (n providers) deleteProvider(ctx context.Context, c *caller, in *deleteProviderInput) (*removedAnswer, error) {
 	rev, err := in.revision()
 	if err != nil {
 		return nil, err
 	}
-	rev, err = a.deps.Providers.DeleteProvider(ctx, c.Origin, c.Project, in.ID, rev)
-	return &removedAnswer{Changed: changed(rev)}, err
-}
-
-func (a *API) listAliases(ctx context.Context, c *caller, _ *Credentials) (*aliasList, error) {
-	found, err := a.deps.Providers.ListAliases(ctx, c.Project)
-	if err != nil {
-		return nil, err
-	}
-	out := &aliasList{}
-	out.Body.Aliases = []Alias{}
-	for _, al := range found {
-		out.Body.Aliases = append(out.Body.Aliases, Alias{Name: al.Name, Targets: al.Targets, Revision: al.Revision})
-	}
-	return out, nil
-}
-
-func (a *API) putAlias(ctx context.Context, c *caller, in *putAliasInput) (*aliasAnswer, error) {
-	al := provider.Alias{Project: c.Project, Name: in.Name, Targets: in.Body.Targets}
-	if in.IfMatch == "*" {
-		return nil, fault.New(fault.PreconditionFailed, "An alias is replaced by its ETag: list the aliases to read it.").WithParam("If-Match")
-	}
-	var err error
-	if al.Revision, err = in.revision(); err != nil {
-		return nil, err
-	}
-	if al, err = a.deps.Providers.PutAlias(ctx, c.Origin, al); err != nil {
-		return nil, err
-	}
-	return &aliasAnswer{
-		Changed: changed(al.Revision), ETag: etag(al.Revision), Body: Alias{Name: al.Name, Targets: al.Targets, Revision: al.Revision},
-	}, nil
-}
-
-func (a *API) deleteAlias(ctx context.Context, c *caller, in *deleteAliasInput) (*removedAnswer, error) {
-	rev, err := in.revision()
-	if err != nil {
-		return nil, err
-	}
-	rev, err = a.deps.Providers.DeleteAlias(ctx, c.Origin, c.Project, in.Name, rev)
+	rev, err = n.store.DeleteProvider(ctx, c.Origin, c.Project, in.ID, rev)
 	return &removedAnswer{Changed: changed(rev)}, err
 }

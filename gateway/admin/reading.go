@@ -17,7 +17,7 @@ type reading struct {
 }
 
 // readingOf judges once what a caller may read of a prompt that it knows of.
-func (a *API) readingOf(ctx context.Context, c *caller, p registry.Prompt) (*reading, error) {
+func readingOf(ctx context.Context, from *registry.Service, c *caller, p registry.Prompt) (*reading, error) {
 	may := func(label string) (bool, error) {
 		return c.may(ctx, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: p.Name, Label: label})
 	}
@@ -26,7 +26,7 @@ func (a *API) readingOf(ctx context.Context, c *caller, p registry.Prompt) (*rea
 		return &reading{all: all}, err
 	}
 	r := &reading{versions: map[int]bool{}, labels: map[string]bool{}}
-	labels, err := a.deps.Registry.Labels(ctx, p.Project, p.ID)
+	labels, err := from.Labels(ctx, p.Project, p.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +66,8 @@ func (r *reading) prompt(p registry.Prompt) Prompt {
 }
 
 // show is reading.prompt for one answer.
-func (a *API) show(ctx context.Context, c *caller, p registry.Prompt) (Prompt, error) {
-	r, err := a.readingOf(ctx, c, p)
+func (n prompts) show(ctx context.Context, c *caller, p registry.Prompt) (Prompt, error) {
+	r, err := readingOf(ctx, n.registry, c, p)
 	if err != nil {
 		return Prompt{}, err
 	}

@@ -24,7 +24,7 @@ const maxKeysLookedAt = 5000
 
 // renaming is a prompt on its way to another name.
 type renaming struct {
-	api    *API
+	prompts
 	caller *caller
 	from   registry.Prompt
 	to     string
@@ -33,7 +33,7 @@ type renaming struct {
 // keys lists the project's keys that are in force.
 func (r *renaming) keys(ctx context.Context) (found []policy.KeyRecord, err error) {
 	for after := ""; len(found) < maxKeysLookedAt; {
-		page, next, err := r.api.deps.Keys.ListKeys(ctx, r.caller.Project, policy.Page{After: after, Limit: 200})
+		page, next, err := r.prompts.keys.ListKeys(ctx, r.caller.Project, policy.Page{After: after, Limit: 200})
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +51,7 @@ func (r *renaming) keys(ctx context.Context) (found []policy.KeyRecord, err erro
 
 // questions is all that a key can be asked about a prompt under one name, and how answers spell it.
 func (r *renaming) questions(ctx context.Context) (map[string]policy.Permission, error) {
-	labels, err := r.api.deps.Registry.Labels(ctx, r.from.Project, r.from.ID)
+	labels, err := r.registry.Labels(ctx, r.from.Project, r.from.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +124,8 @@ func (r *renaming) carry(ctx context.Context) (undo func(context.Context), err e
 	var done []policy.KeyRecord // as they were, with the revision that they have now
 	undo = func(ctx context.Context) {
 		for _, k := range done {
-			if _, err := r.api.deps.Keys.UpdateKey(ctx, r.origin("the rename was refused"), r.caller.Principal, k); err != nil {
-				r.api.deps.Log.WarnContext(ctx, "a grant carried along for a rename that was refused stays in a key", "key", k.ID, "error", err)
+			if _, err := r.prompts.keys.UpdateKey(ctx, r.origin("the rename was refused"), r.caller.Principal, k); err != nil {
+				r.log.WarnContext(ctx, "a grant carried along for a rename that was refused stays in a key", "key", k.ID, "error", err)
 			}
 		}
 	}
@@ -147,7 +147,7 @@ func (r *renaming) carry(ctx context.Context) (undo func(context.Context), err e
 		if !names {
 			continue
 		}
-		updated, err := r.api.deps.Keys.UpdateKey(ctx, r.origin("carried along with a rename"), r.caller.Principal, next)
+		updated, err := r.prompts.keys.UpdateKey(ctx, r.origin("carried along with a rename"), r.caller.Principal, next)
 		if err != nil {
 			undo(context.WithoutCancel(ctx))
 			return func(context.Context) {}, fault.Wrap(err, fault.CodeOf(err), "The grants of key %s cannot be carried along: change it by hand, or rename without carry_grants.", k.ID)

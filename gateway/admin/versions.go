@@ -111,23 +111,28 @@ type FieldDiff struct {
 
 type diffAnswer struct{ Body Diff }
 
-func (a *API) versions() {
-	handle(a, op{id: "list-versions", method: http.MethodGet, path: "/prompts/{prompt}/versions", action: policy.ActionRead,
-		kind: policy.ObjectPrompt, tag: "versions", summary: "List a prompt's versions"}, a.listVersions)
-	handle(a, op{id: "create-version", method: http.MethodPost, path: "/prompts/{prompt}/versions", action: policy.ActionWrite,
-		kind: policy.ObjectPrompt, tag: "versions", summary: "Save a version", status: http.StatusCreated}, a.createVersion)
-	handle(a, op{id: "get-version", method: http.MethodGet, path: "/prompts/{prompt}/versions/{version}", action: policy.ActionRead,
-		kind: policy.ObjectPrompt, tag: "versions", summary: "Get a version with its content"}, a.getVersion)
-	handle(a, op{id: "diff-versions", method: http.MethodGet, path: "/prompts/{prompt}/diff", action: policy.ActionRead,
-		kind: policy.ObjectPrompt, tag: "versions", summary: "Compare two versions"}, a.diffVersions)
+// versions are the immutable states of a prompt.
+type versions struct {
+	registry *registry.Service
 }
 
-func (a *API) listVersions(ctx context.Context, c *caller, in *listVersionsInput) (*versionList, error) {
-	r, err := a.readingOf(ctx, c, c.Prompt)
+func (n versions) routes(a *API) {
+	handle(a, op{id: "list-versions", method: http.MethodGet, path: "/prompts/{prompt}/versions", action: policy.ActionRead,
+		kind: policy.ObjectPrompt, tag: "versions", summary: "List a prompt's versions"}, n.listVersions)
+	handle(a, op{id: "create-version", method: http.MethodPost, path: "/prompts/{prompt}/versions", action: policy.ActionWrite,
+		kind: policy.ObjectPrompt, tag: "versions", summary: "Save a version", status: http.StatusCreated}, n.createVersion)
+	handle(a, op{id: "get-version", method: http.MethodGet, path: "/prompts/{prompt}/versions/{version}", action: policy.ActionRead,
+		kind: policy.ObjectPrompt, tag: "versions", summary: "Get a version with its content"}, n.getVersion)
+	handle(a, op{id: "diff-versions", method: http.MethodGet, path: "/prompts/{prompt}/diff", action: policy.ActionRead,
+		kind: policy.ObjectPrompt, tag: "versions", summary: "Compare two versions"}, n.diffVersions)
+}
+
+func (n versions) listVersions(ctx context.Context, c *caller, in *listVersionsInput) (*versionList, error) {
+	r, err := readingOf(ctx, n.registry, c, c.Prompt)
 	if err != nil {
 		return nil, err
 	}
-	found, next, err := a.versionsIn(ctx, c, r, in.page())
+	found, next, err := n.versionsIn(ctx, c, r, in.page())
 	if err != nil {
 		return nil, err
 	}
@@ -140,14 +145,14 @@ func (a *API) listVersions(ctx context.Context, c *caller, in *listVersionsInput
 }
 
 // versionsIn lists what may be read: a page of all, or the few that labels point at.
-func (a *API) versionsIn(ctx context.Context, c *caller, r *reading, page registry.Page) (found []registry.Version, next string, err error) {
+func (n versions) versionsIn(ctx context.Context, c *caller, r *reading, page registry.Page) (found []registry.Version, next string, err error) {
 	if r.all {
-		return a.deps.Registry.Versions(ctx, c.Project, c.Prompt.ID, page)
+		return n.registry.Versions(ctx, c.Project, c.Prompt.ID, page)
 	}
 	numbers := slices.Sorted(maps.Keys(r.versions))
 	slices.Reverse(numbers)
 	for _, number := range numbers {
-		v, err := a.deps.Registry.Version(ctx, c.Project, c.Prompt.ID, number)
+		v, err := n.registry.Version(ctx, c.Project, c.Prompt.ID, number)
 		if err != nil {
 			return nil, "", err
 		}
@@ -157,8 +162,8 @@ func (a *API) versionsIn(ctx context.Context, c *caller, r *reading, page regist
 }
 
 // readable refuses, like versions that are not there, those that the caller may not read.
-func (a *API) readable(ctx context.Context, c *caller, numbers ...int) error {
-	r, err := a.readingOf(ctx, c, c.Prompt)
+func (n versions) readable(ctx context.Context, c *caller, numbers ...int) error {
+	r, err := readingOf(ctx, n.registry, c, c.Prompt)
 	if err != nil {
 		return err
 	}
@@ -170,13 +175,13 @@ func (a *API) readable(ctx context.Context, c *caller, numbers ...int) error {
 	return nil
 }
 
-func (a *API) createVersion(ctx context.Context, c *caller, in *createVersionInput) (*versionAnswer, error) {
+func (n versions) createVersion(ctx context.Context, c *caller, in *createVersionInput) (*versionAnswer, error) {
 	v := registry.VersionInput{
 		Project: c.Project, PromptID: c.Prompt.ID, Content: in.Body.Content.template(), Note: in.Body.Note,
 		Parent: in.Body.Parent, Latest: in.Body.Latest, AllowReference: c.mayInclude,
 	}
 	if in.Body.DryRun {
-		checked, err := a.deps.Registry.Check(ctx, v)
+		checked, err := n.registry.Check(ctx, v)
 		if err != nil {
 			return nil, err
 		}
@@ -185,7 +190,7 @@ func (a *API) createVersion(ctx context.Context, c *caller, in *createVersionInp
 			PromptID: c.Prompt.ID, Digest: checked.Digest, Content: &content,
 		}}}, nil
 	}
-	saved, err := a.deps.Registry.SaveVersion(ctx, c.Origin, v)
+	saved, err := n.registry.SaveVersion(ctx, c.Origin, v)
 	if err != nil {
 		return nil, err
 	}
@@ -200,22 +205,22 @@ func (a *API) createVersion(ctx context.Context, c *caller, in *createVersionInp
 	return out, nil
 }
 
-func (a *API) getVersion(ctx context.Context, c *caller, in *versionInput) (*oneVersion, error) {
-	if err := a.readable(ctx, c, in.Number); err != nil {
+func (n versions) getVersion(ctx context.Context, c *caller, in *versionInput) (*oneVersion, error) {
+	if err := n.readable(ctx, c, in.Number); err != nil {
 		return nil, err
 	}
-	v, err := a.deps.Registry.Version(ctx, c.Project, c.Prompt.ID, in.Number)
+	v, err := n.registry.Version(ctx, c.Project, c.Prompt.ID, in.Number)
 	if err != nil {
 		return nil, err
 	}
 	return &oneVersion{Body: versionOf(v, true)}, nil
 }
 
-func (a *API) diffVersions(ctx context.Context, c *caller, in *diffInput) (*diffAnswer, error) {
-	if err := a.readable(ctx, c, in.From, in.To); err != nil {
+func (n versions) diffVersions(ctx context.Context, c *caller, in *diffInput) (*diffAnswer, error) {
+	if err := n.readable(ctx, c, in.From, in.To); err != nil {
 		return nil, err
 	}
-	d, err := a.deps.Registry.Diff(ctx, c.Project, c.Prompt.ID, in.From, in.To)
+	d, err := n.registry.Diff(ctx, c.Project, c.Prompt.ID, in.From, in.To)
 	if err != nil {
 		return nil, err
 	}

@@ -48,13 +48,18 @@ type eventList struct {
 	}
 }
 
-func (a *API) journal() {
-	handle(a, op{id: "list-events", method: http.MethodGet, path: "/events", action: policy.ActionAudit, kind: policy.ObjectSystem,
-		tag: "audit", summary: "List the project's changes: who, what, when, from where, why"}, a.listEvents)
+// events are the changes of a project, from the journal.
+type events struct {
+	journal Journal
 }
 
-func (a *API) listEvents(ctx context.Context, c *caller, in *listEventsInput) (*eventList, error) {
-	found, next, err := a.deps.Journal.List(ctx, journal.Query{
+func (n events) routes(a *API) {
+	handle(a, op{id: "list-events", method: http.MethodGet, path: "/events", action: policy.ActionAudit, kind: policy.ObjectSystem,
+		tag: "audit", summary: "List the project's changes: who, what, when, from where, why"}, n.listEvents)
+}
+
+func (n events) listEvents(ctx context.Context, c *caller, in *listEventsInput) (*eventList, error) {
+	found, next, err := n.journal.List(ctx, journal.Query{
 		Project: c.Project, Object: in.Object, Action: in.Action, ActorID: in.Actor, Since: in.Since, Until: in.Until,
 		Before: in.Before, Limit: in.Limit, Payloads: in.Details,
 	})
