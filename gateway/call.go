@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 type call struct {
 	w   http.ResponseWriter
 	ctl *http.ResponseController
+	ctx context.Context //nolint:containedctx // of forward, for what the forwarder calls back
+	g   *Gateway
 	r   *http.Request
 
 	action   policy.Action // what the route is for: call or read
@@ -62,8 +65,9 @@ type outbound struct {
 	// estimated is how many tokens the request has, once it was let go.
 	estimated int64
 	targets   []provider.Target
-	build     func(provider.Target) *provider.Request // call.request and call.observe, made once
-	observe   func(provider.AttemptResult)
+	tier      string        // service tier that was asked for; "" for none
+	unasked   bool          // stream_options was ours and is left out: a provider refused it
+	callbacks provider.Call // call.request and its like, made once
 	reserved  bool
 }
 
@@ -74,7 +78,9 @@ type answer struct {
 	header   http.Header // the provider's
 	buf      *buffer     // a whole answer that is no stream, held until it is recorded
 	last     byte        // of an answer too large to hold: its last byte, held until it is recorded
+	more     bool        // … there is more of it than buf holds
 	large    bool
+	said     wire.Completion     // of a whole answer that is no stream
 	waited   time.Duration       // for the provider
 	scan     *wire.StreamScanner // made for the first stream, then kept
 	streamed bool
@@ -88,7 +94,7 @@ type answer struct {
 // reset forgets everything but the memory that is worth keeping. It works in place: the call is large, and a copy of it would be made anew
 // for every request.
 func (c *call) reset() {
-	c.w, c.ctl, c.r, c.lender, c.who = nil, nil, nil, nil, nil
+	c.w, c.ctl, c.r, c.lender, c.who, c.ctx, c.g = nil, nil, nil, nil, nil, nil, nil
 	c.action, c.pathName, c.byPath, c.done = "", "", false, false
 
 	c.in.body.Reset()
@@ -97,7 +103,9 @@ func (c *call) reset() {
 	c.ref = chosen{}
 
 	clear(c.out.edits)
-	c.out = outbound{edits: c.out.edits[:0], build: c.out.build, observe: c.out.observe}
+	back := &c.out.callbacks
+	back.Caller, back.Targets, back.Once = "", nil, false
+	c.out = outbound{edits: c.out.edits[:0], callbacks: *back}
 
 	clear(c.ans.slices)
 	c.ans = answer{slices: c.ans.slices[:0], scan: c.ans.scan}
@@ -112,7 +120,7 @@ func (g *Gateway) borrow(w http.ResponseWriter, r *http.Request) *call {
 	if !ok {
 		c = new(call)
 	}
-	c.w, c.r, c.lender = w, r, &g.buffers
+	c.w, c.r, c.lender, c.g = w, r, &g.buffers, g
 	c.ctl = http.NewResponseController(bottom(w))
 	c.rec.Start = g.deps.Clock()
 	return c

@@ -466,6 +466,11 @@ func (f *fakeRecorder) all() []metrics.Call {
 	return slices.Clone(f.calls)
 }
 
+func (f *fakeRecorder) last() metrics.Call {
+	calls := f.all()
+	return calls[len(calls)-1]
+}
+
 func (f *fakeRecorder) FindCall(_ context.Context, prj, id, completion string) (metrics.Call, error) {
 	for _, c := range f.all() {
 		if c.Project == prj && (id != "" && c.ID == id || completion != "" && c.CompletionID == completion) {

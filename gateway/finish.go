@@ -57,6 +57,8 @@ func (g *Gateway) refuseStatus(w http.ResponseWriter, callID string, status int,
 		h.set("Www-Authenticate", "Bearer")
 	case fault.Overloaded, fault.RegistryUnavailable:
 		h.set("Retry-After", "1")
+	case fault.NotImplemented, fault.ProviderAuth, fault.BudgetExceeded: // the SDKs would try again by the status alone, and be told the same
+		h.set("X-Should-Retry", "false")
 	}
 	var pe *provider.Error
 	if errors.As(err, &pe) && pe.RetryAfter > 0 {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -20,16 +21,15 @@ const maxLogged = 2 << 10
 
 // forward asks the provider and takes its answer: a stream is relayed here, anything else is held until it has been recorded.
 func (g *Gateway) forward(ctx context.Context, c *call) error {
-	c.prepare()
-	asked := g.deps.Clock()
-	res, target, err := g.deps.Forwarder.Forward(ctx, c.out.targets, c.out.build, c.out.observe)
-	c.ans.waited += g.deps.Clock().Sub(asked)
+	c.prepare(ctx)
+	asked, waited := g.deps.Clock(), c.ans.waited
+	res, target, err := g.deps.Forwarder.Forward(ctx, c.out.callbacks)
+	c.ans.waited = waited + g.deps.Clock().Sub(asked)
 	if err != nil {
 		return providerFault(ctx, err)
 	}
 	defer func() { _ = res.Body.Close() }() // its bytes have been read or are unwanted
-	c.rec.Provider, c.rec.Model = target.Provider.Name(), target.Model
-	c.ans.status, c.ans.header = res.Status, res.Header
+	c.answeredBy(target, res)
 
 	switch {
 	case res.Status == http.StatusUnauthorized || res.Status == http.StatusForbidden:
@@ -38,16 +38,109 @@ func (g *Gateway) forward(ctx context.Context, c *call) error {
 	case res.Status >= 500 || res.Status < 200 || res.Status >= 300 && res.Status < 400:
 		return fault.New(fault.ProviderError, "The provider %q answered with status %d: try again shortly.", c.rec.Provider, res.Status)
 	case res.Status >= 400:
-		return g.hold(ctx, c, res)
+		if err := g.hold(ctx, c, res); err != nil || !c.ans.more {
+			return err
+		}
+		return g.relayLarge(ctx, c, res)
 	}
+	if c.out.unasked {
+		g.refusals.remember(c.rec.Project, c.rec.Provider, g.deps.Clock())
+	}
+	switch {
+	case c.ans.streamed:
+		return g.relay(ctx, c, res, target)
+	case c.ans.more:
+		return g.relayLarge(ctx, c, res)
+	}
+	return nil
+}
+
+// answeredBy notes whose answer it is that the call has now.
+func (c *call) answeredBy(t provider.Target, res *provider.Response) {
+	c.rec.Provider, c.rec.Model = t.Provider.Name(), t.Model
+	c.ans.status, c.ans.header = res.Status, res.Header
+}
+
+// accept judges an answer with a status of success: one that holds no answer is none, so that the next target is tried, and what is wrong with
+// it is told before the first byte was sent.
+func (c *call) accept(t provider.Target, res *provider.Response) error {
+	c.answeredBy(t, res)
+	c.lender.put(c.ans.buf)
+	c.ans.buf, c.ans.more, c.ans.streamed, c.ans.complete = nil, false, false, false
 	kind := mediaType(res.Header.Get("Content-Type"))
+	var err error
 	switch {
 	case kind == "text/event-stream":
-		return g.relay(ctx, c, res, target)
+		c.ans.streamed = true
+		err = c.acceptStream(res)
 	case kind == "application/json" || strings.HasSuffix(kind, "+json") || kind == "":
-		return g.hold(ctx, c, res)
+		if err = c.g.hold(c.ctx, c, res); err == nil {
+			err = c.acceptWhole()
+		}
+	default:
+		err = c.unusable(provider.KindProtocol, errNeither)
 	}
-	return fault.New(fault.ProviderError, "The provider %q gave an answer that is neither JSON nor a stream of events. Ask an admin to check its address.", c.rec.Provider)
+	if err != nil {
+		c.lender.put(c.ans.buf)
+		c.ans.buf, c.ans.status, c.ans.header, c.ans.streamed = nil, 0, nil, false
+		c.rec.Provider, c.rec.Model = "", ""
+	}
+	return err
+}
+
+var (
+	errNeither = errors.New("its answer is neither JSON nor a stream of events; is its address right?")
+	errEmpty   = errors.New("a status of success without an answer")
+)
+
+func (c *call) unusable(kind provider.Kind, err error) error {
+	return &provider.Error{Provider: c.rec.Provider, Kind: kind, Err: err}
+}
+
+// acceptWhole judges an answer that is no stream: an error in it, no choice in it, and a cut are no answer.
+func (c *call) acceptWhole() error {
+	said, whole := wire.ParseAnswer(c.ans.buf.B)
+	c.ans.said = said
+	switch {
+	case said.Error != nil:
+		return c.unusable(provider.KindEmpty, errEmpty)
+	case c.ans.more:
+		return nil // only its beginning is known; nothing else is that long
+	case !whole && len(bytes.TrimSpace(c.ans.buf.B)) > 0 && bytes.TrimSpace(c.ans.buf.B)[0] == '{':
+		return c.unusable(provider.KindTruncated, io.ErrUnexpectedEOF)
+	case said.Answers == 0:
+		return c.unusable(provider.KindEmpty, errEmpty)
+	}
+	return nil
+}
+
+// acceptStream reads a stream up to its first event that says something: an error there, or an end, is no answer. What was read stays in
+// c.ans.buf and is relayed first. A provider that is silent for so long that the caller was sent a ping is the one that answers, come what may.
+func (c *call) acceptStream(res *provider.Response) error {
+	c.ans.buf, c.ans.between = c.lender.get(waitBytes), true
+	ping := c.g.startPings(c)
+	err := c.readBeginning(res)
+	ping.stop()
+	if c.ans.begun {
+		return nil
+	}
+	return err
+}
+
+func (c *call) readBeginning(res *provider.Response) error {
+	buf := c.ans.buf
+	for {
+		n, err := res.Body.Read(buf.B[len(buf.B):cap(buf.B)])
+		buf.B = buf.B[:len(buf.B)+n]
+		switch begins := wire.Begins(buf.B); {
+		case begins == wire.Answers, begins == wire.Undecided && len(buf.B) == cap(buf.B): // nobody fails at such length
+			return nil
+		case begins == wire.Fails, err == io.EOF:
+			return c.unusable(provider.KindEmpty, errEmpty)
+		case err != nil:
+			return err
+		}
+	}
 }
 
 // mediaType is a Content-Type without its parameters, "" for one that is none.
@@ -59,11 +152,17 @@ func mediaType(contentType string) string {
 	return kind
 }
 
-// prepare makes, once for a pooled call, the two functions that the forwarder calls back.
-func (c *call) prepare() {
-	if c.out.build == nil {
-		c.out.build, c.out.observe = c.request, c.observe
+// prepare makes, once for a pooled call, what the forwarder calls back.
+func (c *call) prepare(ctx context.Context) {
+	c.ctx = ctx
+	back := &c.out.callbacks
+	if back.Build == nil {
+		back.Build, back.Accept, back.Rebuild, back.Observe = c.request, c.accept, c.rebuild, c.observe
 	}
+	back.Caller, back.Targets = c.who.ID, c.out.targets
+	// A client that tries again by itself says so: trying again within its trials would multiply them.
+	retry := c.r.Header.Get("X-Stainless-Retry-Count")
+	back.Once = retry != "" && retry != "0"
 }
 
 // request is the call as one target gets it. The bytes are the caller's own but for the declared edits; without any they are the
@@ -104,7 +203,18 @@ func (c *call) editBytes() int {
 
 // withholds reports whether the usage chunk of this target's stream was ours to ask for.
 func (c *call) withholds(t provider.Target) bool {
-	return c.out.usage && t.Provider.Capabilities().StreamUsage
+	return c.out.usage && !c.out.unasked && t.Provider.Capabilities().StreamUsage && !c.g.refusals.remembers(c.rec.Project, t.Provider.Name(), c.rec.Start)
+}
+
+// rebuild leaves out what we added to a request that a provider refuses, when that may be why.
+func (c *call) rebuild(t provider.Target, res *provider.Response) bool {
+	if !c.withholds(t) {
+		return false
+	}
+	said, err := io.ReadAll(io.LimitReader(res.Body, maxRefusal))
+	res.Body = readBack{io.MultiReader(bytes.NewReader(said), errorReader{err}, res.Body), res.Body}
+	c.out.unasked = err == nil && blamesAddition(said)
+	return c.out.unasked
 }
 
 // observe notes one attempt.

@@ -23,6 +23,7 @@ type Gateway struct {
 	buffers   buffers
 	running   atomic.Int64 // calls that hold a reservation
 	held      atomic.Int64 // bytes of request bodies
+	refusals  additionRefusals
 	catalog   *catalog
 	calling   pipeline
 	rendering pipeline

@@ -12,23 +12,19 @@ import (
 )
 
 // hold reads a whole answer before its first byte is sent, so that one that was cut becomes an honest 502 and is recorded before it
-// ends. One larger than BufferAnswer is relayed as it comes, but for its last byte.
+// ends. Of one larger than BufferAnswer it reads the beginning, and relayLarge passes on the rest as it comes, but for its last byte.
 func (g *Gateway) hold(ctx context.Context, c *call, res *provider.Response) error {
-	asked := g.deps.Clock()
 	buf, more, err := g.buffers.readAll(res.Body, res.ContentLength, int64(g.opts.BufferAnswer))
-	c.ans.waited += g.deps.Clock().Sub(asked)
-	c.ans.buf = buf
-	if err != nil {
+	c.ans.buf, c.ans.more = buf, more
+	switch {
+	case err != nil:
 		return bodyFault(ctx, c, err)
-	}
-	if more {
-		return g.relayLarge(ctx, c, res)
-	}
-	if res.ContentLength >= 0 && res.ContentLength != int64(len(buf.B)) {
+	case more:
+		return nil
+	case res.ContentLength >= 0 && res.ContentLength != int64(len(buf.B)):
 		return bodyFault(ctx, c, io.ErrUnexpectedEOF)
-	}
-	// Where nothing told the length, a cut looks like an end: only the JSON itself shows it.
-	if res.ContentLength < 0 && res.Status < 300 && !gjson.ValidBytes(buf.B) {
+	case res.ContentLength < 0 && res.Status < 300 && !gjson.ValidBytes(buf.B):
+		// Where nothing told the length, a cut looks like an end: only the JSON itself shows it.
 		return bodyFault(ctx, c, io.ErrUnexpectedEOF)
 	}
 	c.ans.complete = true

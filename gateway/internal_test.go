@@ -105,11 +105,12 @@ func TestCallResets(t *testing.T) {
 	c.rec.Project, c.ref.label, c.ans.begun, c.out.byCaller = "p", "l", true, true
 	require.NoError(t, c.in.body.Scan([]byte(`{"model":"secret"}`)))
 	c.in.model = "secret"
-	c.prepare()
+	c.who = &policy.Principal{}
+	c.prepare(t.Context())
 	c.reset()
-	build := c.out.build
-	assert.NotNil(t, build, "made once")
-	c.out.build, c.out.observe = nil, nil
+	assert.NotNil(t, c.out.callbacks.Build, "made once")
+	back := &c.out.callbacks
+	back.Build, back.Accept, back.Rebuild, back.Observe = nil, nil, nil, nil
 	model, err := c.in.body.Model()
 	require.NoError(t, err)
 	assert.Empty(t, model)

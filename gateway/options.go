@@ -65,8 +65,7 @@ type Feed interface {
 
 // Forwarder sends a call to the first of its targets that answers it. *provider.Forwarder is the one that serves.
 type Forwarder interface {
-	Forward(ctx context.Context, targets []provider.Target, build func(provider.Target) *provider.Request,
-		observe func(provider.AttemptResult)) (*provider.Response, provider.Target, error)
+	Forward(ctx context.Context, call provider.Call) (*provider.Response, provider.Target, error)
 }
 
 // Calls finds recorded calls, for scores by somebody else than the caller and for scores by the provider's id.

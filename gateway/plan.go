@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/promptgate/promptgate/gateway/wire"
@@ -30,8 +31,21 @@ func (g *Gateway) plan(ctx context.Context, c *call) error {
 		return fault.Wrap(errors.New("gateway: router returned no target"), fault.Internal, internalMessage)
 	}
 	c.out.targets = targets
+	c.out.tier = c.asksTier()
 	if c.in.stream && g.opts.InjectUsage {
 		c.out.usageSet, c.out.usage = wire.UsageEdit(&c.in.body)
 	}
 	return nil
+}
+
+// asksTier is the service tier that the request asks for: the caller's, or the version's.
+func (c *call) asksTier() string {
+	if tier := c.in.body.Text("service_tier"); tier != "" || c.ref.resolved == nil {
+		return tier
+	}
+	var tier string
+	if raw, ok := c.ref.resolved.Template.Content().Parameters["service_tier"]; ok && json.Unmarshal(raw, &tier) != nil {
+		return "unreadable"
+	}
+	return tier
 }

@@ -46,9 +46,16 @@ func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response, ta
 // and takes a large one as long as that is filled.
 func (g *Gateway) relayChunks(ctx context.Context, c *call, res *provider.Response, ping *pinger) error {
 	size := waitBytes
-	buf := g.buffers.get(size)
+	buf := c.ans.buf // what accept read of it
+	c.ans.buf = nil
 	defer func() { g.buffers.put(buf) }()
 	now := g.deps.Clock()
+	if err := g.relayChunk(c, buf.B, ping); err != nil {
+		return err
+	}
+	if c.ans.scan.Result().Started {
+		c.rec.FirstToken = now.Sub(c.rec.Start)
+	}
 	for {
 		chunk := buf.B[:size]
 		n, readErr := res.Body.Read(chunk)
@@ -124,7 +131,7 @@ func endsEvent(before bool, p []byte) bool {
 func (c *call) judgeStream() error {
 	result := c.ans.scan.Result()
 	switch {
-	case result.Error != nil:
+	case result.Error != nil || result.Finish == "error":
 		// The caller has the provider's own words; nothing is to be added to them.
 		return fault.New(fault.ProviderError, "The provider %q ended its stream with an error.", c.rec.Provider)
 	case !result.Complete():

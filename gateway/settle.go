@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 
-	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/metrics"
 )
 
@@ -15,7 +14,7 @@ func (g *Gateway) settle(_ context.Context, c *call, _ error) {
 	c.readUsage()
 	tokens := c.rec.Tokens
 	if (tokens.Reported || tokens.Estimated) && c.rec.Provider != "" {
-		if micros, ok := g.deps.Pricer.Cost(c.rec.Provider, c.rec.Model, c.rec.Start, tokens); ok {
+		if micros, ok := g.cost(c, tokens); ok {
 			c.rec.CostMicros = &micros
 		}
 	}
@@ -29,17 +28,42 @@ func (g *Gateway) settle(_ context.Context, c *call, _ error) {
 	}
 }
 
-// readUsage takes the tokens that the provider reported; for a stream that reported none, they are estimated from what went by.
+// cost is what the provider says that the answer cost, or what its tokens cost at the standard price. An answer of another service tier has no
+// price that we know, and neither has one to a request for such a tier that does not say which it got: unknown is not standard.
+func (g *Gateway) cost(c *call, tokens metrics.Tokens) (micros int64, ok bool) {
+	told, tier := c.ans.said.Cost, c.ans.said.Tier
+	if told > 0 {
+		return told, true
+	}
+	if tier == "" {
+		tier = c.out.tier
+	}
+	switch tier {
+	case "", "auto", "default", "standard", "standard_only":
+		return g.deps.Pricer.Cost(c.rec.Provider, c.rec.Model, c.rec.Start, tokens)
+	}
+	return 0, false
+}
+
+// readUsage takes the tokens that the provider reported; where it reported none, they are estimated from what went by: unknown is not nothing.
 func (c *call) readUsage() {
 	switch {
 	case c.ans.streamed:
+		if c.ans.scan == nil {
+			return
+		}
 		result := c.ans.scan.Result()
 		c.rec.CompletionID, c.rec.Tokens = result.ID, result.Usage
+		c.ans.said.Cost, c.ans.said.Tier = result.Cost, result.Tier
 		if !result.Usage.Reported && result.Events > 0 {
 			c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(result.Events), Estimated: true}
 		}
-	case c.ans.buf != nil && c.ans.status < 300:
-		c.rec.CompletionID, c.rec.Tokens = wire.ParseUsage(c.ans.buf.B)
+	case c.ans.buf != nil && c.ans.status < 300 && !c.ans.ours:
+		said := &c.ans.said
+		c.rec.CompletionID, c.rec.Tokens = said.ID, said.Usage
+		if !said.Usage.Reported && said.Answers > 0 {
+			c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(said.Bytes / bytesPerToken), Estimated: true}
+		}
 	}
 }
 

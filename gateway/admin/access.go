@@ -234,7 +234,7 @@ func readable(u url.URL) error {
 		switch {
 		case len(values) > 1:
 			return fault.New(fault.InvalidRequest, "The query names a parameter twice.").WithParam(name)
-		case values[0] == "": // an empty variable in a script must not select everything
+		case values[0] == "" && name != "after": // an empty variable in a script must not select everything
 			return fault.New(fault.InvalidRequest, "The query's parameter %s is empty: leave it out, or say what it shall be.", name).WithParam(name)
 		case !storable(name + values[0]):
 			return fault.New(fault.InvalidRequest, "The query must be UTF-8 without control characters.")

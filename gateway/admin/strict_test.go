@@ -66,12 +66,12 @@ func TestQueriesAreReadStrictly(t *testing.T) {
 	for _, q := range []string{
 		"colour=red", "Limit=1", "limit=0", "limit=201", "limit=-1", "limit=x", "limit=99999999999999999999", "limit=1&limit=2", "tag=%zz", "tag=%ff",
 		"tag=%00", "tag=a;b", "archived=maybe", "after=%21", "after=" + base64.RawURLEncoding.EncodeToString([]byte("a\x00")), "q=" + strings.Repeat("x", 201),
-		"after=" + strings.Repeat("x", 501), "=", "tag=", "folder=", "after=",
+		"after=" + strings.Repeat("x", 501), "=", "tag=", "folder=",
 	} {
 		t.Run(q, func(t *testing.T) { e.do(e.admin, "GET", "/prompts?"+q, nil).refused(400, "invalid_request") })
 	}
 	for _, path := range []string{
-		"/calls?outcome=good", "/calls?since=yesterday", "/calls?after=YQ", "/calls?version=0", "/events?before=-1", "/events?limit=201", "/keys?after=YQ", "/projects?after=",
+		"/calls?outcome=good", "/calls?since=yesterday", "/calls?after=YQ", "/calls?version=0", "/events?before=-1", "/events?limit=201", "/keys?after=YQ", "/projects?limit=0",
 	} {
 		if r := e.do(e.admin, "GET", path, nil); r.Status != 403 {
 			r.refused(400, "invalid_request")

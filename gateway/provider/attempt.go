@@ -99,13 +99,31 @@ func (o *outcome) discard() {
 	}
 }
 
+// Call is what the gateway wants sent.
+type Call struct {
+	Caller  string // whose call it is: circuits open only when several callers saw failures
+	Targets []Target
+	// Build makes the request for a target; it is called once for each attempt.
+	Build func(Target) *Request
+	// Accept judges an answer with a status of success before it counts as one: an error, a *Error as a rule, makes the attempt a failed one, and
+	// the next target is tried. It may read of the body what it has to. nil: every such answer is a success.
+	Accept func(Target, *Response) error
+	// Rebuild is asked when a provider refuses a request (400 or 422): true means that it built the request otherwise from now on, and that it is
+	// worth one more attempt, which counts as none. nil: never.
+	Rebuild func(Target, *Response) bool
+	// Observe is told of every attempt, in order. May be nil.
+	Observe func(AttemptResult)
+	// Once allows one attempt a target: the caller itself is trying again already.
+	Once bool
+}
+
 // call is one run of Forward.
 type call struct {
 	*Forwarder
+	Call
 	ctx      context.Context //nolint:containedctx // lives as long as one call of Forward
 	target   Target
-	request  *Request
-	observe  func(AttemptResult)
+	rebuilt  bool
 	connects int // retries left for the target
 	statuses int
 }
@@ -113,14 +131,13 @@ type call struct {
 // Forward tries the targets in order, each again as RetryOptions say, until one gives an answer that another try would not
 // better, and returns that answer and who gave it. When none does it returns the last one's answer, say its 429, or its error:
 // a *Error. It never tries again once ctx is done. Nobody has seen a byte of an answer before Forward returns, and after that
-// there are no retries. build makes the request for a target and is called once for each; observe, which may be nil, is told of
-// every attempt, in order. A target whose circuit is open is passed over.
-func (f *Forwarder) Forward(ctx context.Context, targets []Target, build func(Target) *Request, observe func(AttemptResult)) (*Response, Target, error) {
-	c := call{Forwarder: f, ctx: ctx, observe: observe}
+// there are no retries. A target whose circuit is open is passed over.
+func (f *Forwarder) Forward(ctx context.Context, what Call) (*Response, Target, error) {
+	c := call{Forwarder: f, Call: what, ctx: ctx}
 	var last outcome
 	var refused *Error
 	tried := false
-	for _, t := range targets {
+	for _, t := range c.Targets {
 		if tried && !last.fallback {
 			break
 		}
@@ -129,9 +146,12 @@ func (f *Forwarder) Forward(ctx context.Context, targets []Target, build func(Ta
 			continue
 		}
 		last.discard() // only now is it certain that something follows
-		c.target, c.request = t, build(t)
+		c.target, c.rebuilt = t, false
 		c.connects, c.statuses = f.o.ConnectRetries, f.o.StatusRetries
-		last, tried = c.try(), true
+		if c.Once {
+			c.connects, c.statuses = 0, 0
+		}
+		last, tried = c.tryTarget(), true
 	}
 	switch {
 	case tried && last.err != nil:
@@ -150,10 +170,18 @@ func sooner(refused *Error, t Target) *Error {
 	if refused != nil && refused.RetryAfter <= in {
 		return refused
 	}
-	return &Error{Provider: t.Provider.Name(), Kind: KindRefused, RetryAfter: in, Err: errCircuitOpen}
+	return &Error{Provider: t.Provider.Name(), Kind: KindOpen, RetryAfter: in, Err: errCircuitOpen}
 }
 
 var errCircuitOpen = errors.New("its circuit is open after too many failures")
+
+// tryTarget is all that one call does to one target: one verdict for its circuit, whatever panics.
+func (c *call) tryTarget() (last outcome) {
+	last.verdict = unknown
+	defer func() { c.target.Breaker.record(c.Caller, last.verdict) }()
+	last = c.try()
+	return last
+}
 
 // try makes the first attempt plainly, and hands over to failsafe only when there is something to retry.
 func (c *call) try() outcome {
@@ -173,10 +201,6 @@ func (c *call) retry(first outcome) outcome {
 			started = true
 			return last, nil
 		}
-		if !c.target.Breaker.allow() {
-			last.again = false
-			return last, nil
-		}
 		last.discard()
 		next := c.attempt()
 		last = &next
@@ -186,7 +210,7 @@ func (c *call) retry(first outcome) outcome {
 		return *last
 	}
 	last.discard()
-	return outcome{err: contextError(c.target.Provider.Name(), c.ctx)}
+	return outcome{err: contextError(c.target.Provider.Name(), c.ctx), verdict: unknown}
 }
 
 // contextError says why ctx ended: our caller left, or its time was up.
@@ -198,33 +222,59 @@ func contextError(name string, ctx context.Context) *Error {
 	return &Error{Provider: name, Kind: kind, Err: context.Cause(ctx)}
 }
 
-// attempt asks the target once. The breaker has allowed it.
+// attempt asks the target once, and once more when it refused only what we had added to the request.
 func (c *call) attempt() outcome {
-	start := c.o.Now()
-	var o outcome
-	o.resp, o.err = c.do()
-	end := c.o.Now()
-	c.judge(&o, end)
-	c.target.Breaker.record(o.verdict)
-	if c.observe != nil {
-		r := AttemptResult{Provider: c.target.Provider.Name(), Model: c.target.Model, Start: start, Head: end.Sub(start), Err: o.err}
-		if o.resp != nil {
-			r.Status = o.resp.Status
-		}
-		c.observe(r)
+	o := c.once()
+	if o.resp != nil && !c.rebuilt && c.Rebuild != nil && (o.resp.Status == http.StatusBadRequest || o.resp.Status == http.StatusUnprocessableEntity) &&
+		c.ctx.Err() == nil && c.Rebuild(c.target, o.resp) {
+		c.rebuilt = true
+		o.discard()
+		return c.once()
 	}
 	return o
 }
 
+func (c *call) once() outcome {
+	start := c.o.Now()
+	var o outcome
+	o.resp, o.err = c.do()
+	end := c.o.Now()
+	status := 0
+	if o.resp != nil {
+		status = o.resp.Status
+		if c.Accept != nil && status >= 200 && status < 300 {
+			if o.err = c.accept(o.resp); o.err != nil {
+				o.discard()
+				o.resp = nil
+			}
+		}
+	}
+	c.judge(&o, end)
+	if c.Observe != nil {
+		c.Observe(AttemptResult{Provider: c.target.Provider.Name(), Model: c.target.Model, Start: start, Head: end.Sub(start), Err: o.err, Status: status})
+	}
+	return o
+}
+
+func (c *call) accept(resp *Response) error {
+	err := c.Accept(c.target, resp)
+	var e *Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	return &Error{Provider: c.target.Provider.Name(), Kind: KindProtocol, Err: err}
+}
+
 // do keeps the contract where a provider breaks it: every error is a *Error.
 func (c *call) do() (*Response, error) {
-	if c.request == nil {
-		return nil, &Error{Provider: c.target.Provider.Name(), Kind: KindRefused, Err: errors.New("no request was built for it")}
-	}
 	if c.ctx.Err() != nil {
 		return nil, contextError(c.target.Provider.Name(), c.ctx)
 	}
-	resp, err := c.target.Provider.Do(c.ctx, c.request)
+	request := c.Build(c.target)
+	if request == nil {
+		return nil, &Error{Provider: c.target.Provider.Name(), Kind: KindRefused, Err: errors.New("no request was built for it")}
+	}
+	resp, err := c.target.Provider.Do(c.ctx, request)
 	if err == nil {
 		return resp, nil
 	}

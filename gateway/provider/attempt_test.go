@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/fault"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -82,14 +83,16 @@ func quick() *provider.Forwarder {
 	return provider.NewForwarder(provider.RetryOptions{Delay: time.Microsecond, MaxDelay: 2 * time.Microsecond})
 }
 
+func plain(provider.Target) *provider.Request { return &provider.Request{} }
+
 func forward(ctx context.Context, f *provider.Forwarder, scripts ...*script) (*provider.Response, string, []provider.AttemptResult, error) {
 	var targets []provider.Target
 	for _, s := range scripts {
 		targets = append(targets, provider.Target{Provider: s, Model: s.name + "-model"})
 	}
 	var seen []provider.AttemptResult
-	resp, target, err := f.Forward(ctx, targets, func(provider.Target) *provider.Request { return &provider.Request{} },
-		func(r provider.AttemptResult) { seen = append(seen, r) })
+	resp, target, err := f.Forward(ctx, provider.Call{Targets: targets, Build: plain,
+		Observe: func(r provider.AttemptResult) { seen = append(seen, r) }})
 	name := ""
 	if target.Provider != nil {
 		name = target.Provider.Name()
@@ -182,9 +185,8 @@ func TestForwardStopsWithItsCaller(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		a, b := &script{name: "a", steps: statuses(503)}, &script{name: "b", steps: statuses(200)}
 		f := provider.NewForwarder(provider.RetryOptions{Delay: time.Hour})
-		_, _, err := f.Forward(ctx, []provider.Target{{Provider: a}, {Provider: b}},
-			func(provider.Target) *provider.Request { return &provider.Request{} },
-			func(provider.AttemptResult) { time.AfterFunc(time.Millisecond, func() { cancel(ended) }) })
+		_, _, err := f.Forward(ctx, provider.Call{Targets: []provider.Target{{Provider: a}, {Provider: b}}, Build: plain,
+			Observe: func(provider.AttemptResult) { time.AfterFunc(time.Millisecond, func() { cancel(ended) }) }})
 		wantCancelled(t, err, ended)
 		require.Equal(t, 1, a.calls)
 		require.Zero(t, b.calls)
@@ -209,12 +211,12 @@ func wantCancelled(t *testing.T, err, cause error) {
 }
 
 func TestNothingToForwardTo(t *testing.T) {
-	_, _, err := quick().Forward(t.Context(), nil, nil, nil)
+	_, _, err := quick().Forward(t.Context(), provider.Call{})
 	var e *provider.Error
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, provider.KindRefused, e.Kind)
 	a := &script{name: "a", steps: statuses(200)}
-	_, _, err = quick().Forward(t.Context(), []provider.Target{{Provider: a}}, func(provider.Target) *provider.Request { return nil }, nil)
+	_, _, err = quick().Forward(t.Context(), provider.Call{Targets: []provider.Target{{Provider: a}}, Build: func(provider.Target) *provider.Request { return nil }})
 	require.ErrorAs(t, err, &e)
 	require.Zero(t, a.calls)
 }
@@ -248,65 +250,162 @@ func TestRetryAfter(t *testing.T) {
 	require.Equal(t, 250*time.Millisecond, got)
 }
 
+// clinic is a provider whose health a test sets, behind a breaker on a clock of the test's.
+type clinic struct {
+	t      *testing.T
+	f      *provider.Forwarder
+	now    time.Time
+	script *script
+	target provider.Target
+	states []provider.State
+}
+
+func newClinic(t *testing.T, retries int, steps ...step) *clinic {
+	c := &clinic{t: t, now: time.Unix(1_700_000_000, 0), script: &script{name: "a", steps: steps}}
+	c.f = provider.NewForwarder(provider.RetryOptions{ConnectRetries: retries, StatusRetries: retries, Delay: time.Microsecond, MaxDelay: 2 * time.Microsecond})
+	c.target = provider.Target{Provider: c.script, Breaker: provider.NewBreaker("a", provider.BreakerOptions{
+		MinCalls: 4, Now: func() time.Time { return c.now }, Changed: func(to provider.State) { c.states = append(c.states, to) },
+	})}
+	return c
+}
+
+func (c *clinic) call(caller string, more ...provider.Target) (*provider.Response, error) {
+	resp, _, err := c.f.Forward(c.t.Context(), provider.Call{Caller: caller, Targets: append([]provider.Target{c.target}, more...), Build: plain})
+	return resp, err
+}
+
 func TestBreaker(t *testing.T) {
-	const openFor = 20 * time.Millisecond
-	f := provider.NewForwarder(provider.RetryOptions{ConnectRetries: -1, StatusRetries: -1})
-	call := func(targets ...provider.Target) (*provider.Response, error) {
-		resp, _, err := f.Forward(t.Context(), targets, func(provider.Target) *provider.Request { return &provider.Request{} }, nil)
-		return resp, err
-	}
-	target := func(steps ...step) (provider.Target, *script) {
-		s := &script{name: "a", steps: steps}
-		return provider.Target{Provider: s, Breaker: provider.NewBreaker("a", provider.BreakerOptions{MinAttempts: 4, OpenFor: openFor})}, s
-	}
-	t.Run("opens, lets one through, closes", func(t *testing.T) {
-		a, s := target(step{status: 500}, step{status: 500}, step{kind: provider.KindTimeout}, step{kind: provider.KindConnect}, step{status: 200})
-		for range 4 {
-			_, _ = call(a)
+	t.Run("opens for several callers, probes, closes", func(t *testing.T) {
+		c := newClinic(t, -1, step{status: 500}, step{status: 500}, step{kind: provider.KindTimeout}, step{kind: provider.KindConnect}, step{status: 500}, step{status: 200})
+		for _, caller := range []string{"one", "one", "one", "two"} {
+			_, _ = c.call(caller)
 		}
-		require.Equal(t, "open", a.Breaker.State())
-		_, err := call(a)
+		require.Equal(t, provider.Open, c.target.Breaker.State())
+		_, err := c.call("three")
 		var e *provider.Error
 		require.ErrorAs(t, err, &e)
-		require.Equal(t, provider.KindRefused, e.Kind)
-		require.Positive(t, e.RetryAfter)
-		require.Equal(t, 4, s.calls, "nobody asked it")
+		require.Equal(t, provider.KindOpen, e.Kind)
+		require.Equal(t, 10*time.Second, e.RetryAfter)
+		require.Contains(t, provider.Fault(err).Message, `"a"`, "the refusal names the provider")
+		require.Contains(t, provider.Fault(err).Message, "circuit")
+		require.Equal(t, 4, c.script.calls, "nobody asked it")
 
-		b := provider.Target{Provider: &script{name: "b", steps: statuses(200)}}
-		resp, err := call(a, b)
+		resp, err := c.call("three", provider.Target{Provider: &script{name: "b", steps: statuses(200)}})
 		require.NoError(t, err)
 		require.Equal(t, 200, resp.Status)
 
-		require.Eventually(t, func() bool { _, err := call(a); return err == nil }, time.Minute, time.Millisecond)
-		require.Eventually(t, func() bool { _, _ = call(a); return a.Breaker.State() == "closed" }, time.Minute, time.Millisecond)
+		c.now = c.now.Add(10 * time.Second)
+		_, err = c.call("one") // a probe that fails
+		require.NoError(t, err)
+		require.Equal(t, provider.Open, c.target.Breaker.State())
+		c.now = c.now.Add(10 * time.Second)
+		for range 2 {
+			_, err = c.call("one")
+			require.NoError(t, err)
+		}
+		require.Equal(t, []provider.State{provider.Open, provider.HalfOpen, provider.Open, provider.HalfOpen, provider.Closed}, c.states)
+	})
+	t.Run("one client shuts nobody out", func(t *testing.T) {
+		c := newClinic(t, -1, step{status: 500})
+		for range 100 {
+			_, _ = c.call("one")
+		}
+		require.Equal(t, provider.Closed, c.target.Breaker.State())
+	})
+	t.Run("attempts are not calls", func(t *testing.T) {
+		c := newClinic(t, 2, step{status: 500})
+		_, _ = c.call("one")
+		_, _ = c.call("two")
+		require.Equal(t, 6, c.script.calls)
+		require.Equal(t, provider.Closed, c.target.Breaker.State(), "two calls failed, not six")
+		saved := newClinic(t, 2, step{status: 500}, step{status: 200}, step{status: 503}, step{status: 200})
+		for range 20 {
+			_, _ = saved.call("one")
+			_, _ = saved.call("two")
+		}
+		require.Equal(t, provider.Closed, saved.target.Breaker.State(), "each call succeeded at last")
+	})
+	t.Run("old failures are forgotten", func(t *testing.T) {
+		c := newClinic(t, -1, step{status: 500})
+		for range 3 {
+			_, _ = c.call("one")
+		}
+		c.now = c.now.Add(31 * time.Second)
+		for range 3 {
+			_, _ = c.call("two")
+		}
+		require.Equal(t, provider.Closed, c.target.Breaker.State())
 	})
 	t.Run("an open circuit does not hide the answer before it", func(t *testing.T) {
-		open, _ := target(step{status: 500})
-		for range 4 {
-			_, _ = call(open)
+		c := newClinic(t, -1, step{status: 500})
+		for _, caller := range []string{"one", "two", "one", "two"} {
+			_, _ = c.call(caller)
 		}
 		limited := &script{name: "b", steps: statuses(429)}
-		resp, err := call(provider.Target{Provider: limited}, open)
+		resp, _, err := c.f.Forward(t.Context(), provider.Call{Targets: []provider.Target{{Provider: limited}, c.target}, Build: plain})
 		require.NoError(t, err)
 		require.Equal(t, 429, resp.Status)
 		require.Zero(t, limited.closed)
 	})
 	t.Run("what is not the provider's fault does not count", func(t *testing.T) {
-		a, _ := target(step{status: 429}, step{status: 400}, step{status: 401}, step{kind: provider.KindRefused}, step{kind: provider.KindCancelled})
-		for range 20 {
-			_, _ = call(a)
+		c := newClinic(t, -1, step{status: 429}, step{status: 400}, step{status: 401}, step{kind: provider.KindRefused}, step{kind: provider.KindCancelled})
+		for i := range 40 {
+			_, _ = c.call([]string{"one", "two"}[i%2])
 		}
-		require.Equal(t, "closed", a.Breaker.State())
+		require.Equal(t, provider.Closed, c.target.Breaker.State())
 	})
-	t.Run("a cancelled trial is given back", func(t *testing.T) {
-		a, s := target(step{status: 500}, step{status: 500}, step{status: 500}, step{status: 500}, step{kind: provider.KindCancelled}, step{kind: provider.KindCancelled},
-			step{kind: provider.KindCancelled}, step{status: 200})
-		for range 4 {
-			_, _ = call(a)
+	t.Run("one probe at a time, and a cancelled one is given back", func(t *testing.T) {
+		c := newClinic(t, -1, step{status: 500}, step{status: 500}, step{status: 500}, step{status: 500}, step{kind: provider.KindCancelled}, step{status: 200})
+		for _, caller := range []string{"one", "two", "one", "two"} {
+			_, _ = c.call(caller)
 		}
-		require.Eventually(t, func() bool { _, _ = call(a); return a.Breaker.State() == "closed" }, time.Minute, time.Millisecond)
-		require.Greater(t, s.calls, 7)
+		c.now = c.now.Add(10 * time.Second)
+		_, _ = c.call("one")
+		require.Equal(t, provider.HalfOpen, c.target.Breaker.State())
+		_, err := c.call("one")
+		require.Error(t, err, "not at once")
+		c.now = c.now.Add(time.Second)
+		for range 2 {
+			_, err = c.call("one")
+			require.NoError(t, err)
+		}
+		require.Equal(t, provider.Closed, c.target.Breaker.State())
 	})
+}
+
+// TestAcceptJudgesSuccess: an answer that is refused is a failed attempt; the next target is tried, and nobody else's answer is left open.
+func TestAcceptJudgesSuccess(t *testing.T) {
+	a, b := &script{name: "a", steps: statuses(200)}, &script{name: "b", steps: statuses(200)}
+	var seen []provider.AttemptResult
+	call := provider.Call{
+		Targets: []provider.Target{{Provider: a}, {Provider: b}}, Build: plain, Observe: func(r provider.AttemptResult) { seen = append(seen, r) },
+		Accept: func(t provider.Target, _ *provider.Response) error {
+			if t.Provider.Name() == "a" {
+				return &provider.Error{Provider: "a", Kind: provider.KindEmpty}
+			}
+			return nil
+		},
+	}
+	_, target, err := quick().Forward(t.Context(), call)
+	require.NoError(t, err)
+	require.Equal(t, "b", target.Provider.Name())
+	require.Equal(t, a.opened, a.closed)
+	require.Len(t, seen, 2)
+	require.Error(t, seen[0].Err)
+	require.Equal(t, 200, seen[0].Status)
+
+	call.Targets = call.Targets[:1]
+	_, _, err = quick().Forward(t.Context(), call)
+	require.Equal(t, fault.ProviderError, fault.CodeOf(provider.Fault(err)))
+}
+
+// TestOnceAllowsOneAttempt a target: what the caller does again is not done again here.
+func TestOnceAllowsOneAttempt(t *testing.T) {
+	a, b := &script{name: "a", steps: statuses(500)}, &script{name: "b", steps: statuses(503)}
+	_, _, err := quick().Forward(t.Context(), provider.Call{Targets: []provider.Target{{Provider: a}, {Provider: b}}, Build: plain, Once: true})
+	require.NoError(t, err)
+	require.Equal(t, 1, a.calls)
+	require.Equal(t, 1, b.calls)
 }
 
 func BenchmarkForward(b *testing.B) {
@@ -314,9 +413,10 @@ func BenchmarkForward(b *testing.B) {
 	targets := []provider.Target{{Provider: s, Breaker: provider.NewBreaker("c", provider.BreakerOptions{})}}
 	f := quick()
 	r := &provider.Request{}
+	call := provider.Call{Caller: "key_1", Targets: targets, Build: func(provider.Target) *provider.Request { return r }, Observe: func(provider.AttemptResult) {}}
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _, err := f.Forward(b.Context(), targets, func(provider.Target) *provider.Request { return r }, func(provider.AttemptResult) {})
+		_, _, err := f.Forward(b.Context(), call)
 		if err != nil {
 			b.Fatal(err)
 		}

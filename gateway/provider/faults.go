@@ -2,6 +2,7 @@ package provider
 
 import (
 	"errors"
+	"math"
 
 	"github.com/promptgate/promptgate/internal/fault"
 )
@@ -29,6 +30,11 @@ func Fault(err error) *fault.Error {
 		return fault.Wrap(err, fault.ClientClosed, "The request was cancelled.")
 	case KindConnect:
 		return fault.Wrap(err, fault.ProviderError, "The provider %q could not be reached: try again shortly.", e.Provider)
+	case KindOpen:
+		return fault.Wrap(err, fault.ProviderError, "The provider %q failed too many calls of late, so its circuit is open and it is left alone: try again in %d s.",
+			e.Provider, max(int64(math.Ceil(e.RetryAfter.Seconds())), 1))
+	case KindEmpty:
+		return fault.Wrap(err, fault.ProviderError, "The provider %q answered with success and without an answer: try again.", e.Provider)
 	case KindRefused:
 		return fault.Wrap(err, fault.ProviderError, "The gateway did not use the provider %q, or not its answer: try again shortly, and ask an admin when it stays.", e.Provider)
 	default:

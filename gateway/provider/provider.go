@@ -52,7 +52,9 @@ const (
 	KindProtocol  Kind = "protocol"  // not HTTP, or a body that lies about itself
 	KindTruncated Kind = "truncated" // the body ended before its end
 	KindCancelled Kind = "cancelled" // our caller went away
-	KindRefused   Kind = "refused"   // our own rule: address not allowed, answer too large, circuit open
+	KindRefused   Kind = "refused"   // our own rule: address not allowed, answer too large
+	KindOpen      Kind = "open"      // its circuit is open: it was not asked
+	KindEmpty     Kind = "empty"     // a status of success, and no answer
 )
 
 // Error is a failure without a usable answer. Its text is for the log: it may name hosts.

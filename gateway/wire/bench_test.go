@@ -124,7 +124,7 @@ func BenchmarkUsage1K(b *testing.B) {
 	b.SetBytes(int64(len(raw)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, usage := ParseUsage(raw); !usage.Reported {
+		if said, _ := ParseAnswer(raw); !said.Usage.Reported {
 			b.Fatal("no usage")
 		}
 	}

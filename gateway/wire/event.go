@@ -1,6 +1,10 @@
 package wire
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/promptgate/promptgate/metrics"
+)
 
 // payload is the data of one event, its lines joined, and whether the event is named "error". It points into ev when there is one line.
 func payload(ev []byte) (data []byte, isError bool) {
@@ -155,10 +159,13 @@ func (s *StreamScanner) readChunk(data []byte) (usageChunk bool) {
 		case `"choices"`:
 			noChoices = s.readChoices(value)
 		case `"usage"`:
-			if t, ok := parseUsage(value); ok {
-				s.res.Usage = t
-				hasUsage = true
+			var t metrics.Tokens
+			var cost int64
+			if t, cost, hasUsage = parseUsage(value); t.Reported {
+				s.res.Usage, s.res.Cost = t, cost
 			}
+		case `"service_tier"`:
+			setString(&s.res.Tier, value)
 		case `"error"`:
 			if !isNull(value) {
 				hasError = true
@@ -259,7 +266,10 @@ func (s *StreamScanner) endBig() {
 		s.res.Finish = c.Finish
 	}
 	if c.Usage.Reported {
-		s.res.Usage = c.Usage
+		s.res.Usage, s.res.Cost = c.Usage, c.Cost
+	}
+	if c.Tier != "" {
+		s.res.Tier = c.Tier
 	}
 	if c.Error != nil {
 		s.setError(c.Error)

@@ -12,26 +12,64 @@ type Completion struct {
 	Model  string
 	Finish string // finish_reason of the first choice that has one
 	Usage  metrics.Tokens
+	Cost   int64  // micro-dollars that the provider says it cost; 0: it does not say
+	Tier   string // service_tier: which of its prices the provider applied; "" when it does not say
 	Error  []byte // the value of a top-level "error", at most maxCapture of it; nil when none
+
+	Answers int // choices that are an answer
+	Bytes   int // of them
 }
 
-// ParseUsage reads the id and the usage of an answer's body, or of the beginning of one: what stands before a cut is found.
-func ParseUsage(body []byte) (id string, usage metrics.Tokens) {
-	var c Completion
+// ParseAnswer reads an answer's body, or the beginning of one: what stands before a cut is found. whole is false when the body is no JSON object
+// that is closed.
+func ParseAnswer(body []byte) (c Completion, whole bool) {
 	w, ok := walkInto(body, '{')
-	for ok {
-		var key, value []byte
-		if key, value, ok = w.member(); !ok {
+	if !ok {
+		return c, false
+	}
+	for {
+		key, value, more := w.member()
+		if !more {
 			break
 		}
-		switch what := topField(string(key[1 : len(key)-1])); what {
-		case fieldID, fieldUsage:
-			if len(value) <= maxCapture { // more is not what it should be
-				c.take(what, value)
-			}
+		name := string(key[1 : len(key)-1]) // does not escape
+		switch what := topField(name); {
+		case name == "choices":
+			c.readAnswers(value)
+		case what == fieldError:
+			c.take(what, value[:min(len(value), maxCapture)])
+		case what != fieldNone && len(value) <= maxCapture: // more is not what it should be
+			c.take(what, value)
 		}
 	}
-	return c.ID, c.Usage
+	return c, w.closed('}')
+}
+
+// readAnswers counts the choices that are an answer: one whose end is an error is none.
+func (c *Completion) readAnswers(v []byte) {
+	w, ok := walkInto(v, '[')
+	if !ok {
+		return
+	}
+	for {
+		choice, ok := w.element()
+		if !ok {
+			return
+		}
+		inner, ok := walkInto(choice, '{')
+		failed := !ok
+		for ok {
+			var key, value []byte
+			if key, value, ok = inner.member(); ok && string(key) == `"finish_reason"` {
+				failed = string(value) == `"error"`
+				c.take(fieldFinish, value)
+			}
+		}
+		if !failed {
+			c.Answers++
+			c.Bytes += len(choice)
+		}
+	}
 }
 
 // take notes the value of one field.
@@ -46,9 +84,11 @@ func (c *Completion) take(what field, v []byte) {
 			setString(&c.Finish, v)
 		}
 	case fieldUsage:
-		if t, ok := parseUsage(v); ok {
-			c.Usage = t
+		if t, cost, _ := parseUsage(v); t.Reported {
+			c.Usage, c.Cost = t, cost
 		}
+	case fieldTier:
+		setString(&c.Tier, v)
 	case fieldError:
 		if v = bytes.TrimSpace(v); !isNull(v) {
 			c.Error = bytes.Clone(v)
@@ -69,6 +109,7 @@ const (
 	fieldUsage
 	fieldError
 	fieldFinish
+	fieldTier
 )
 
 // ResponseScanner reads an answer's JSON on its way to the caller, in pieces of any size; it keeps at most maxCapture bytes however
@@ -196,6 +237,8 @@ func topField(name string) field {
 		return fieldUsage
 	case "error":
 		return fieldError
+	case "service_tier":
+		return fieldTier
 	}
 	return fieldNone
 }

