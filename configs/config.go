@@ -29,6 +29,7 @@ type Config struct {
 	Usage      Usage      `koanf:"usage"`
 	Feedback   Feedback   `koanf:"feedback"`
 	Spool      Spool      `koanf:"spool"`
+	Breaker    Breaker    `koanf:"breaker"`
 	Providers  []Provider `koanf:"providers"`
 }
 
@@ -103,6 +104,13 @@ type Usage struct {
 	Inject bool `koanf:"inject"` // ask the provider for usage on streams whose caller did not, and withhold that chunk
 }
 
+// Breaker says when a provider whose calls fail is left alone for a while.
+type Breaker struct {
+	MinCalls   int           `koanf:"min_calls"`   // … half of at least so many calls in 30 s
+	MinCallers int           `koanf:"min_callers"` // … of at least so many keys; 1 where one key makes all calls
+	OpenFor    time.Duration `koanf:"open_for"`    // then one call at a time is let through to see
+}
+
 // Spool bounds the local record of finished calls.
 type Spool struct {
 	MaxBytes int64 `koanf:"max_bytes"`
@@ -137,6 +145,7 @@ func Default() Config {
 		Usage:    Usage{Inject: true},
 		Feedback: Feedback{AllowedOrigins: []string{}},
 		Spool:    Spool{MaxBytes: 1 << 30},
+		Breaker:  Breaker{MinCalls: 20, MinCallers: 2, OpenFor: 10 * time.Second},
 
 		Providers: []Provider{},
 	}

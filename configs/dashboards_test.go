@@ -160,6 +160,11 @@ func gatewayRows() []row {
 				queries: one(rate("instance", "promptgate_registry_refreshes_dropped_total", instance), i),
 			},
 		}},
+		{"Providers", []panel{
+			{title: "Left alone", unit: "short", width: 12, about: "1 while a provider's circuit is open after too many failed calls, 0.5 while it is probed.",
+				queries: one("max by (provider) ("+gauge("promptgate_provider_circuit_open")+")", "{{provider}}")},
+			{title: "Changes of circuits", unit: "ops", width: 12, queries: one(rate("state", "promptgate_provider_circuit_changes_total", instance), "{{state}}")},
+		}},
 		{"Caches", []panel{
 			{title: "Reads by tier", unit: "reqps", width: 6, queries: one(rate("tier", "promptgate_resolver_reads_total", instance), "{{tier}}")},
 			{title: "Redis left alone", unit: "short", width: 6, about: "1 while the breaker is open.", queries: one(gauge("promptgate_shared_cache_breaker_open"), i)},

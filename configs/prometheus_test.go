@@ -159,6 +159,9 @@ func newTraffic(t *testing.T) *traffic {
 	require.NoError(t, reads.Register(x.reg, func() map[string]uint64 { return map[string]uint64{"label": uint64(x.scrapes.Load())} }))
 	_, err = gateway.NewEvents(x.reg)
 	require.NoError(t, err)
+	circuits := metrics.NewCircuits()
+	circuits.Changed("open")
+	require.NoError(t, circuits.RegisterWith(x.reg, func(yield func(project, provider string, open float64)) { yield("", "openai", 1) }))
 	for _, name := range programCounters {
 		x.reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: "-"}, func() float64 { return float64(x.scrapes.Load()) }))
 	}

@@ -38,6 +38,8 @@ func (c Config) Validate() error {
 	v.positive("stale.keys", c.Stale.Keys)
 	v.origins("feedback.allowed_origins", c.Feedback.AllowedOrigins)
 	v.atLeast("spool.max_bytes", c.Spool.MaxBytes, 1<<20)
+	v.atLeast("breaker.min_calls", int64(c.Breaker.MinCalls), 1)
+	v.atLeast("breaker.min_callers", int64(c.Breaker.MinCallers), 1)
 	v.providers(c.Providers)
 	return errors.Join(v.faults...)
 }

@@ -142,7 +142,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	if err != nil {
 		return nil, err
 	}
-	routes, err := a.routes()
+	routes, err := a.routes(reg)
 	if err != nil {
 		return nil, err
 	}

@@ -16,10 +16,12 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/gateway/provider/echo"
 	"github.com/promptgate/promptgate/gateway/provider/openai"
+	"github.com/promptgate/promptgate/metrics"
 )
 
 // routes makes the router from the configured providers and those that projects store.
-func (a *App) routes() (*provider.Routes, error) {
+func (a *App) routes(reg prometheus.Registerer) (*provider.Routes, error) {
+	circuits := metrics.NewCircuits()
 	var static []provider.Static
 	for _, c := range a.cfg.Providers {
 		p, err := configured(c)
@@ -28,7 +30,21 @@ func (a *App) routes() (*provider.Routes, error) {
 		}
 		static = append(static, provider.Static{Provider: p, Models: c.Models})
 	}
-	return provider.NewRoutes(provider.RoutesOptions{Static: static, Source: a.stores.providers, Build: stored, Log: a.log})
+	routes, err := provider.NewRoutes(provider.RoutesOptions{
+		Static: static, Source: a.stores.providers, Build: stored, Log: a.log,
+		Breaker: provider.BreakerOptions{
+			MinCallers: a.cfg.Breaker.MinCallers, MinCalls: a.cfg.Breaker.MinCalls, OpenFor: a.cfg.Breaker.OpenFor, Log: a.log,
+			Changed: func(to provider.State) { circuits.Changed(string(to)) },
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return routes, circuits.RegisterWith(reg, func(yield func(project, provider string, open float64)) {
+		routes.Breakers(func(project, name string, b *provider.Breaker) {
+			yield(project, name, map[provider.State]float64{provider.Open: 1, provider.HalfOpen: 0.5}[b.State()])
+		})
+	})
 }
 
 func configured(c configs.Provider) (provider.Provider, error) {
