@@ -164,10 +164,10 @@ func (b *Breaker) probed(v verdict) {
 		return // it was allowed before the circuit opened, and is counted in what opened it or too late for it
 	}
 	b.probing = false
-	switch {
-	case v == sick:
+	switch v {
+	case sick:
 		b.open()
-	case v == unknown: // callers leave providers that hang: another probe, but not at once
+	case unknown: // callers leave providers that hang: another probe, but not at once
 		b.until = b.o.Now().Add(b.o.OpenFor / 10)
 	default:
 		if b.probes++; b.probes >= b.o.Probes {
