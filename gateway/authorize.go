@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
@@ -58,12 +59,12 @@ func (g *Gateway) authorizeBare(ctx context.Context, c *call) error {
 	if c.action != policy.ActionCall || wire.NamesNoModel(c.in.model) {
 		return noModel()
 	}
-	return g.authorizeModel(ctx, c, c.in.model)
+	return g.authorizeModel(ctx, c, c.in.model, "model")
 }
 
 // authorizeModel decides whether the caller may choose a model: beside a prompt, or under the label of calls without one. The answer does
 // not depend on whether the model exists, so it can name what is missing.
-func (g *Gateway) authorizeModel(ctx context.Context, c *call, model string) error {
+func (g *Gateway) authorizeModel(ctx context.Context, c *call, model, param string) error {
 	want := policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: model, Label: policy.LabelAny}
 	if !c.in.ref.Present {
 		want.Label = policy.LabelModel
@@ -73,14 +74,25 @@ func (g *Gateway) authorizeModel(ctx context.Context, c *call, model string) err
 		return err
 	}
 	if !decision.Allowed {
-		return denied(decision).WithParam("model")
+		return denied(decision).WithParam(param)
 	}
 	return nil
 }
 
-// authorizeFallbacks does the same for the list of further models that some upstreams take ("models"): each is a choice of the
-// caller's, and would be billed like one.
-func (g *Gateway) authorizeFallbacks(ctx context.Context, c *call) error {
+// authorizeRouting does the same for what some upstreams, which route themselves, take of a request beside its model. A list of further models
+// ("models") names each of them, and each would be billed like one. The other fields can lead anywhere: they are for those who may call every model.
+func (g *Gateway) authorizeRouting(ctx context.Context, c *call) error {
+	if err := g.authorizeModels(ctx, c); err != nil {
+		return err
+	}
+	field := c.in.body.FirstOf(wire.RoutingFields())
+	if field == "" {
+		return nil
+	}
+	return g.authorizeModel(ctx, c, policy.EveryModel, field)
+}
+
+func (g *Gateway) authorizeModels(ctx context.Context, c *call) error {
 	raw, ok := c.in.body.Get("models")
 	if !ok || string(raw) == "null" {
 		return nil
@@ -90,7 +102,10 @@ func (g *Gateway) authorizeFallbacks(ctx context.Context, c *call) error {
 		return fault.New(fault.InvalidRequest, "\"models\" must be a list of model names.").WithParam("models")
 	}
 	for _, model := range models {
-		if err := g.authorizeModel(ctx, c, model); err != nil {
+		if strings.TrimSpace(model) != model {
+			return fault.New(fault.InvalidRequest, "\"models\" has a name with white space around it.").WithParam("models")
+		}
+		if err := g.authorizeModel(ctx, c, model, "models"); err != nil {
 			return err
 		}
 	}
@@ -99,6 +114,34 @@ func (g *Gateway) authorizeFallbacks(ctx context.Context, c *call) error {
 
 func denied(d policy.Decision) *fault.Error {
 	return fault.New(fault.PermissionDenied, "This key lacks a permission: %s. Ask an admin to grant it.", d.Missing)
+}
+
+// mayRead is reads as a function, made once for a pooled call.
+func (c *call) mayRead() func() (bool, error) {
+	if c.readsNow == nil {
+		c.readsNow = func() (bool, error) { return c.g.reads(c.ctx, c) }
+	}
+	return c.readsNow
+}
+
+// reads reports whether the caller may read the version that it calls: the text that its answers, and the provider's refusals, could show.
+func (g *Gateway) reads(ctx context.Context, c *call) (bool, error) {
+	if c.ref.resolved == nil {
+		return true, nil // nothing of ours is in it
+	}
+	if c.ref.reads == unasked {
+		d, err := g.deps.Checker.Check(ctx, c.who, policy.Permission{
+			Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: c.ref.prompt.Name, Label: c.ref.label,
+		})
+		if err != nil {
+			return false, err
+		}
+		c.ref.reads = mayNot
+		if d.Allowed {
+			c.ref.reads = may
+		}
+	}
+	return c.ref.reads == may, nil
 }
 
 func noModel() error {

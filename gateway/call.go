@@ -17,7 +17,7 @@ import (
 type call struct {
 	w   http.ResponseWriter
 	ctl *http.ResponseController
-	ctx context.Context //nolint:containedctx // of forward, for what the forwarder calls back
+	ctx context.Context //nolint:containedctx // of the stage that runs, for what it has others call back
 	g   *Gateway
 	r   *http.Request
 
@@ -33,7 +33,8 @@ type call struct {
 	rec  metrics.Call
 	done bool // recorded
 
-	lender *buffers
+	lender   *buffers
+	readsNow func() (bool, error) // Gateway.reads, made once
 }
 
 // inbound is what the caller sent.
@@ -51,7 +52,17 @@ type chosen struct {
 	prompt   *registry.Identified // nil: there is none by that name
 	label    string               // what it was authorized under: a label, or policy.LabelVersion
 	resolved *registry.Resolved   // nil until resolved
+	reads    answerTo             // may the caller read it? asked once, by Gateway.reads
 }
+
+// answerTo is an answer that may not have been asked for yet.
+type answerTo uint8
+
+const (
+	unasked answerTo = iota
+	may
+	mayNot
+)
 
 // outbound is what the provider gets.
 type outbound struct {

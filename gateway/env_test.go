@@ -73,8 +73,9 @@ func newEnv(t testing.TB, change ...func(*setup)) *env {
 	s.deps = gateway.Deps{
 		Authenticator: e.keys, Checker: e.checker, Registry: e.registry, Catalog: e.registry, Recorder: e.recorder, Pricer: fakePricer{},
 		Feed: e.feed, CallIDs: ids, HashUser: func(p, u string) string { return "hash:" + p + ":" + u }, Clock: time.Now,
-		Forwarder: provider.NewForwarder(provider.RetryOptions{Delay: time.Millisecond, MaxDelay: 4 * time.Millisecond}),
-		Log:       slog.New(slog.NewTextHandler(e.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), Meter: e.meter,
+		HashDigest: func(p, d string) string { return "keyed:" + p + ":" + strconv.Itoa(len(d)) },
+		Forwarder:  provider.NewForwarder(provider.RetryOptions{Delay: time.Millisecond, MaxDelay: 4 * time.Millisecond}),
+		Log:        slog.New(slog.NewTextHandler(e.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), Meter: e.meter,
 	}
 	for _, f := range change {
 		f(&s)

@@ -38,10 +38,16 @@ func (g *Gateway) forward(ctx context.Context, c *call) error {
 	case res.Status >= 500 || res.Status < 200 || res.Status >= 300 && res.Status < 400:
 		return fault.New(fault.ProviderError, "The provider %q answered with status %d: try again shortly.", c.rec.Provider, res.Status)
 	case res.Status >= 400:
-		if err := g.hold(ctx, c, res); err != nil || !c.ans.more {
+		if err := g.hold(ctx, c, res); err != nil {
 			return err
 		}
-		return g.relayLarge(ctx, c, res)
+		if ok, err := g.reads(ctx, c); err != nil || !ok {
+			return c.blank(err)
+		}
+		if c.ans.more {
+			return g.relayLarge(ctx, c, res)
+		}
+		return nil
 	}
 	if c.out.unasked {
 		g.refusals.remember(c.rec.Project, c.rec.Provider, g.deps.Clock())
@@ -52,6 +58,17 @@ func (g *Gateway) forward(ctx context.Context, c *call) error {
 	case c.ans.more:
 		return g.relayLarge(ctx, c, res)
 	}
+	return nil
+}
+
+// blank replaces a provider's refusal, which may repeat the request, by what callers who may not read the prompt can know of it.
+func (c *call) blank(err error) error {
+	if err != nil {
+		return err
+	}
+	c.ans.buf.B = wire.BlankRefusal(c.ans.buf.B[:0], c.ans.buf.B, c.ans.status)
+	c.ans.more, c.ans.complete = false, true
+	c.ans.header = http.Header{"Content-Type": {"application/json"}, "Retry-After": c.ans.header["Retry-After"]}
 	return nil
 }
 

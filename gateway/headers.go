@@ -65,7 +65,7 @@ func (c *call) describe(h *head) {
 		if r.Label != "" {
 			h.set("X-Promptgate-Label", r.Label)
 		}
-		h.set("X-Promptgate-Digest", r.Digest)
+		h.set("X-Promptgate-Digest", c.digest())
 		if r.Stale > 0 {
 			h.set("X-Promptgate-Stale", strconv.FormatInt(int64((r.Stale+time.Second-1)/time.Second), 10))
 		}
@@ -74,6 +74,15 @@ func (c *call) describe(h *head) {
 		h.set("X-Promptgate-Provider", c.rec.Provider)
 		h.set("X-Promptgate-Model", c.rec.Model)
 	}
+}
+
+// digest names the version's content. Who may not read it gets a digest keyed by the project: it tells versions apart, and cannot be compared with
+// guesses of what a short text says.
+func (c *call) digest() string {
+	if ok, err := c.g.reads(c.ctx, c); ok && err == nil {
+		return c.ref.resolved.Digest
+	}
+	return c.g.deps.HashDigest(c.rec.Project, c.ref.resolved.Digest)
 }
 
 // passes says which of a provider's headers callers get. Everything else stays here: cookies, the provider's own infrastructure, and

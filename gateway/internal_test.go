@@ -110,6 +110,7 @@ func TestCallResets(t *testing.T) {
 	c.reset()
 	assert.NotNil(t, c.out.callbacks.Build, "made once")
 	back := &c.out.callbacks
+	c.readsNow = nil
 	back.Build, back.Accept, back.Rebuild, back.Observe = nil, nil, nil, nil
 	model, err := c.in.body.Model()
 	require.NoError(t, err)

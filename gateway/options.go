@@ -27,7 +27,8 @@ type Deps struct {
 	Pricer        metrics.Pricer
 	Feed          Feed
 	CallIDs       *CallIDs
-	HashUser      func(project, user string) string // keyed hash of an end user's name for the ledger
+	HashUser      func(project, user string) string   // keyed hash of an end user's name for the ledger
+	HashDigest    func(project, digest string) string // keyed hash of a version's digest, for those who may not read the version
 	Clock         func() time.Time
 	Log           *slog.Logger
 	Meter         Meter        // optional
@@ -149,7 +150,7 @@ func (d *Deps) validate() error {
 		{"Authenticator", d.Authenticator == nil}, {"Checker", d.Checker == nil}, {"Registry", d.Registry == nil},
 		{"Catalog", d.Catalog == nil}, {"Router", d.Router == nil}, {"Forwarder", d.Forwarder == nil},
 		{"Recorder", d.Recorder == nil}, {"Pricer", d.Pricer == nil}, {"Feed", d.Feed == nil}, {"CallIDs", d.CallIDs == nil},
-		{"HashUser", d.HashUser == nil}, {"Clock", d.Clock == nil}, {"Log", d.Log == nil},
+		{"HashUser", d.HashUser == nil}, {"HashDigest", d.HashDigest == nil}, {"Clock", d.Clock == nil}, {"Log", d.Log == nil},
 	} {
 		if need.nil {
 			errs = append(errs, fmt.Errorf("gateway: %s is required", need.name))

@@ -16,11 +16,11 @@ func (g *Gateway) plan(ctx context.Context, c *call) error {
 		return noModel()
 	}
 	if c.out.byCaller {
-		if err := g.authorizeModel(ctx, c, c.out.model); err != nil {
+		if err := g.authorizeModel(ctx, c, c.out.model, "model"); err != nil {
 			return err
 		}
 	}
-	if err := g.authorizeFallbacks(ctx, c); err != nil {
+	if err := g.authorizeRouting(ctx, c); err != nil {
 		return err
 	}
 	targets, err := g.deps.Router.Route(ctx, c.who.Project, c.out.model)

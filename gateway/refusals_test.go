@@ -62,7 +62,7 @@ func TestRefusals(t *testing.T) {
 		{"model granted beside a prompt only", `{"model":"gpt-test"}`, []string{key, "Bearer override"}, 403, "permission_denied", "@model", "model"},
 		{"fallback model granted beside a prompt only", `{"model":"gpt-test","models":["gpt-test"]}`, []string{key, "Bearer override"}, 403, "permission_denied", "@model", "model"},
 		{"overriding model not granted", `{"model":"alias","prompt":{"id":"support/triage","variables":{"ticket":"a"}}}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on alias", "model"},
-		{"fallback model not granted", `{"model":"default","models":["alias"],"prompt":{"id":"support/triage","variables":{"ticket":"a"}}}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on alias", "model"},
+		{"fallback model not granted", `{"model":"default","models":["alias"],"prompt":{"id":"support/triage","variables":{"ticket":"a"}}}`, []string{key, "Bearer prompts"}, 403, "permission_denied", "call on alias", "models"},
 		{"fallback models are no list", `{"model":"gpt-test","models":"alias"}`, nil, 400, "invalid_request", "", "models"},
 		{"no such model", `{"model":"gpt-none"}`, nil, 404, "model_not_found", "", "model"},
 		{"version without model", `{"prompt":{"id":"support/reply"}}`, nil, 400, "invalid_request", "", "model"},

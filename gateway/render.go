@@ -24,7 +24,7 @@ func (g *Gateway) render(_ context.Context, c *call) error {
 		return err
 	}
 	c.out.edits = c.in.ref.Strip(c.out.edits[:0])
-	merged, err := wire.Merge(&c.in.body, version.Content(), nil, c.out.edits)
+	merged, err := wire.Merge(&c.in.body, version.Content(), wire.Locks{Reads: c.mayRead()}, c.out.edits)
 	if err != nil {
 		return err
 	}

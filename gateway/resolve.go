@@ -20,7 +20,7 @@ func (g *Gateway) resolve(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	c.ref.resolved = resolved
+	c.ref.resolved, c.ctx = resolved, ctx
 	c.rec.Version, c.rec.Label, c.rec.Digest = resolved.Version, resolved.Label, resolved.Digest
 	return nil
 }

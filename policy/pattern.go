@@ -106,7 +106,8 @@ func within(outer, folder string) bool {
 }
 
 // MatchModel reports whether a model's name fits a pattern in which every "*" stands for any run of characters, "/" included
-// (models of some providers are named "vendor/model").
+// (models of some providers are named "vendor/model"). Letters of A to Z count as a to z: providers read names so, and a denial that does
+// not is none.
 func MatchModel(pattern, name string) bool {
 	if name == "" {
 		return false
@@ -117,7 +118,7 @@ func MatchModel(pattern, name string) bool {
 		case p < len(pattern) && pattern[p] == '*':
 			star, mark = p, n
 			p++
-		case p < len(pattern) && pattern[p] == name[n]:
+		case p < len(pattern) && lower(pattern[p]) == lower(name[n]):
 			p++
 			n++
 		case star >= 0: // let the last star take one more byte
@@ -131,6 +132,13 @@ func MatchModel(pattern, name string) bool {
 		p++
 	}
 	return p == len(pattern)
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
 }
 
 // coversModel reports whether every name that fits need fits have. A star of need is matched as a character that only a star
@@ -154,7 +162,7 @@ func overlapsModel(a, b string) bool {
 			case a[i-1] == '*' || b[j-1] == '*':
 				reach[j] = up && a[i-1] == '*' || reach[j-1] && b[j-1] == '*' || diagonal || up && b[j-1] == '*' || reach[j-1] && a[i-1] == '*'
 			default:
-				reach[j] = diagonal && a[i-1] == b[j-1]
+				reach[j] = diagonal && lower(a[i-1]) == lower(b[j-1])
 			}
 			diagonal = up
 		}

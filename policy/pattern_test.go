@@ -203,3 +203,27 @@ func TestAllowsAddr(t *testing.T) {
 		assert.Error(t, (&Principal{Networks: []string{s}}).Compile(), s)
 	}
 }
+
+// A model is denied and allowed in whatever case it is spelled; and whoever is denied one is not allowed every one.
+func TestModelsByAnyCase(t *testing.T) {
+	for _, c := range []struct {
+		pattern, name string
+		want          bool
+	}{
+		{"gpt-4*", "GPT-4o", true}, {"GPT-4*", "gpt-4o", true}, {"*/Llama", "meta/llama", true}, {"gpt-4", "gpt-5", false}, {"é", "É", false},
+	} {
+		if got := MatchModel(c.pattern, c.name); got != c.want {
+			t.Errorf("MatchModel(%q, %q) = %v", c.pattern, c.name, got)
+		}
+		if c.want && !overlapsModel(c.pattern, c.name) {
+			t.Errorf("%q and %q do not overlap", c.pattern, c.name)
+		}
+	}
+	every := Permission{Action: ActionCall, Kind: ObjectModel, Name: EveryModel}
+	allow, some := Rule{Actions: []Action{ActionCall}, Kind: ObjectModel, Pattern: "*", Labels: []string{"*"}}, Rule{Actions: []Action{ActionCall}, Kind: ObjectModel, Pattern: "gpt-*", Labels: []string{"*"}}
+	deny := some
+	deny.Deny = true
+	if !allow.Matches(every) || some.Matches(every) || !deny.Matches(every) {
+		t.Error("every model is allowed by * alone, and denied by any denial")
+	}
+}

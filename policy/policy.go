@@ -43,6 +43,9 @@ const LabelVersion = "@version"
 // they are allowed to those who may do it under every label.
 const LabelAny = ""
 
+// EveryModel as a model's name asks for a permission over every model: allowed by the pattern "*" alone, and to nobody who is denied some model.
+const EveryModel = "*"
+
 // Object kinds that a permission can name beside prompts.
 const (
 	ObjectPrompt = "prompt" // Name is a prompt's current name

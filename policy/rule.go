@@ -130,7 +130,7 @@ func (r Rule) MatchesObject(kind, name string) bool {
 	case ObjectPrompt:
 		return MatchPrompt(r.Pattern, name)
 	case ObjectModel:
-		return MatchModel(r.Pattern, name)
+		return MatchModel(r.Pattern, name) || r.Deny && name == EveryModel // who is denied one model is not allowed every one
 	case ObjectSystem:
 		return name == ""
 	}

@@ -176,7 +176,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	a.gateway, err = gateway.New(gateway.Deps{
 		Authenticator: authn, Checker: checker, Registry: resolver, Catalog: s.registry, Router: routes,
 		Forwarder: provider.NewForwarder(provider.RetryOptions{}), Recorder: rec.Ledger, Pricer: rec.pricer, Feed: s.feed, CallIDs: ids,
-		HashUser: userHash(s.sealer.DeriveKey("end-user")), Clock: time.Now, Log: a.log, Meter: rec.collectors, Events: events,
+		HashUser: userHash(s.sealer.DeriveKey("end-user")), HashDigest: digestHash(s.sealer.DeriveKey("digest")), Clock: time.Now, Log: a.log, Meter: rec.collectors, Events: events,
 		Calls: rec, Metrics: metricsHandler(reg), Checks: a.checks(rec),
 	}, gateway.Options{
 		MaxBodyBytes: cfg.Server.MaxBodyBytes, MaxInFlight: cfg.Server.MaxInFlight,

@@ -4,10 +4,12 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"hash"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -88,6 +90,27 @@ func userHash(key []byte) func(project, user string) string {
 			idle.Put(h)
 		}
 		return string(out[:])
+	}
+}
+
+// digestHash makes the keyed hash of a version's digest that those see who may not read the version. What was hashed is remembered: prompts have few
+// versions that are called.
+func digestHash(key []byte) func(project, digest string) string {
+	const most = 10_000
+	var seen sync.Map // of [2]string → string
+	var count atomic.Int64
+	return func(project, digest string) string {
+		at := [2]string{project, digest}
+		if known, ok := seen.Load(at); ok {
+			return known.(string)
+		}
+		h := hmac.New(sha256.New, key)
+		_, _ = h.Write([]byte(project + "\x00" + digest)) // a hash takes everything
+		out := "keyed:" + hex.EncodeToString(h.Sum(nil))
+		if count.Add(1) <= most {
+			seen.Store(at, out)
+		}
+		return out
 	}
 }
 

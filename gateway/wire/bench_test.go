@@ -76,7 +76,7 @@ func BenchmarkMergeAndSplice1K(b *testing.B) {
 	locked := []string{"model", "tools", "response_format"}
 	b.ReportAllocs()
 	for b.Loop() {
-		m, err := Merge(&body, &template.Content{Model: "gpt-4o-mini", Tools: c.Tools, Parameters: c.Parameters}, locked, edits[:0])
+		m, err := Merge(&body, &template.Content{Model: "gpt-4o-mini", Tools: c.Tools, Parameters: c.Parameters}, Locks{More: locked}, edits[:0])
 		if err != nil {
 			b.Fatal(err)
 		}

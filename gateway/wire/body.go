@@ -163,6 +163,9 @@ func (b *Body) Model() (string, error) {
 	if len(s) > maxModelBytes || !printable(s) {
 		return "", fault.New(fault.InvalidRequest, "model must be a name of at most %d bytes without control characters", maxModelBytes).WithParam("model")
 	}
+	if strings.TrimSpace(s) != s { // a provider would read it without, and what was permitted is not what would run
+		return "", fault.New(fault.InvalidRequest, "model has white space around it; send %s", quoteForMessage(strings.TrimSpace(s))).WithParam("model")
+	}
 	return s, nil
 }
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -19,15 +20,22 @@ type Merged struct {
 	ModelByCaller bool   // the caller chose it: it has to be authorized
 }
 
+// Locks are what Merge holds the caller to beside the version's own.
+type Locks struct {
+	More []string // the label's protection
+	// Reads tells whether the caller may read the version. Who may not is told nothing by a lock: the same value and another are refused alike. nil: it may.
+	Reads func() (bool, error)
+}
+
 // Merge lets the caller's fields override the version's, whole, unless they are locked by the version or by locked (the label's
 // protection). null counts as present; max_tokens and max_completion_tokens are one field; a model of "default" or of a prompt form
-// counts as absent. A locked field sent with another value is fault.ParameterLocked, Param naming it; the same value is fine, and so is
-// null where the version sets nothing. A lock on a field that the version does not set means that callers may not set it either, but
-// for model: then there is nothing to protect, and someone has to choose. The edits are appended to edits; their values point into c.
-func Merge(b *Body, c *template.Content, locked []string, edits []Edit) (Merged, error) {
-	for _, names := range [...][]string{c.Locked, locked} {
+// counts as absent. A locked field sent with another value is fault.ParameterLocked, Param naming it; the same value is fine for those who may
+// read it, and so is null where the version sets nothing. A lock on a field that the version does not set means that callers may not set it
+// either, but for model: then there is nothing to protect, and someone has to choose. The edits are appended to edits; their values point into c.
+func Merge(b *Body, c *template.Content, locks Locks, edits []Edit) (Merged, error) {
+	for _, names := range [...][]string{c.Locked, locks.More} {
 		for _, name := range names {
-			if err := checkLock(b, c, name); err != nil {
+			if err := checkLock(b, c, name, locks.Reads); err != nil {
 				return Merged{}, err
 			}
 		}
@@ -89,44 +97,63 @@ func sameField(name string) string {
 	return name
 }
 
-// lockedBy is the field whose lock covers name: its other or older spellings would get around it.
-func lockedBy(name string) string {
-	switch name {
-	case "max_completion_tokens":
-		return "max_tokens"
-	case "functions":
-		return "tools"
-	case "function_call":
-		return "tool_choice"
-	case "models":
-		return "model"
+// spellings are the names under which some provider takes the field that a lock names: its other and older ones would get around it. The first is
+// the field's own.
+func spellings(lock string) []string {
+	for _, group := range [...][]string{
+		{"model", "models", "engine", "deployment_id", "fallbacks"},
+		{"messages", "input", "instructions", "system"},
+		{"tools", "functions"},
+		{"tool_choice", "function_call"},
+		{"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"},
+		{"response_format", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"},
+	} {
+		if slices.ContainsFunc(group, func(name string) bool { return strings.EqualFold(name, lock) }) {
+			return group
+		}
 	}
-	return name
+	return []string{lock}
 }
 
 // checkLock compares what the caller sent for one locked field with what the version says.
-func checkLock(b *Body, c *template.Content, name string) error {
-	lock := lockedBy(name)
-	if lock == "model" && c.Model == "" {
+func checkLock(b *Body, c *template.Content, name string, reads func() (bool, error)) error {
+	names := spellings(name)
+	if names[0] == "model" && c.Model == "" {
 		return nil
 	}
 	for i := range b.members {
 		m := &b.members[i]
-		if lockedBy(m.Name) != lock {
-			// A provider that ignores case would take it for the locked field.
-			if !m.known && (strings.EqualFold(m.Name, name) || strings.EqualFold(m.Name, lock)) {
-				return lockFault(m.Name)
-			}
+		at := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, m.Name) })
+		if at < 0 {
 			continue
 		}
-		if !unchanged(c, m.Name, b.raw[m.ValueStart:m.ValueEnd]) {
+		value := b.raw[m.ValueStart:m.ValueEnd]
+		// A provider that ignores case would take it for the locked field.
+		if m.Name != names[at] || !unchanged(c, m.Name, value) {
 			return lockFault(m.Name)
+		}
+		if says(m.Name, value) && reads != nil {
+			if ok, err := reads(); err != nil || !ok {
+				return cmp.Or(err, error(lockFault(m.Name)))
+			}
 		}
 	}
 	return nil
 }
 
-func lockFault(name string) error {
+// says reports whether a value that leaves the version's as it is shows what that is.
+func says(name string, value []byte) bool {
+	if isNull(value) || name == "messages" {
+		return false
+	}
+	if name == "model" {
+		s, _ := stringOf(value)
+		return !NamesNoModel(s)
+	}
+	return true
+}
+
+func lockFault(name string) *fault.Error {
 	// The version's own value is not told: the caller may lack the right to read it.
 	return fault.New(fault.ParameterLocked, "The prompt locks %s. Leave the field out of the request to use the prompt's value, "+
 		"or ask an editor of the prompt to unlock it.", quoteForMessage(name)).WithParam(name)

@@ -48,7 +48,7 @@ func TestMerge(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := scanned(t, c.body)
 			for range 5 { // Go's maps have no order: the edits must
-				m, err := Merge(b, &content, nil, nil)
+				m, err := Merge(b, &content, Locks{}, nil)
 				require.NoError(t, err)
 				assert.Equal(t, c.want, string(b.Splice(nil, m.Edits)))
 				assert.Equal(t, c.model, m.Model)
@@ -57,17 +57,17 @@ func TestMerge(t *testing.T) {
 		})
 	}
 	t.Run("edits before it stay", func(t *testing.T) {
-		m, err := Merge(scanned(t, `{}`), &content, nil, []Edit{Remove("zzz"), Remove("aaa")})
+		m, err := Merge(scanned(t, `{}`), &content, Locks{}, []Edit{Remove("zzz"), Remove("aaa")})
 		require.NoError(t, err)
 		assert.Equal(t, []Edit{Remove("zzz"), Remove("aaa")}, m.Edits[:2])
 	})
 	t.Run("no model anywhere", func(t *testing.T) {
-		m, err := Merge(scanned(t, `{"model":"default"}`), &template.Content{}, nil, nil)
+		m, err := Merge(scanned(t, `{"model":"default"}`), &template.Content{}, Locks{}, nil)
 		require.NoError(t, err)
 		assert.Equal(t, Merged{}, m)
 	})
 	t.Run("a model that is no string", func(t *testing.T) {
-		_, err := Merge(scanned(t, `{"model":1}`), &content, nil, nil)
+		_, err := Merge(scanned(t, `{"model":1}`), &content, Locks{}, nil)
 		assert.True(t, fault.Is(err, fault.InvalidRequest))
 	})
 }
@@ -117,7 +117,7 @@ func TestLocks(t *testing.T) {
 				if i == 0 {
 					use = &own
 				}
-				_, err := Merge(scanned(t, c.body), use, locked, nil)
+				_, err := Merge(scanned(t, c.body), use, Locks{More: locked}, nil)
 				if c.param == "" {
 					assert.NoError(t, err)
 					continue
@@ -131,7 +131,7 @@ func TestLocks(t *testing.T) {
 			}
 		})
 	}
-	_, err := Merge(scanned(t, `{"model":"o3","models":["x"]}`), &template.Content{Locked: []string{"model"}}, nil, nil)
+	_, err := Merge(scanned(t, `{"model":"o3","models":["x"]}`), &template.Content{Locked: []string{"model"}}, Locks{}, nil)
 	assert.NoError(t, err, "no model to protect: someone has to choose")
 }
 

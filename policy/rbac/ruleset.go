@@ -29,7 +29,7 @@ g = _, _, _
 e = some(where (p.eft == allow)) && !some(where (p.eft == deny))
 
 [matchers]
-m = r.act == p.act && r.kind == p.kind && r.dom == p.dom && onObject(r.kind, r.obj, p.obj) && underLabel(r.act, r.kind, r.label, p.label, p.eft) && g(r.sub, p.sub, r.dom)
+m = r.act == p.act && r.kind == p.kind && r.dom == p.dom && onObject(r.kind, r.obj, p.obj, p.eft) && underLabel(r.act, r.kind, r.label, p.label, p.eft) && g(r.sub, p.sub, r.dom)
 `
 
 // baseModel is the parsed text, copied for each enforcer.
@@ -218,13 +218,13 @@ func texts(args []any, n int) ([]string, error) {
 	return out, nil
 }
 
-// onObject(kind, name, pattern)
+// onObject(kind, name, pattern, effect)
 func onObject(args ...any) (any, error) {
-	a, err := texts(args, 3)
+	a, err := texts(args, 4)
 	if err != nil {
 		return false, err
 	}
-	return policy.Rule{Kind: a[0], Pattern: a[2]}.MatchesObject(a[0], a[1]), nil
+	return policy.Rule{Kind: a[0], Pattern: a[2], Deny: a[3] != policy.EffectAllow}.MatchesObject(a[0], a[1]), nil
 }
 
 // underLabel(action, kind, label, label's pattern, effect)

@@ -1,0 +1,30 @@
+package wire
+
+import (
+	"slices"
+	"strings"
+)
+
+// RoutingFields are the fields by which gateways and providers that route themselves let a request choose other models, other providers, other
+// credentials, or what costs extra. "models" is none of them: it is a list of names.
+func RoutingFields() []string {
+	return []string{
+		"fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "model_list", "model_group", "route", "router", "router_settings_override",
+		"provider", "providers", "preset", "engine", "deployment_id", "api_base", "base_url", "api_key", "api_type", "api_version", "custom_llm_provider",
+		"user_config", "plugins", "portkey_config", "config",
+	}
+}
+
+// FirstOf is the first top-level member that is called like one of names, without regard to case, and is not null; "" when there is none.
+func (b *Body) FirstOf(names []string) string {
+	for i := range b.members {
+		m := &b.members[i]
+		if m.known || isNull(b.raw[m.ValueStart:m.ValueEnd]) {
+			continue
+		}
+		if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, m.Name) }) {
+			return m.Name
+		}
+	}
+	return ""
+}
