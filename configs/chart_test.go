@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/internal/testenv"
@@ -26,11 +26,11 @@ import (
 
 const chart = "helm/promptgate"
 
-// renderBinary is Helm's engine, built once; it is a module of its own, see helm/render/go.mod.
+// renderBinary is Helm's engine, built once; it is a module of its own, see internal/testenv/helm/go.mod.
 var renderBinary = sync.OnceValues(func() (string, error) {
 	name := builtName("render")
 	cmd := exec.Command("go", "build", "-o", name, ".")
-	cmd.Dir = "helm/render"
+	cmd.Dir = "../internal/testenv/helm"
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -88,5 +89,21 @@ func TestNoPackageIsNamedAfterNothing(t *testing.T) {
 		deeper, err := filepath.Glob("../../*/*/" + name)
 		require.NoError(t, err)
 		require.Empty(t, append(found, deeper...), "a package is named after what it does, not %q", name)
+	}
+}
+
+// TestTheProgramCarriesNoTestTools: what only tests and cmd/chaos need must not get into the binary.
+func TestTheProgramCarriesNoTestTools(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	require.NoError(t, err)
+	deps := strings.Fields(string(out))
+	require.Greater(t, len(deps), 200)
+	for _, dep := range deps {
+		for _, tool := range []string{
+			"github.com/Shopify/toxiproxy", "github.com/stretchr", "go.uber.org/goleak", "pgregory.net/rapid", module + "internal/testenv", "testing",
+			"gopkg.in/yaml.v3", // archived
+		} {
+			require.False(t, dep == tool || strings.HasPrefix(dep, tool+"/"), "the program carries %s", dep)
+		}
 	}
 }

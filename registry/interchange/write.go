@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/registry"

@@ -10,7 +10,7 @@ import (
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"gopkg.in/yaml.v3"
+	"go.yaml.in/yaml/v3"
 )
 
 // maxDepth bounds the nesting of a front matter.

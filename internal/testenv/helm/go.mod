@@ -1,6 +1,6 @@
 // A module of its own: Helm and what it imports are for the test of the chart alone. Kubernetes' API client, which is most of it and which
 // rendering never calls, is replaced by the empty packages in offline/. Tidy it with `go mod tidy -e`: Helm's own tests miss that client.
-module github.com/promptgate/promptgate/configs/helm/render
+module github.com/promptgate/promptgate/internal/testenv/helm
 
 go 1.26
 
