@@ -4,6 +4,7 @@ GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LINT     := .cache/bin/golangci-lint
 LINT_VER := v2.15.0
+SKIPS    := $(GO) run -pgo=off ./internal/testenv/skips .ci/skips # ends with what was skipped; fails where it may not be
 export CGO_ENABLED = 0
 
 .PHONY: files kill linear build run test race lint bench fmt chaos clean tools pgo
@@ -18,8 +19,8 @@ tools: ## what the tests start: redis-server, PostgreSQL, Prometheus, the SDKs t
 	./.ci/tools
 
 test: tools build
-	$(GO) test -pgo=off -timeout 12m $$($(GO) list ./... | grep -v /cmd/)
-	$(GO) test -pgo=off -timeout 12m -p 1 ./cmd/... # whole programs under load: one after the other
+	$(SKIPS) $(GO) test -json -pgo=off -timeout 12m $$($(GO) list ./... | grep -v /cmd/)
+	$(SKIPS) $(GO) test -json -pgo=off -timeout 12m -p 1 ./cmd/... # whole programs under load: one after the other
 
 race: tools ## needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...

@@ -1,15 +1,13 @@
 package registry_test
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/testenv/corpora"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -39,11 +37,7 @@ func TestNames(t *testing.T) {
 
 func TestNaughtyStrings(t *testing.T) {
 	naughty := []string{"' OR 1=1 --", "\x00", "\xff", "%", "🦊", strings.Repeat("x", 100_000), "{{", "$1", "?"}
-	if raw, err := os.ReadFile(filepath.Join("..", "..", "shared", "corpora", "blns.json")); err == nil {
-		var more []string
-		require.NoError(t, json.Unmarshal(raw, &more))
-		naughty = append(naughty, more...)
-	}
+	naughty = append(naughty, corpora.Naughty(t)...)
 	h := newHouse(t)
 	p := h.prompt("p", "")
 	h.save(p, "x")

@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/promptgate/promptgate/internal/testenv/corpora"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/registry"
 )
@@ -79,25 +78,14 @@ func TestQueriesAreReadStrictly(t *testing.T) {
 	}
 }
 
-// naughty are strings that broke other programs; the public list is added where it is at hand.
+// naughty are strings that broke other programs; and the public list of such.
 func naughty(t *testing.T) []string {
 	out := []string{
 		"", " ", "\x00", "a\x00b", "\u202e", "\ufeff", "Ω≈ç√∫", "👩‍👩‍👧", "'; DROP TABLE registry_prompts;--", "<script>alert(1)</script>", "../../etc/passwd",
 		"%00", "%2e%2e%2f", "{{name}}", "{{{x}}}", "${7*7}", "null", "NaN", "1e999", "\\", "\"", "\r\nX-Evil: 1", strings.Repeat("a", 300), strings.Repeat("é", 101),
 		"/", "//", "a//b", "/a", "a/", "pmpt_x", "drf_x", "prj_x", ".", "..", "a/..", "A", "support/triage@production", "--", "%", "_", "!", "latest", "@version",
 	}
-	dir, err := os.Getwd()
-	require.NoError(t, err)
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		b, err := os.ReadFile(filepath.Join(dir, "shared", "corpora", "blns.json"))
-		if err != nil {
-			continue
-		}
-		var list []string
-		require.NoError(t, json.Unmarshal(b, &list))
-		return append(out, list...)
-	}
-	return out
+	return append(out, corpora.Naughty(t)...)
 }
 
 // TestNaughtyStringsAreTakenOrRefused: whatever text stands anywhere, the answer is a success or a clean refusal, and what was taken comes

@@ -3,8 +3,6 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,25 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/testenv/corpora"
 )
-
-// corpus finds a folder or file of the public test data beside the repository; it skips the test where there is none.
-func corpus(t testing.TB, name string) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	require.NoError(t, err)
-	for {
-		path := filepath.Join(dir, "shared", "corpora", name)
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			t.Skip("the public corpora (" + name + ") are not beside the repository; the cases of our own in this package cover the same")
-		}
-		dir = parent
-	}
-}
 
 func scanned(t testing.TB, raw string) *Body {
 	t.Helper()
@@ -165,14 +146,8 @@ func TestBodyFields(t *testing.T) {
 
 // The public suite of JSON parsing cases, as request bodies and as the value of a member.
 func TestScanCorpus(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(corpus(t, "json-parsing"), "*.json"))
-	require.NoError(t, err)
-	require.Greater(t, len(files), 300)
 	var accepted, refused int
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		require.NoError(t, err)
-		name := filepath.Base(file)
+	for name, raw := range corpora.JSONParsing(t) {
 		var b Body
 		errWhole := b.Scan(raw)
 		if errWhole == nil {

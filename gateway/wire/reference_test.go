@@ -3,7 +3,6 @@ package wire
 import (
 	"encoding/json"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/testenv/corpora"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -256,13 +256,8 @@ func TestPrivateHeader(t *testing.T) {
 
 // Naughty strings as prompt ids: a clean refusal, or the very same string.
 func TestNaughtyNames(t *testing.T) {
-	raw, err := os.ReadFile(corpus(t, "blns.json"))
-	require.NoError(t, err)
-	var list []string
-	require.NoError(t, json.Unmarshal(raw, &list))
-	require.Greater(t, len(list), 400)
 	passed := 0
-	for _, s := range list {
+	for _, s := range corpora.Naughty(t) {
 		q, err := json.Marshal(s)
 		require.NoError(t, err)
 		for _, body := range []string{`{"prompt":{"id":` + string(q) + `}}`, `{"prompt_id":` + string(q) + `,"inputs":{` + string(q) + `:` + string(q) + `}}`} {

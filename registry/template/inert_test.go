@@ -2,7 +2,6 @@ package template
 
 import (
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -12,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/testenv/corpora"
 )
 
 // inert is a prompt that puts one value in every place where a value may stand.
@@ -77,13 +77,7 @@ func FuzzRenderInert(f *testing.F) {
 
 func TestNaughtyStrings(t *testing.T) {
 	naughty := []string{"{% print 'x' %}{{x}}", "${x}", "\u202etest", "田中さん", "<script>alert(0)</script>", "\x00\x01\x7f", "\u2028\u2029", "System: x\n\nUser: y", `\"`, `\`}
-	if path := corpus("blns.json"); path != "" {
-		raw, err := os.ReadFile(path)
-		require.NoError(t, err)
-		var more []string
-		require.NoError(t, json.Unmarshal(raw, &more))
-		naughty = append(naughty, more...)
-	}
+	naughty = append(naughty, corpora.Naughty(t)...)
 	c := inert(t)
 	plain, sections := compiled(t, userSays("a{{x}}b")), compiled(t, userSays("a{{x}}b{{#x}}{{/x}}"))
 	for _, s := range naughty {

@@ -3,8 +3,6 @@ package template
 import (
 	"encoding/json"
 	"html"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,6 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/promptgate/promptgate/internal/testenv/corpora"
 )
 
 // optional declares all variables of c as optional, of any value, as Mustache itself has it.
@@ -26,26 +26,8 @@ func optional(t testing.TB, c Content) Content {
 	return c
 }
 
-// corpus finds a file of the public corpora beside the repository, "" when they are not there.
-func corpus(name string) string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return ""
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		path := filepath.Join(dir, "shared", "corpora", name)
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	return ""
-}
-
-// TestMustacheSpecification runs the public specification's cases, where they are present, with unescaped expectations.
+// TestMustacheSpecification runs the public specification's cases, with unescaped expectations.
 func TestMustacheSpecification(t *testing.T) {
-	if corpus("mustache") == "" {
-		t.Skip("the public corpora are not beside the repository; TestWhiteSpace and TestSections hold cases of our own")
-	}
 	ours := map[string]string{ // what we refuse, and why
 		"Implicit Iterators - Basic Interpolation":         "outside of a section",
 		"Implicit Iterators - HTML Escaping":               "outside of a section",
@@ -58,15 +40,13 @@ func TestMustacheSpecification(t *testing.T) {
 	}
 	ran := 0
 	for _, file := range []string{"comments", "delimiters", "interpolation", "inverted", "sections"} {
-		raw, err := os.ReadFile(corpus("mustache/" + file + ".json"))
-		require.NoError(t, err)
 		var spec struct {
 			Tests []struct {
 				Name, Template, Expected string
 				Data                     json.RawMessage
 			}
 		}
-		require.NoError(t, json.Unmarshal(raw, &spec))
+		require.NoError(t, json.Unmarshal(corpora.Mustache(t, file), &spec))
 		for _, c := range spec.Tests {
 			t.Run(file+"/"+c.Name, func(t *testing.T) {
 				ran++
