@@ -77,7 +77,7 @@ func mustRender(t *testing.T, values string) []manifest {
 	t.Helper()
 	m, notes, err := render(t, values)
 	require.NoError(t, err)
-	require.Contains(t, notes, "key create --local")
+	require.Contains(t, notes, "key create --local --init")
 	return m
 }
 
@@ -437,7 +437,7 @@ func TestChartServes(t *testing.T) {
 		require.True(t, served[name], "programCounters lists %s, which the program does not serve", name)
 	}
 
-	create := exec.Command(g.bin, "key", "create", "--local", "--role", "admin", "first") // as NOTES.txt and the READMEs say
+	create := exec.Command(g.bin, "key", "create", "--local", "--init", "--role", "admin", "first") // as NOTES.txt and the READMEs say
 	create.Env = g.cmd.Env
 	out, err := create.Output()
 	require.NoError(t, err)

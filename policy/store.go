@@ -74,8 +74,20 @@ type KeyStore interface {
 	// UpdateKey writes name, roles, grants, networks and expiry when the stored revision is k.Revision (else PreconditionFailed).
 	// granter must govern the key as it is, see Govern, and hold all that it grants afterwards. A revoked key is a Conflict.
 	UpdateKey(ctx context.Context, by journal.Origin, granter *Principal, k KeyRecord) (KeyRecord, error)
-	// RevokeKey ends a key for good. manager must govern it, see Govern. Revoking twice changes nothing and is no error.
-	RevokeKey(ctx context.Context, by journal.Origin, manager *Principal, project, id string) (KeyRecord, error)
+	// RevokeKey ends a key for good. manager must govern it, see Govern. Revoking twice changes nothing and is no error. manager's own key and the
+	// project's last admin key are a Conflict unless r.Force says so: what comes after might be nobody's to mend.
+	RevokeKey(ctx context.Context, by journal.Origin, manager *Principal, r Revocation) (KeyRecord, error)
+}
+
+// Revocation names a key to end.
+type Revocation struct {
+	Project, ID string
+	Force       bool
+}
+
+// Administers reports whether a key may do everything in its project, now.
+func (k KeyRecord) Administers(now time.Time) bool {
+	return k.RevokedAt.IsZero() && (k.Expires.IsZero() || now.Before(k.Expires)) && governs(&Principal{Roles: k.Roles})
 }
 
 // What caches of keys and principals listen for.

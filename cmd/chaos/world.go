@@ -156,7 +156,7 @@ func freeAddr(t testing.TB) string {
 func (w *world) startAll(ctx context.Context) error {
 	first := w.replicas[0]
 	args := []string{
-		"key", "create", "chaos", "--local", "--project", "chaos", "--role", "admin", "--call", "**", "--data", filepath.Join(first.dir, "data"),
+		"key", "create", "chaos", "--local", "--init", "--project", "chaos", "--role", "admin", "--call", "**", "--data", filepath.Join(first.dir, "data"),
 	}
 	cmd := exec.CommandContext(ctx, first.name, args...) //nolint:gosec // our own binary
 	cmd.Env = first.env

@@ -17,6 +17,9 @@ func (c auditVerifyCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
+	if err := installed(ctx, cfg, ""); err != nil {
+		return err
+	}
 	s, err := openStores(ctx, cfg, logger(cfg, io.err), nil, false)
 	if err != nil {
 		return err

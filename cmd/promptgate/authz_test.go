@@ -200,7 +200,7 @@ func (h *house) project(name, prompt string) (string, map[string]string) {
 	_, err = s.providers.PutAlias(ctx, stage, provider.Alias{Project: p.ID, Name: name + "-alias", Targets: []provider.AliasTarget{{Provider: d.Name, Model: "echo"}}})
 	require.NoError(h.t, err)
 	_, revoked := h.key(p.ID, nil)
-	_, err = s.keys.RevokeKey(ctx, stage, &policy.Principal{Kind: policy.KindSystem}, p.ID, revoked)
+	_, err = s.keys.RevokeKey(ctx, stage, &policy.Principal{Kind: policy.KindSystem}, policy.Revocation{Project: p.ID, ID: revoked})
 	require.NoError(h.t, err)
 	caller, _ := h.key(p.ID, nil, policy.Grant{Actions: []policy.Action{policy.ActionCall}, Prompts: []string{"**"}})
 	answer := h.do(caller, "POST", "/v1/chat/completions", `{"prompt":{"id":"`+prompt+`","label":"production"}}`)
@@ -238,7 +238,7 @@ func (h *house) principals(project string) {
 		Actions: []policy.Action{policy.ActionCall, policy.ActionFeedback}, Prompts: []string{"support/**"}, Labels: []string{"production"},
 	})
 	secret, id := h.key(project, []string{"admin"})
-	_, err := h.app.stores.keys.RevokeKey(h.t.Context(), stage, &policy.Principal{Kind: policy.KindSystem}, project, id)
+	_, err := h.app.stores.keys.RevokeKey(h.t.Context(), stage, &policy.Principal{Kind: policy.KindSystem}, policy.Revocation{Project: project, ID: id})
 	require.NoError(h.t, err)
 	h.keys["revoked key"] = secret
 	h.keys["expired key"] = h.expired(project)

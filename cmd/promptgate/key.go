@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/promptgate/promptgate/gateway/admin"
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/policy"
 )
@@ -32,7 +34,8 @@ type keyCreateCmd struct {
 	Networks []string      `help:"CIDRs that it may be used from."`
 	Expires  time.Duration `help:"How long it lives, e.g. 720h; for ever without."`
 	Local    bool          `help:"Work on the database itself, on the machine that has it: for the first key of a project."`
-	Project  string        `help:"With --local: the project, created when it is not there." default:"default"`
+	Project  string        `help:"With --local: the project." default:"default"`
+	Init     bool          `help:"With --local: begin an installation or a project that is not there."`
 }
 
 // grants turns the flags into grants.
@@ -106,13 +109,25 @@ func (c keyCreateCmd) createLocally(ctx context.Context, in admin.KeyCreate, io 
 	if err != nil {
 		return "", "", err
 	}
+	if !c.Init {
+		if err := installed(ctx, cfg, ", or pass --init to begin one"); err != nil {
+			return "", "", err
+		}
+	}
 	s, err := openStores(ctx, cfg, logger(cfg, io.err), nil, false)
 	if err != nil {
 		return "", "", err
 	}
 	defer s.close()
 	by := journal.Origin{Actor: journal.Actor{Kind: policy.KindSystem, ID: "cli", Name: "command line"}, Why: "promptgate key create --local"}
-	project, err := s.ensureProject(ctx, by, c.Project)
+	project, err := s.service.Project(ctx, c.Project)
+	switch {
+	case fault.Is(err, fault.NotFound) && !c.Init:
+		return "", "", errUsage{fmt.Errorf("there is no project %q: mend --project, or pass --init to create it", c.Project)}
+	case fault.Is(err, fault.NotFound):
+		fmt.Fprintf(io.err, "creating the project %s\n", c.Project)
+		project, err = s.ensureProject(ctx, by, c.Project)
+	}
 	if err != nil {
 		return "", "", err
 	}
@@ -129,12 +144,12 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 	}
 	w := tabwriter.NewWriter(io.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "ID\tNAME\tENDS WITH\tROLES\tGRANTS\tSTATE")
-	for after := ""; ; {
+	for q := (url.Values{"limit": {"200"}}); ; {
 		var page struct {
 			Keys []admin.Key `json:"keys"`
 			Next string      `json:"next"`
 		}
-		if err := cl.call(ctx, http.MethodGet, "/api/v1/keys?limit=200&after="+after, nil, &page); err != nil {
+		if err := cl.call(ctx, http.MethodGet, "/api/v1/keys?"+q.Encode(), nil, &page); err != nil {
 			return err
 		}
 		for _, k := range page.Keys {
@@ -149,16 +164,18 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", k.ID, k.Name, k.LastFour, strings.Join(k.Roles, ", "), len(k.Grants), state)
 		}
-		if after = page.Next; after == "" {
+		if page.Next == "" {
 			return w.Flush()
 		}
+		q.Set("after", page.Next)
 	}
 }
 
 type keyRevokeCmd struct {
 	remote
-	ID  string `arg:"" help:"The key's id, key_…; promptgate key list shows it."`
-	Why string `help:"Why; kept in the journal."`
+	ID    string `arg:"" help:"The key's id, key_…; promptgate key list shows it."`
+	Force bool   `help:"Also the key that this command itself uses, and the project's last admin key."`
+	Why   string `help:"Why; kept in the journal."`
 }
 
 // Run revokes the key.
@@ -168,7 +185,11 @@ func (c keyRevokeCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	var k admin.Key
-	if err := cl.call(ctx, http.MethodDelete, "/api/v1/keys/"+c.ID, nil, &k, "X-Promptgate-Why", c.Why); err != nil {
+	path := "/api/v1/keys/" + url.PathEscape(c.ID)
+	if c.Force {
+		path += "?force=true"
+	}
+	if err := cl.call(ctx, http.MethodDelete, path, nil, &k, "X-Promptgate-Why", c.Why); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(io.out, "%s (%s): revoked\n", k.ID, k.Name)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/promptgate/promptgate/configs"
@@ -16,11 +19,14 @@ type migrateCmd struct {
 	Down   migrateDownCmd   `cmd:"" help:"Undo the last migration: data in what it removes is lost."`
 }
 
-type migrateUpCmd struct{ settings }
+type migrateUpCmd struct {
+	settings
+	Init bool `help:"Begin a new installation where there is none."`
+}
 
 // Run migrates.
 func (c migrateUpCmd) Run(ctx context.Context, io *streams) error {
-	return c.each(ctx, io, func(db *sqldb.DB, set sqldb.Set, cfg configs.Config) error {
+	return c.each(ctx, c.Init, func(db *sqldb.DB, set sqldb.Set, cfg configs.Config) error {
 		return sqldb.Migrate(ctx, db, logger(cfg, io.err), set)
 	})
 }
@@ -31,7 +37,7 @@ type migrateStatusCmd struct{ settings }
 func (c migrateStatusCmd) Run(ctx context.Context, io *streams) error {
 	w := tabwriter.NewWriter(io.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "SET\tVERSION\tNAME\tAPPLIED")
-	err := c.each(ctx, io, func(db *sqldb.DB, set sqldb.Set, _ configs.Config) error {
+	err := c.each(ctx, false, func(db *sqldb.DB, set sqldb.Set, _ configs.Config) error {
 		list, err := sqldb.Status(ctx, db, set)
 		for _, m := range list {
 			at := "pending"
@@ -52,11 +58,11 @@ type migrateDownCmd struct {
 }
 
 // Run undoes one migration.
-func (c migrateDownCmd) Run(ctx context.Context, io *streams) error {
+func (c migrateDownCmd) Run(ctx context.Context, _ *streams) error {
 	if !c.Yes {
 		return errUsage{errors.New("data in the tables that the last migration made will be lost; stop every gateway, take a backup, then pass --yes")}
 	}
-	return c.each(ctx, io, func(db *sqldb.DB, set sqldb.Set, _ configs.Config) error {
+	return c.each(ctx, false, func(db *sqldb.DB, set sqldb.Set, _ configs.Config) error {
 		if string(set) != c.Set {
 			return nil
 		}
@@ -64,13 +70,19 @@ func (c migrateDownCmd) Run(ctx context.Context, io *streams) error {
 	})
 }
 
-// each opens the database of each set in turn.
-func (s settings) each(ctx context.Context, _ *streams, fn func(*sqldb.DB, sqldb.Set, configs.Config) error) error {
+// each opens the database of each set in turn. Without create there must be one already.
+func (s settings) each(ctx context.Context, create bool, fn func(*sqldb.DB, sqldb.Set, configs.Config) error) error {
 	cfg, err := s.load(nil)
 	if err != nil {
 		return err
 	}
 	for set, url := range map[sqldb.Set]string{sqldb.Main: cfg.DatabaseURL(), sqldb.Ledger: cfg.LedgerURL()} {
+		if name, file := strings.CutPrefix(url, "sqlite:"); file && !create {
+			name, _, _ = strings.Cut(strings.TrimPrefix(name, "//"), "?")
+			if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+				return notInstalled(name, "; `promptgate serve` and `promptgate migrate up --init` begin one")
+			}
+		}
 		db, err := sqldb.Open(ctx, sqldb.Options{URL: url})
 		if err != nil {
 			return err

@@ -77,7 +77,7 @@ func bareSite(t *testing.T, database, redis, more string) *site {
 
 func (s *site) createKey(args ...string) string {
 	s.t.Helper()
-	args = append([]string{"key", "create", "test", "--local", "--config", s.config, "--data", s.t.TempDir()}, args...)
+	args = append([]string{"key", "create", "test", "--local", "--init", "--config", s.config, "--data", s.t.TempDir()}, args...)
 	out, errOut, code := runCLI(s.t, s.env, args...)
 	require.Zero(s.t, code, "%s%s", out, errOut)
 	return strings.TrimSpace(out)

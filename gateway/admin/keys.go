@@ -115,6 +115,11 @@ type patchKeyInput struct {
 	Body KeyPatch
 }
 
+type revokeKeyInput struct {
+	KeyInput
+	Force bool `query:"force" doc:"Also the key that makes this request, and the project's last admin key"`
+}
+
 type listKeysInput struct {
 	Credentials
 	Paging
@@ -235,8 +240,8 @@ func (n keys) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyA
 	})
 }
 
-func (n keys) revokeKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
-	k, err := n.store.RevokeKey(ctx, c.Origin, c.Principal, c.Project, in.ID)
+func (n keys) revokeKey(ctx context.Context, c *caller, in *revokeKeyInput) (*keyAnswer, error) {
+	k, err := n.store.RevokeKey(ctx, c.Origin, c.Principal, policy.Revocation{Project: c.Project, ID: in.ID, Force: in.Force})
 	if err != nil {
 		return nil, err
 	}

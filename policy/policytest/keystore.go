@@ -34,7 +34,7 @@ var (
 func KeyStore(t *testing.T, open func(t *testing.T) Env) {
 	for name, test := range map[string]func(*testing.T, Env){
 		"RoundTrip": roundTrip, "Projects": projects, "Pages": pages, "Update": update, "Revoke": revoke, "OneUpdateWins": oneUpdateWins,
-		"LookupIsUnique": lookupIsUnique, "NobodyGrantsMore": nobodyGrantsMore, "NobodyGovernsMore": nobodyGovernsMore, "Refusals": refusals, "Unavailable": unavailable,
+		"LookupIsUnique": lookupIsUnique, "NobodyGrantsMore": nobodyGrantsMore, "NobodyGovernsMore": nobodyGovernsMore, "LastAdmin": lastAdmin, "Refusals": refusals, "Unavailable": unavailable,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -113,7 +113,7 @@ func projects(t *testing.T, e Env) {
 	other := create(t, e.Store, NewKey("prj_2", "same name"))
 	_, err := e.Store.KeyByID(ctx, "prj_2", k.ID)
 	requireCode(t, fault.NotFound, err)
-	_, err = e.Store.RevokeKey(ctx, origin, system, "prj_2", k.ID)
+	_, err = e.Store.RevokeKey(ctx, origin, system, policy.Revocation{Project: "prj_2", ID: k.ID})
 	requireCode(t, fault.NotFound, err)
 	moved := k
 	moved.Project = "prj_2"
@@ -127,7 +127,7 @@ func projects(t *testing.T, e Env) {
 		requireCode(t, fault.NotFound, err)
 		_, err = e.Store.KeyByLookup(ctx, id)
 		requireCode(t, fault.NotFound, err)
-		_, err = e.Store.RevokeKey(ctx, origin, system, "prj_1", id)
+		_, err = e.Store.RevokeKey(ctx, origin, system, policy.Revocation{Project: "prj_1", ID: id})
 		requireCode(t, fault.NotFound, err)
 	}
 }
@@ -196,11 +196,11 @@ func update(t *testing.T, e Env) {
 func revoke(t *testing.T, e Env) {
 	ctx := context.Background()
 	k := create(t, e.Store, NewKey("prj_1", "short-lived"))
-	got, err := e.Store.RevokeKey(ctx, origin, system, "prj_1", k.ID)
+	got, err := e.Store.RevokeKey(ctx, origin, system, policy.Revocation{Project: "prj_1", ID: k.ID})
 	require.NoError(t, err)
 	assert.False(t, got.RevokedAt.IsZero())
 	assert.Greater(t, got.Revision, k.Revision)
-	again, err := e.Store.RevokeKey(ctx, origin, system, "prj_1", k.ID)
+	again, err := e.Store.RevokeKey(ctx, origin, system, policy.Revocation{Project: "prj_1", ID: k.ID})
 	require.NoError(t, err)
 	assert.Equal(t, got, again)
 	changes := e.Changes()
@@ -296,7 +296,7 @@ func nobodyGovernsMore(t *testing.T, e Env) {
 	require.NoError(t, err)
 	made := len(e.Changes())
 
-	_, err = e.Store.RevokeKey(ctx, origin, manager, "prj_1", boss.ID)
+	_, err = e.Store.RevokeKey(ctx, origin, manager, policy.Revocation{Project: "prj_1", ID: boss.ID})
 	requireCode(t, fault.PermissionDenied, err)
 	weaker, renamed := boss, boss
 	weaker.Roles = []string{}
@@ -306,7 +306,7 @@ func nobodyGovernsMore(t *testing.T, e Env) {
 		requireCode(t, fault.PermissionDenied, err)
 		assert.ErrorContains(t, err, "may do what yours may not", "what is really refused")
 	}
-	_, err = e.Store.RevokeKey(ctx, origin, nil, "prj_1", boss.ID)
+	_, err = e.Store.RevokeKey(ctx, origin, nil, policy.Revocation{Project: "prj_1", ID: boss.ID})
 	requireCode(t, fault.PermissionDenied, err)
 	assert.Len(t, e.Changes(), made)
 
@@ -321,8 +321,11 @@ func nobodyGovernsMore(t *testing.T, e Env) {
 	assert.Equal(t, "expires_at", f.Param)
 	peer, err = e.Store.UpdateKey(ctx, origin, manager, peer)
 	require.NoError(t, err)
+	_, err = e.Store.RevokeKey(ctx, origin, manager, policy.Revocation{Project: "prj_1", ID: own.ID})
+	requireCode(t, fault.Conflict, err)
+	assert.ErrorContains(t, err, "you are using")
 	for _, k := range []policy.KeyRecord{peer, own} {
-		k, err = e.Store.RevokeKey(ctx, origin, manager, "prj_1", k.ID)
+		k, err = e.Store.RevokeKey(ctx, origin, manager, policy.Revocation{Project: "prj_1", ID: k.ID, Force: true})
 		require.NoError(t, err)
 		assert.False(t, k.RevokedAt.IsZero())
 	}
@@ -360,8 +363,55 @@ func unavailable(t *testing.T, e Env) {
 	defer cancel()
 	_, err := e.Store.KeyByLookup(ctx, k.Lookup)
 	requireCode(t, fault.RegistryUnavailable, err)
-	_, err = e.Store.RevokeKey(ctx, origin, system, "prj_1", k.ID)
+	_, err = e.Store.RevokeKey(ctx, origin, system, policy.Revocation{Project: "prj_1", ID: k.ID})
 	requireCode(t, fault.RegistryUnavailable, err)
 	_, _, err = e.Store.ListKeys(ctx, "prj_1", policy.Page{})
 	requireCode(t, fault.RegistryUnavailable, err)
+}
+
+// lastAdmin: a project keeps an admin key unless somebody insists, also when two admins take away each other's at once.
+func lastAdmin(t *testing.T, e Env) {
+	ctx := context.Background()
+	admin := func(name string) (policy.KeyRecord, *policy.Principal) {
+		k := NewKey("prj_1", name)
+		k.Roles = []string{policy.RoleAdmin}
+		k = create(t, e.Store, k)
+		p, err := k.Principal()
+		require.NoError(t, err)
+		return k, p
+	}
+	folder := NewKey("prj_1", "a folder's")
+	folder.Roles = []string{"admin:a/**"}
+	create(t, e.Store, folder) // counts for nothing
+	a, byA := admin("a")
+	weaker := a
+	weaker.Roles = []string{"viewer"}
+	_, err := e.Store.UpdateKey(ctx, origin, byA, weaker)
+	requireCode(t, fault.Conflict, err)
+
+	b, byB := admin("b")
+	var refused [2]error
+	var both sync.WaitGroup
+	both.Go(func() {
+		_, refused[0] = e.Store.RevokeKey(ctx, origin, byA, policy.Revocation{Project: "prj_1", ID: b.ID})
+	})
+	both.Go(func() {
+		_, refused[1] = e.Store.RevokeKey(ctx, origin, byB, policy.Revocation{Project: "prj_1", ID: a.ID})
+	})
+	both.Wait()
+	left, by, err := a, byA, refused[1]
+	if refused[0] != nil {
+		left, by, err = b, byB, refused[0]
+		require.NoError(t, refused[1])
+	}
+	requireCode(t, fault.Conflict, err)
+	assert.ErrorContains(t, err, "last admin key")
+
+	_, err = e.Store.RevokeKey(ctx, origin, by, policy.Revocation{Project: "prj_1", ID: left.ID, Force: true})
+	require.NoError(t, err)
+	_, c := admin("c")
+	system := *c
+	system.Kind = policy.KindSystem
+	_, err = e.Store.RevokeKey(ctx, origin, &system, policy.Revocation{Project: "prj_1", ID: c.ID})
+	require.NoError(t, err, "the system can make another")
 }

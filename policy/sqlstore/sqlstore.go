@@ -208,7 +208,7 @@ func (s *Store) UpdateKey(ctx context.Context, by journal.Origin, granter *polic
 	if err != nil {
 		return policy.KeyRecord{}, err
 	}
-	return s.edit(ctx, by, granter, edit{"key.update", k.Project, k.ID, func(row *keyRow) (bool, error) {
+	return s.edit(ctx, by, granter, edit{"key.update", k.Project, k.ID, false, func(row *keyRow) (bool, error) {
 		switch {
 		case row.RevokedAt != 0:
 			return false, fault.New(fault.Conflict, "The key is revoked, and that is for good: create a new one.")
@@ -224,9 +224,14 @@ func (s *Store) UpdateKey(ctx context.Context, by journal.Origin, granter *polic
 }
 
 // RevokeKey implements policy.KeyStore.
-func (s *Store) RevokeKey(ctx context.Context, by journal.Origin, manager *policy.Principal, project, id string) (policy.KeyRecord, error) {
+func (s *Store) RevokeKey(ctx context.Context, by journal.Origin, manager *policy.Principal, r policy.Revocation) (policy.KeyRecord, error) {
 	now := s.clock().UnixMicro()
-	return s.edit(ctx, by, manager, edit{"key.revoke", project, id, func(row *keyRow) (bool, error) {
+	own := manager != nil && manager.Kind == policy.KindKey && manager.ID == r.ID && manager.Project == r.Project
+	if own && !r.Force {
+		return policy.KeyRecord{}, fault.New(fault.Conflict,
+			"This is the key that you are using: revoke it with another one, or insist with force (?force=true, --force).").WithParam("force")
+	}
+	return s.edit(ctx, by, manager, edit{"key.revoke", r.Project, r.ID, r.Force, func(row *keyRow) (bool, error) {
 		if row.RevokedAt != 0 {
 			return false, nil
 		}
@@ -238,6 +243,7 @@ func (s *Store) RevokeKey(ctx context.Context, by journal.Origin, manager *polic
 // edit is a change of one key: do edits the row as it is now and reports whether there is anything to write.
 type edit struct {
 	action, project, id string
+	force               bool // also the project's last admin
 	do                  func(row *keyRow) (bool, error)
 }
 
@@ -253,11 +259,10 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Pri
 	ev.Stamp = stamp(&row)
 	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
 		row = keyRow{}
-		q := tx.NewSelect().Model(&row).Where("project = ? AND id = ?", e.project, e.id)
-		if s.db.Dialect == sqldb.Postgres {
-			q = q.For("UPDATE") // SQLite's transaction has the whole file
+		if err := s.lockKeys(ctx, tx, e.project); err != nil {
+			return err
 		}
-		if err := q.Scan(ctx); err != nil {
+		if err := tx.NewSelect().Model(&row).Where("project = ? AND id = ?", e.project, e.id).Scan(ctx); err != nil {
 			return notFound(err)
 		}
 		before, err := row.record()
@@ -278,6 +283,9 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Pri
 		if err != nil {
 			return err
 		}
+		if err := s.leavesAnAdmin(ctx, tx, manager, e, before, after); err != nil {
+			return err
+		}
 		ev.Before, ev.After, ev.Touches = before.Public(), after.Public(), touches(row)
 		_, err = tx.NewUpdate().Model(&row).WherePK().
 			Column("name", "roles", "grants", "networks", "expires_at", "revoked_at").Exec(ctx)
@@ -287,6 +295,39 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Pri
 		return policy.KeyRecord{}, fmt.Errorf("policy: %s: %w", e.action, err)
 	}
 	return row.record()
+}
+
+// lockKeys makes changes of a project's keys wait for each other: two admins who take away each other's would else both find one left. SQLite's
+// transaction has the whole file.
+func (s *Store) lockKeys(ctx context.Context, tx bun.Tx, project string) error {
+	if s.db.Dialect != sqldb.Postgres {
+		return nil
+	}
+	_, err := tx.NewSelect().Model((*keyRow)(nil)).Column("id").Where("project = ?", project).Order("id").For("UPDATE").Exec(ctx)
+	return err
+}
+
+// leavesAnAdmin refuses to take a project's last admin key away, by revoking or by changing it. The system may: it can make another.
+func (s *Store) leavesAnAdmin(ctx context.Context, tx bun.Tx, manager *policy.Principal, e edit, before, after policy.KeyRecord) error {
+	now := s.clock()
+	if e.force || !before.Administers(now) || after.Administers(now) || manager != nil && manager.Kind == policy.KindSystem {
+		return nil
+	}
+	var rows []keyRow
+	if err := tx.NewSelect().Model(&rows).Where("project = ? AND revoked_at = 0", e.project).Scan(ctx); err != nil {
+		return err
+	}
+	for _, row := range rows {
+		other, err := row.record()
+		if err != nil {
+			return err
+		}
+		if other.ID != e.id && other.Administers(now) {
+			return nil
+		}
+	}
+	return fault.New(fault.Conflict, "This is the project's last admin key: make another one first, or insist when you revoke it (?force=true, --force).").
+		WithParam("force")
 }
 
 func event(action string, by journal.Origin, row keyRow) *journal.Event {

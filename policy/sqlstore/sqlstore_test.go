@@ -101,7 +101,7 @@ func TestKeysThroughTheJournal(t *testing.T) {
 	require.True(t, may(write), "an edit counts as soon as it is acknowledged")
 	require.False(t, may(read), "a denial that was added as well")
 
-	_, err = store.RevokeKey(ctx, journal.Origin{}, &policy.Principal{Kind: policy.KindSystem}, "prj_1", rec.ID)
+	_, err = store.RevokeKey(ctx, journal.Origin{}, &policy.Principal{Kind: policy.KindSystem}, policy.Revocation{Project: "prj_1", ID: rec.ID})
 	require.NoError(t, err)
 	_, err = auth.Authenticate(ctx, issued.Plaintext)
 	require.Equal(t, fault.InvalidAPIKey, fault.CodeOf(err))
