@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
@@ -35,7 +34,10 @@ func (g *Gateway) authenticate(ctx context.Context, c *call) error {
 
 // principal is who a request comes from.
 func (g *Gateway) principal(ctx context.Context, r *http.Request) (*policy.Principal, error) {
-	key := credential(r.Header)
+	key, err := policy.Credential(r.Header)
+	if err != nil {
+		return nil, err
+	}
 	if key == "" {
 		return nil, fault.New(fault.InvalidAPIKey, "There is no API key in the request. Send it as \"Authorization: Bearer pg_…\".")
 	}
@@ -47,23 +49,6 @@ func (g *Gateway) principal(ctx context.Context, r *http.Request) (*policy.Princ
 		return nil, fault.Wrap(errors.New("gateway: authenticator returned no principal"), fault.Internal, internalMessage)
 	}
 	return who, nil
-}
-
-// credential is the key that a request carries: OpenAI's header, or Anthropic's.
-func credential(h http.Header) string {
-	if v := h["Authorization"]; len(v) == 1 {
-		scheme, key, _ := strings.Cut(v[0], " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			return strings.TrimSpace(key)
-		}
-		return ""
-	} else if len(v) > 1 {
-		return "" // two credentials: nobody can say whose request this is
-	}
-	if v := h["X-Api-Key"]; len(v) == 1 {
-		return strings.TrimSpace(v[0])
-	}
-	return ""
 }
 
 // catchUp waits until this replica has seen the demanded revision, then asks again who calls: that, too, may have changed by it.

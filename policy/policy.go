@@ -82,7 +82,9 @@ type Principal struct {
 	Groups   []Group
 	Networks []string  // CIDRs that it may come from; none means anywhere
 	Expires  time.Time // zero: never
-	Revision int64     // highest journal revision that it and its groups were read at; part of the decision cache's key
+	// Memberships of a principal of several projects, by project; nil for one of a single project. In chooses.
+	Memberships map[string]Membership
+	Revision    int64 // highest journal revision that it and its groups were read at; part of the decision cache's key
 
 	networks []netip.Prefix // Networks, parsed by Compile
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -120,7 +121,11 @@ func (a *API) guard(o op, named bool) func(huma.Context, func(huma.Context)) {
 
 // admit answers who calls.
 func (a *API) admit(ctx huma.Context) (*caller, error) {
-	p, err := a.authenticator.Authenticate(ctx.Context(), bearer(ctx))
+	key, err := credential(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := a.authenticator.Authenticate(ctx.Context(), key)
 	if err != nil {
 		return nil, err
 	}
@@ -202,22 +207,11 @@ func (c *caller) need(ctx context.Context, want policy.Permission) error {
 	return lacks(want.Describe())
 }
 
-// bearer is the key in the Authorization header; "" without one, and with two: nobody could say whose request that is.
-func bearer(ctx huma.Context) string {
-	var values []string
-	ctx.EachHeader(func(name, value string) {
-		if strings.EqualFold(name, "Authorization") {
-			values = append(values, value)
-		}
-	})
-	if len(values) != 1 {
-		return ""
-	}
-	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
+// credential is the key that the request carries.
+func credential(ctx huma.Context) (string, error) {
+	h := http.Header{}
+	ctx.EachHeader(h.Add)
+	return policy.Credential(h)
 }
 
 // readable refuses addresses that would be understood in part only: net/url leaves out parameters that it cannot decode, and of one that
