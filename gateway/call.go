@@ -24,6 +24,8 @@ type call struct {
 	action   policy.Action // what the route is for: call or read
 	pathName string        // the prompt's name when the path names it
 	byPath   bool
+	// pathModel is the model that Azure's addresses name, "" on any other.
+	pathModel string
 
 	who  *policy.Principal
 	in   inbound
@@ -40,7 +42,8 @@ type call struct {
 // inbound is what the caller sent.
 type inbound struct {
 	buf    *buffer // holds body's bytes
-	held   int64   // bytes of buf that count against MaxBuffered
+	held   int64   // bytes of memory that count against MaxBuffered, in the caller's share
+	pace   pace
 	body   wire.Body
 	model  string // as sent
 	stream bool
@@ -106,10 +109,10 @@ type answer struct {
 // for every request.
 func (c *call) reset() {
 	c.w, c.ctl, c.r, c.lender, c.who, c.ctx, c.g = nil, nil, nil, nil, nil, nil, nil
-	c.action, c.pathName, c.byPath, c.done = "", "", false, false
+	c.action, c.pathName, c.pathModel, c.byPath, c.done = "", "", "", false, false
 
 	c.in.body.Reset()
-	c.in.buf, c.in.held, c.in.model, c.in.stream, c.in.ref = nil, 0, "", false, wire.Reference{}
+	c.in.buf, c.in.pace, c.in.held, c.in.model, c.in.stream, c.in.ref = nil, pace{}, 0, "", false, wire.Reference{}
 
 	c.ref = chosen{}
 
@@ -142,13 +145,13 @@ func (g *Gateway) borrow(w http.ResponseWriter, r *http.Request) *call {
 func (g *Gateway) letGo(c *call) {
 	g.noteCaller(c)
 	c.out.estimated = c.estimatedInput()
-	g.held.Add(-c.in.held)
+	c.give(c.in.held)
 	for _, b := range []*buffer{c.in.buf, c.out.messages, c.out.body} {
 		g.buffers.put(b)
 	}
 	c.in.body.Reset()
 	clear(c.out.edits)
-	c.in.buf, c.in.held, c.in.ref, c.out.messages, c.out.body, c.out.edits = nil, 0, wire.Reference{}, nil, nil, c.out.edits[:0]
+	c.in.buf, c.in.ref, c.out.messages, c.out.body, c.out.edits = nil, wire.Reference{}, nil, nil, c.out.edits[:0]
 }
 
 // giveBack returns what the call holds. A call that panicked is not pooled: nobody knows who still points into it.
@@ -158,7 +161,7 @@ func (g *Gateway) giveBack(c *call, reuse bool) {
 		c.out.reserved = false
 		g.meter.CallEnded()
 	}
-	g.held.Add(-c.in.held)
+	c.give(c.in.held)
 	if !reuse {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/room"
 	"github.com/promptgate/promptgate/metrics"
 )
 
@@ -22,7 +23,7 @@ type Gateway struct {
 	calls     sync.Pool // of *call
 	buffers   buffers
 	running   atomic.Int64 // calls that hold a reservation
-	held      atomic.Int64 // bytes of request bodies
+	room      *room.Room   // for bytes of request bodies, shared by callers
 	refusals  additionRefusals
 	catalog   *catalog
 	calling   pipeline
@@ -40,6 +41,7 @@ func New(deps Deps, opts Options) (*Gateway, error) {
 	g := &Gateway{
 		deps: deps, opts: opts.withDefaults(), log: deps.Log, meter: deps.Meter, flights: newFlights(),
 	}
+	g.room = room.New(g.opts.MaxBuffered)
 	if g.meter == nil {
 		g.meter = noMeter{}
 	}

@@ -14,7 +14,7 @@ import (
 // hold reads a whole answer before its first byte is sent, so that one that was cut becomes an honest 502 and is recorded before it
 // ends. Of one larger than BufferAnswer it reads the beginning, and relayLarge passes on the rest as it comes, but for its last byte.
 func (g *Gateway) hold(ctx context.Context, c *call, res *provider.Response) error {
-	buf, more, err := g.buffers.readAll(res.Body, res.ContentLength, int64(g.opts.BufferAnswer))
+	buf, more, err := g.buffers.readAll(res.Body, res.ContentLength, int64(g.opts.BufferAnswer), nil)
 	c.ans.buf, c.ans.more = buf, more
 	switch {
 	case err != nil:

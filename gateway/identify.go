@@ -17,6 +17,11 @@ func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
 	if c.in.model, err = c.in.body.Model(); err != nil {
 		return err
 	}
+	if c.pathModel != "" && c.pathModel != c.in.model {
+		if err = g.takePathModel(c); err != nil {
+			return err
+		}
+	}
 	if c.in.stream, err = c.in.body.Stream(); err != nil {
 		return err
 	}
@@ -40,6 +45,26 @@ func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
 	if err == nil && c.ref.prompt == nil {
 		return fault.New(fault.Internal, internalMessage)
 	}
+	return err
+}
+
+// takePathModel writes the model of an Azure address into the body, where every later stage looks for it. As with Azure the address beats the
+// body; but a body that names a prompt is not overruled in silence.
+func (g *Gateway) takePathModel(c *call) (err error) {
+	if wire.NamesPrompt(c.in.model) {
+		return fault.New(fault.InvalidPromptReference, "The address names the deployment %q and \"model\" a prompt; send the same in both, or leave \"model\" out.", c.pathModel).
+			WithParam("model")
+	}
+	set := wire.Set("model", c.pathModel)
+	more := len(set.Value) + len(set.Name) + 4
+	body := g.buffers.get(len(c.in.buf.B) + more)
+	body.B = c.in.body.Splice(body.B, []wire.Edit{set})
+	g.buffers.put(c.in.buf)
+	c.in.buf = body
+	if err = c.in.body.Scan(body.B); err != nil {
+		return err
+	}
+	c.in.model, err = c.in.body.Model()
 	return err
 }
 

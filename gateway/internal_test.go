@@ -27,18 +27,18 @@ func TestReadAll(t *testing.T) {
 		hint := rapid.SampledFrom([]int64{-1, 0, int64(size), 1 << 40}).Draw(t, "hint")
 		limit := rapid.SampledFrom([]int64{1, 4096, 300_000, 8 << 20}).Draw(t, "limit")
 		text := strings.Repeat("x", size)
-		b, more, err := p.readAll(strings.NewReader(text), hint, limit)
+		b, more, err := p.readAll(strings.NewReader(text), hint, limit, nil)
 		require.NoError(t, err)
 		require.Equal(t, int64(size) > limit, more)
 		if !more {
 			require.Equal(t, text, string(b.B))
 		}
-		require.LessOrEqual(t, int64(cap(b.B)), max(2*int64(size), 512<<10), "no more memory than twice what came")
+		require.LessOrEqual(t, int64(cap(b.B)), max(4*int64(size), firstBytes), "no more memory than four times what came")
 		p.put(b)
 	})
-	_, _, err := p.readAll(iotest.ErrReader(io.ErrUnexpectedEOF), 10, 10)
+	_, _, err := p.readAll(iotest.ErrReader(io.ErrUnexpectedEOF), 10, 10, nil)
 	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
-	b, _, err := p.readAll(iotest.DataErrReader(strings.NewReader("abc")), -1, 10)
+	b, _, err := p.readAll(iotest.DataErrReader(strings.NewReader("abc")), -1, 10, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "abc", string(b.B))
 }

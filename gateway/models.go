@@ -120,6 +120,50 @@ func (g *Gateway) models(c *gin.Context) {
 	g.answer(c, id, http.StatusOK, list)
 }
 
+// modelByID answers for one model: each that the list names, and each that a pattern of a provider serves.
+func (g *Gateway) modelByID(c *gin.Context) {
+	ctx := c.Request.Context()
+	who, id, err := g.identified(ctx, c.Request)
+	if err != nil {
+		g.refuseCall(c, id, err)
+		return
+	}
+	found, err := g.modelOf(ctx, who, strings.TrimPrefix(c.Param("id"), "/"))
+	if err != nil {
+		g.refuseCall(c, id, err)
+		return
+	}
+	g.answer(c, id, http.StatusOK, found)
+}
+
+// modelOf is one model as the list has it. ModelNotFound for one that this key may not call as for one that is not there.
+func (g *Gateway) modelOf(ctx context.Context, who *policy.Principal, name string) (model, error) {
+	list, err := g.modelsOf(ctx, who)
+	if err != nil {
+		return model{}, err
+	}
+	for _, m := range list.Data {
+		if m.ID == name {
+			return m, nil
+		}
+	}
+	unknown := fault.New(fault.ModelNotFound, "There is no model of this name that this key may call. GET /v1/models lists those that there are.").WithParam("model")
+	ok, err := g.mayCall(ctx, who, policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: name})
+	switch {
+	case err != nil:
+		return model{}, err
+	case !ok:
+		return model{}, unknown
+	}
+	switch _, err = g.deps.Router.Route(ctx, who.Project, name); {
+	case fault.Is(err, fault.ModelNotFound):
+		return model{}, unknown
+	case err != nil:
+		return model{}, err
+	}
+	return model{ID: name, Object: "model", OwnedBy: "provider"}, nil
+}
+
 func (g *Gateway) modelsOf(ctx context.Context, who *policy.Principal) (*modelList, error) {
 	list := &modelList{Object: "list", Data: []model{}}
 	names, err := g.deps.Router.Models(ctx, who.Project)

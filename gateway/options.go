@@ -95,7 +95,9 @@ type Check struct {
 // what they say.
 type Options struct {
 	MaxBodyBytes    int64         // larger request bodies are answered 413; default 32 MiB
-	MaxBuffered     int64         // request bytes held at once, over all requests; more is answered 503; default 1 GiB
+	MaxBuffered     int64         // memory for requests' bodies, over all callers; one has at most what is left to all others; more is answered 503; default 1 GiB, or four of the largest bodies
+	MinBodyRate     int64         // bytes a second; a body that comes more slowly, after BodyGrace, is cut; default 8 KiB
+	BodyGrace       time.Duration // the time for a body's beginning; default 10 s
 	MaxInFlight     int           // calls at once; more are answered 503; default 10,000
 	BufferAnswer    int           // answers that are no streams are held up to this many bytes before the first one is sent; default 1 MiB
 	WriteTimeout    time.Duration // rolling: each write to a client must end within it; default 30 s
@@ -110,6 +112,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		MaxBodyBytes: 32 << 20, MaxBuffered: 1 << 30, MaxInFlight: 10_000, BufferAnswer: 1 << 20,
+		MinBodyRate: 8 << 10, BodyGrace: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, RevisionTimeout: 2 * time.Second,
 		TokenTTL: 24 * time.Hour, InjectUsage: true,
 	}
@@ -118,7 +121,9 @@ func DefaultOptions() Options {
 func (o Options) withDefaults() Options {
 	d := DefaultOptions()
 	setDefault(&o.MaxBodyBytes, d.MaxBodyBytes)
-	setDefault(&o.MaxBuffered, d.MaxBuffered)
+	setDefault(&o.MaxBuffered, max(d.MaxBuffered, 4*o.MaxBodyBytes))
+	setDefault(&o.MinBodyRate, d.MinBodyRate)
+	setDefault(&o.BodyGrace, d.BodyGrace)
 	setDefault(&o.MaxInFlight, d.MaxInFlight)
 	setDefault(&o.BufferAnswer, d.BufferAnswer)
 	setDefault(&o.WriteTimeout, d.WriteTimeout)
@@ -134,7 +139,7 @@ func setDefault[T int | int64 | time.Duration](v *T, to T) {
 }
 
 func (o Options) validate() error {
-	if o.MaxBodyBytes < 0 || o.MaxBuffered < 0 || o.MaxInFlight < 0 || o.BufferAnswer < 0 ||
+	if o.MaxBodyBytes < 0 || o.MinBodyRate < 0 || o.BodyGrace < 0 || o.MaxBuffered < 0 || o.MaxInFlight < 0 || o.BufferAnswer < 0 ||
 		o.WriteTimeout < 0 || o.RevisionTimeout < 0 || o.PingInterval < 0 || o.TokenTTL < 0 {
 		return errors.New("gateway: options must not be negative")
 	}

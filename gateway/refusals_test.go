@@ -38,6 +38,7 @@ func TestRefusals(t *testing.T) {
 		{"wrong key and broken body", "{", []string{key, "Bearer nobody"}, 401, "invalid_api_key", "", ""},
 		{"address", triage, []string{key, "Bearer fenced"}, 403, "permission_denied", "network address", ""},
 		{"encoded body", triage, []string{"Content-Encoding", "gzip"}, 400, "invalid_request", "Content-Encoding", "Content-Encoding"},
+		{"body of another encoding", triage, []string{"Content-Encoding", "br"}, 400, "invalid_request", "gzip or zstd", "Content-Encoding"},
 		{"no JSON", "{", nil, 400, "invalid_json", "", ""},
 		{"empty", "", nil, 400, "invalid_json", "", ""},
 		{"duplicate", `{"model":"gpt-test","model":"gpt-4"}`, nil, 400, "invalid_json", "", ""},
@@ -215,23 +216,66 @@ func TestOverload(t *testing.T) {
 }
 
 func TestBufferedBytesAreBounded(t *testing.T) {
-	e := newEnv(t, func(s *setup) { s.opts.MaxBuffered = 1000 })
-	assert.Equal(t, 503, e.chat(`{"model":"gpt-test","x":"`+strings.Repeat("x", 1000)+`"}`).status)
-	for range 20 { // the bytes are given back
-		require.Equal(t, 200, e.chat(triage).status)
+	for _, length := range []int64{0, -1} { // told, and not
+		e := newEnv(t, func(s *setup) { s.opts.MaxBuffered = 4 << 20 })
+		for range 10 { // the bytes are given back
+			for size, status := range map[int]int{1_900_000: 200, 3_000_000: 503} {
+				body := `{"model":"gpt-test","x":"` + strings.Repeat("y", size) + `"}`
+				req := e.request(http.MethodPost, "/v1/chat/completions", body)
+				req.Body = io.NopCloser(strings.NewReader(body))
+				if length < 0 {
+					req.ContentLength = -1
+				}
+				assert.Equal(t, status, e.do(req).status, size)
+			}
+		}
 	}
 }
 
-func TestBufferedBytesOfUnknownLengthAreBounded(t *testing.T) {
-	e := newEnv(t, func(s *setup) { s.opts.MaxBuffered = 2 << 20 })
-	for range 2 { // the bytes are given back
-		for size, status := range map[int]int{1_900_000: 200, 3_000_000: 503} {
-			req := e.request(http.MethodPost, "/v1/chat/completions", "")
-			req.Body = io.NopCloser(strings.NewReader(`{"model":"gpt-test","x":"` + strings.Repeat("y", size) + `"}`))
-			req.ContentLength = -1
-			assert.Equal(t, status, e.do(req).status, size)
-		}
+// half sends the head of a call and the beginning of its body over a connection of its own, and leaves it there.
+func (e *env) half(key string, promised int, sent string) net.Conn {
+	e.t.Helper()
+	conn, err := net.Dial("tcp", e.server.Listener.Addr().String())
+	require.NoError(e.t, err)
+	e.t.Cleanup(func() { _ = conn.Close() })
+	_, err = io.WriteString(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+key+"\r\nContent-Length: "+itoa(promised)+"\r\n\r\n"+sent)
+	require.NoError(e.t, err)
+	return conn
+}
+
+// What is promised takes no room, whoever promises it; what has come takes that of the key that sent it, and never all of it.
+func TestHalfSentBodiesKeepNobodyOut(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.opts.MaxBuffered, s.opts.MinBodyRate = 8<<20, 1 })
+	for range 40 { // 1.25 GiB of promises
+		e.half("caller", 32<<20, "{")
 	}
+	require.Equal(t, 200, e.chat(triage).status, "promises take no room")
+	// One key sends as much as it is let, and holds on to it.
+	for range 40 {
+		conn := e.half("caller", 32<<20, "{")
+		go func() { _, _ = io.WriteString(conn, strings.Repeat(" ", 1<<20-10)) }()
+	}
+	require.Eventually(t, func() bool { return e.chat(`{"model":"gpt-test","x":"`+strings.Repeat("y", 1<<20)+`"}`).status == 503 }, 20*time.Second, 10*time.Millisecond,
+		"its share is taken")
+	for range 10 {
+		require.Equal(t, 200, e.chat(`{"model":"gpt-test","x":"`+strings.Repeat("y", 1<<20)+`"}`, "Authorization", "Bearer foreign").status, "another's is not")
+	}
+	// Nobody without a key takes any.
+	for range 10 {
+		e.half("nobody", 32<<20, "{"+strings.Repeat(" ", 1<<20))
+	}
+	require.Equal(t, 200, e.chat(`{"model":"gpt-test"}`, "Authorization", "Bearer foreign").status)
+}
+
+// A body that comes by drops is cut, while one that takes as long and keeps the pace is not.
+func TestSlowBodiesAreCut(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.opts.MinBodyRate, s.opts.BodyGrace = 1<<20, 50*time.Millisecond })
+	conn := e.half("caller", 1<<20, "{"+strings.Repeat(" ", 100))
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second))) // the test's patience, no measure
+	text, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "did not arrive in time")
+	assert.Equal(t, 200, e.chat(`{"model":"gpt-test","x":"`+strings.Repeat("y", 8<<20)+`"}`).status)
 }
 
 // Who says that a body follows and sends none must not hold the connection, whatever the answer was.

@@ -41,6 +41,12 @@ func (g *Gateway) Routes(r gin.IRouter) {
 	r.POST("/v1/chat/completions", g.chat)
 	r.POST("/v1/prompts/*path", g.byPath)
 	r.GET("/v1/models", g.models)
+	r.GET("/v1/models/*id", g.modelByID)
+	// Azure's addresses. Its api-version is not looked at: it versions that vendor's API, not ours.
+	r.POST("/openai/deployments/*path", g.byDeployment)
+	r.POST("/openai/v1/chat/completions", g.chat)
+	r.GET("/openai/v1/models", g.models)
+	r.GET("/openai/v1/models/*id", g.modelByID)
 	r.POST("/v1/feedback", g.feedback)
 	if len(g.opts.FeedbackOrigins) > 0 {
 		r.OPTIONS("/v1/feedback", g.preflight) // the one address that pages may send to
@@ -72,6 +78,20 @@ func (g *Gateway) HealthRoutes(r gin.IRouter) {
 func (g *Gateway) chat(c *gin.Context) {
 	call := g.borrow(c.Writer, c.Request)
 	call.action, call.rec.Endpoint = policy.ActionCall, chatCompletions
+	g.serve(call, g.calling)
+}
+
+// byDeployment serves Azure's form of a call, /openai/deployments/{model}/chat/completions: the address names the model.
+func (g *Gateway) byDeployment(c *gin.Context) {
+	rest := strings.TrimPrefix(c.Request.URL.EscapedPath(), "/openai/deployments/")
+	name, found := strings.CutSuffix(rest, "/"+chatCompletions)
+	model, err := url.PathUnescape(name)
+	if !found || err != nil || model == "" {
+		g.NoRoute(c)
+		return
+	}
+	call := g.borrow(c.Writer, c.Request)
+	call.action, call.rec.Endpoint, call.pathModel = policy.ActionCall, chatCompletions, model
 	g.serve(call, g.calling)
 }
 

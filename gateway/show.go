@@ -19,6 +19,8 @@ type rendering struct {
 	Model    string          `json:"model,omitempty"` // "" when neither the version nor the caller names one
 	Messages json.RawMessage `json:"messages"`
 	Request  json.RawMessage `json:"request"` // the whole body that a provider would get
+	Success  bool            `json:"success"` // Portkey's envelope: its SDKs read success and data, and nothing else
+	Data     json.RawMessage `json:"data"`    // as request
 }
 
 // show ends a rendering: the answer is what would have been sent.
@@ -31,9 +33,11 @@ func (g *Gateway) show(_ context.Context, c *call) error {
 	if c.out.model != "" {
 		edits = append(edits, wire.Set("model", c.out.model))
 	}
+	request := json.RawMessage(c.in.body.Splice(nil, edits))
 	body, err := json.Marshal(rendering{
 		Object: "prompt.rendering", Prompt: r.Prompt.Name, PromptID: r.Prompt.ID, Version: r.Version, Label: r.Label, Digest: r.Digest,
-		Model: c.out.model, Messages: c.out.messages.B, Request: c.in.body.Splice(nil, edits),
+		Model: c.out.model, Messages: c.out.messages.B, Request: request,
+		Success: true, Data: request,
 	})
 	if err != nil {
 		return fault.Wrap(err, fault.Internal, internalMessage)

@@ -409,7 +409,7 @@ func TestErrorAfterFirstByteIsNotRetried(t *testing.T) {
 func TestStreamLetsItsRequestGo(t *testing.T) {
 	own := `{"model":"gpt-test","stream":true,"user":"first","messages":[{"role":"user","content":"` + strings.Repeat("x", 900) + `"}]}`
 	other := strings.ReplaceAll(strings.ReplaceAll(own, "first", "other"), "x", "y")[:len(own)-100] + `"}]}`
-	e := newEnv(t, func(s *setup) { s.opts.MaxBuffered, s.opts.InjectUsage = int64(len(own))+1, false })
+	e := newEnv(t, func(s *setup) { s.opts.MaxBuffered, s.opts.InjectUsage = 4<<10, false })
 	more := make(chan struct{})
 	goOn := sync.OnceFunc(func() { close(more) })
 	defer goOn() // a server that closes waits for its handlers

@@ -53,6 +53,8 @@ type Rendering struct {
 	Model    string `json:"model,omitempty"`
 	Messages []Raw  `json:"messages"`
 	Request  Raw    `json:"request" doc:"The whole body that a provider would get"`
+	Success  bool   `json:"success" doc:"true: with data, the envelope that Portkey's SDKs read"`
+	Data     Raw    `json:"data" doc:"As request"`
 }
 
 // endpoint is one address of the data plane. Its handlers are not huma's: they relay bytes and never decode a body into a struct.
@@ -90,6 +92,18 @@ func (a *API) dataPlane() {
 		{id: "list-models", method: http.MethodGet, path: "/v1/models", tag: "data plane", summary: "List the models and prompts that this key may call",
 			about:  "Prompts stand in it as `prompt/<name>@<label>`. Needs a valid key and nothing more.",
 			answer: answerOf("OpenAI's list of models", "application/json"), refused: []int{401, 403, 429, 500, 503}},
+		{id: "get-model", method: http.MethodGet, path: "/v1/models/{id}", tag: "data plane", summary: "Show one model or prompt that this key may call",
+			about:  "For each that list-models names, and each model that a pattern of a provider serves. Needs a valid key and nothing more.",
+			answer: answerOf("OpenAI's model", "application/json"), refused: []int{401, 403, 404, 429, 500, 503}},
+		{id: "azure-chat-completions", method: http.MethodPost, path: "/openai/deployments/{path}", tag: "data plane", summary: "Azure's address of chat-completions",
+			about: "`{path}` is `{model}/chat/completions`. As chat-completions, with the model of the address; the query's api-version is not looked at.",
+			body:  a.chatBody(true), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
+		{id: "azure-v1-chat-completions", method: http.MethodPost, path: "/openai/v1/chat/completions", tag: "data plane", summary: "Azure's other address of chat-completions",
+			body: a.chatBody(true), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
+		{id: "azure-v1-list-models", method: http.MethodGet, path: "/openai/v1/models", tag: "data plane", summary: "Azure's address of list-models",
+			answer: answerOf("OpenAI's list of models", "application/json"), refused: []int{401, 403, 429, 500, 503}},
+		{id: "azure-v1-get-model", method: http.MethodGet, path: "/openai/v1/models/{id}", tag: "data plane", summary: "Azure's address of get-model",
+			answer: answerOf("OpenAI's model", "application/json"), refused: []int{401, 403, 404, 429, 500, 503}},
 		{id: "give-feedback", method: http.MethodPost, path: "/v1/feedback", tag: "data plane", summary: "Score a call",
 			about: "Needs `feedback` on the call's prompt, or a call's own token instead of a key.", body: a.schemaOf(reflect.TypeFor[ScoreRequest]()),
 			answer: answerOf("The score was taken", "application/json"), status: http.StatusAccepted, refused: []int{400, 401, 403, 404, 413, 429, 500, 503}},
@@ -139,8 +153,11 @@ func (a *API) describe(e endpoint) {
 	}
 	for _, name := range pathParams(e.path) {
 		about := "The prompt's name, percent-encoded or with its slashes"
-		if name == "path" {
+		switch name {
+		case "path":
 			about = "The rest of the address"
+		case "id":
+			about = "A model's id as list-models gives it, percent-encoded or with its slashes"
 		}
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: name, In: "path", Required: true, Description: about, Schema: &huma.Schema{Type: huma.TypeString},

@@ -154,8 +154,10 @@ func TestWithoutAKeyNothingIsTold(t *testing.T) {
 			r.refused(401, "invalid_api_key")
 			require.Equal(t, "Bearer", r.Header.Get("WWW-Authenticate"), id)
 		}
-		r := e.do(e.admin, row.Method, path, nil, "Authorization", "Bearer "+e.admin)
+		r := e.do(e.admin, row.Method, path, nil, "Authorization", "Bearer "+expiredNever)
 		r.refused(401, "invalid_api_key") // two credentials
+		r = e.do(e.admin, row.Method, path, nil, "X-Api-Key", expiredNever)
+		r.refused(401, "invalid_api_key") // in whichever headers
 	}
 }
 

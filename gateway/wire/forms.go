@@ -186,23 +186,29 @@ func (p *referenceParser) takeObject(v []byte) error {
 	return nil
 }
 
-// The two spellings of a model that names a prompt; each is followed by name@label or name@version.
-const (
-	modelPrefix        = "prompt/"
-	modelPrefixForeign = "@prompt/"
-)
+// promptOf is what follows the prefix of a model that names a prompt: name@label or name@version. The prefix is prompt/, LLM Gateway's @prompt/,
+// or openai/prompt/, for SDKs and routers that want a vendor before the model and send it along.
+func promptOf(model string) (name string, ok bool) {
+	for _, prefix := range [...]string{"prompt/", "@prompt/", "openai/prompt/"} {
+		if name, ok = strings.CutPrefix(model, prefix); ok {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+// maxModelPrefix is the length of the longest of those prefixes, in bytes.
+const maxModelPrefix = len("openai/prompt/")
 
 // takeModel reads a model that names a prompt. Any other model, of whatever type, is not this parser's business.
 func (p *referenceParser) takeModel(v []byte) error {
-	if v[0] != '"' || !bytes.Contains(v[:min(len(v), 2+len(modelPrefixForeign))], []byte("prompt/")) && bytes.IndexByte(v, '\\') < 0 {
+	if v[0] != '"' || !bytes.Contains(v[:min(len(v), 1+maxModelPrefix)], []byte("prompt/")) && bytes.IndexByte(v, '\\') < 0 {
 		return nil
 	}
 	s, _ := stringOf(v)
-	name, ok := strings.CutPrefix(s, modelPrefix)
+	name, ok := promptOf(s)
 	if !ok {
-		if name, ok = strings.CutPrefix(s, modelPrefixForeign); !ok {
-			return nil
-		}
+		return nil
 	}
 	return p.spelled(name, "model")
 }

@@ -63,7 +63,13 @@ func Merge(b *Body, c *template.Content, locks Locks, edits []Edit) (Merged, err
 
 // NamesNoModel reports whether a model field says nothing about the model: "", "default", or a form that names a prompt.
 func NamesNoModel(model string) bool {
-	return model == "" || model == "default" || strings.HasPrefix(model, modelPrefix) || strings.HasPrefix(model, modelPrefixForeign)
+	return model == "" || model == "default" || NamesPrompt(model)
+}
+
+// NamesPrompt reports whether a model field is a form that names a prompt, such as "prompt/support/triage@production".
+func NamesPrompt(model string) bool {
+	_, ok := promptOf(model)
+	return ok
 }
 
 // callersOwn are the fields that a version's parameters cannot set: the pipeline, or the caller, decides them.

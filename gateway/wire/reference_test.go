@@ -124,7 +124,7 @@ func TestNamingForms(t *testing.T) {
 func TestNoReference(t *testing.T) {
 	for _, body := range []string{
 		`{}`, `{"model":"gpt-4o","messages":[]}`, `{"prompt":"Once upon a time"}`, `{"prompt":["a","b"]}`, `{"prompt":[1,2]}`, `{"prompt":null}`,
-		`{"model":"promptly"}`, `{"model":"openai/prompt/x"}`, `{"model":3}`, `{"model":null}`, `{"model":""}`, `{"model":{"prompt/":1}}`,
+		`{"model":"promptly"}`, `{"model":"other/prompt/x"}`, `{"model":3}`, `{"model":null}`, `{"model":""}`, `{"model":{"prompt/":1}}`,
 		`{"inputs":{"x":1}}`, `{"environment":"x y","version_id":"abc","inputs":"text"}`, `{"Inputs":1}`, `{"variables":{"x":1},"version":"a","label":3,"draft":{}}`,
 		`{"prompt_id":null,"prompt_variables":null}`,
 	} {

@@ -1,0 +1,157 @@
+package gateway_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
+)
+
+// Every header that SDKs carry a key in is read, on every kind of address; two that differ are refused, whichever they are.
+func TestKeysInEveryHeader(t *testing.T) {
+	e := newEnv(t)
+	headers := []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "X-Portkey-Api-Key"}
+	spell := func(name, key string) string {
+		if name == "Authorization" {
+			return "bEaReR  " + key
+		}
+		return key
+	}
+	send := func(pairs ...string) answer {
+		return e.do(e.request(http.MethodGet, "/v1/models", "", append([]string{"Authorization", ""}, pairs...)...))
+	}
+	for _, one := range headers {
+		assert.Equal(t, 200, send(one, spell(one, "caller")).status, one)
+		assert.Equal(t, 401, send(one, spell(one, "nobody")).status, one)
+		for _, two := range headers {
+			if one == two {
+				continue
+			}
+			assert.Equal(t, 200, send(one, spell(one, "caller"), two, spell(two, "caller")).status, one+two)
+			a := send(one, spell(one, "caller"), two, spell(two, "prompts"))
+			assert.Equal(t, 401, a.status, one+two)
+			assert.Contains(t, a.message(), "two different")
+		}
+		if one != "Authorization" {
+			assert.Equal(t, 401, send("Authorization", "Basic Y2FsbGVy", one, "caller").status, "another scheme beside it")
+			assert.Equal(t, 200, send("Authorization", "Bearer ", one, "caller").status, "an SDK that was given no key sends an empty one")
+		}
+	}
+}
+
+func TestAzureAddresses(t *testing.T) {
+	e := newEnv(t)
+	for _, c := range []struct {
+		path, body string
+		status     int
+		model      string // as the provider got it
+	}{
+		{"/openai/deployments/gpt-test/chat/completions?api-version=2024-10-21", `{"messages":[]}`, 200, "gpt-test"},
+		{"/openai/deployments/gpt-test/chat/completions", `{"model":"gpt-test","messages":[]}`, 200, "gpt-test"},
+		{"/openai/deployments/gpt-test/chat/completions", `{"model":"something else","messages":[]}`, 200, "gpt-test"},
+		{"/openai/deployments/gpt-test/chat/completions", `{}`, 200, "gpt-test"},
+		{"/openai/deployments/prompt%2Fsupport%2Ftriage%40production/chat/completions", `{"metadata":{},"prompt":{"id":"support/triage","variables":{"ticket":"T"}}}`, 200, "gpt-test"},
+		{"/openai/deployments/prompt/support/triage@production/chat/completions", `{"prompt_variables":{"ticket":"T"}}`, 200, "gpt-test"},
+		{"/openai/deployments/gpt-test/chat/completions", `{"model":"prompt/support/triage"}`, 400, ""},
+		{"/openai/deployments/gpt-none/chat/completions", `{}`, 404, ""},
+		{"/openai/deployments/gpt-test/embeddings", `{}`, 404, ""},
+		{"/openai/v1/chat/completions", `{"model":"gpt-test"}`, 200, "gpt-test"},
+	} {
+		before := e.upstream.count()
+		a := e.post(c.path, c.body, "Authorization", "", "Api-Key", "caller")
+		require.Equal(t, c.status, a.status, c.path+c.body+string(a.body))
+		if c.status != 200 {
+			require.Equal(t, before, e.upstream.count())
+			continue
+		}
+		sent, _ := e.upstream.last()
+		assert.Equal(t, c.model, gjson.GetBytes(sent, "model").String(), c.path+c.body)
+		assert.Equal(t, 1, strings.Count(string(sent), `"model"`))
+	}
+}
+
+func TestModelByID(t *testing.T) {
+	e := newEnv(t)
+	get := func(path, key string) answer {
+		return e.do(e.request(http.MethodGet, path, "", "Authorization", "Bearer "+key))
+	}
+	list := get("/v1/models", "caller")
+	for _, m := range gjson.GetBytes(list.body, "data").Array() {
+		for _, base := range []string{"/v1/models/", "/openai/v1/models/"} {
+			id := m.Get("id").String()
+			a := get(base+id, "caller")
+			require.Equal(t, 200, a.status, id)
+			assert.JSONEq(t, m.Raw, string(a.body))
+			assert.Equal(t, 200, get(base+strings.ReplaceAll(strings.ReplaceAll(id, "/", "%2F"), "@", "%40"), "caller").status)
+		}
+	}
+	none, hidden := get("/v1/models/gpt-none", "caller"), get("/v1/models/gpt-test", "nothing")
+	assert.Equal(t, 404, none.status)
+	assert.Equal(t, string(none.body), string(hidden.body), "what is there and may not be called looks like what is not there")
+	assert.Equal(t, 401, get("/v1/models/gpt-test", "nobody").status)
+}
+
+func packed(t *testing.T, coding, text string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	var w io.WriteCloser = gzip.NewWriter(&out)
+	if coding == "zstd" {
+		z, err := zstd.NewWriter(&out)
+		require.NoError(t, err)
+		w = z
+	}
+	_, err := io.WriteString(w, text)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return out.Bytes()
+}
+
+// A packed body is read within the same bounds, whatever it unpacks to.
+func TestPackedBodies(t *testing.T) {
+	e := newEnv(t, func(s *setup) { s.opts.MaxBodyBytes, s.opts.MaxBuffered = 100_000, 32<<20 })
+	for _, coding := range []string{"gzip", "zstd"} {
+		body := `{"model":"gpt-test","x":"` + strings.Repeat("y", 90_000) + `"}`
+		whole := packed(t, coding, body)
+		for _, c := range []struct {
+			name   string
+			sent   string
+			status int
+			code   string
+		}{
+			{"whole", string(whole), 200, ""},
+			{"bomb", string(packed(t, coding, `{"model":"gpt-test","x":"`+strings.Repeat("y", 20<<20)+`"}`)), 413, "request_too_large"},
+			{"cut", string(whole[:len(whole)-9]), 400, "invalid_request"},
+			{"not packed at all", body, 400, "invalid_request"},
+		} {
+			a := e.chat(c.sent, "Content-Encoding", strings.ToUpper(coding))
+			assert.Equal(t, c.status, a.status, coding+c.name+string(a.body))
+			assert.Equal(t, c.code, a.code(), coding+c.name)
+		}
+		sent, head := e.upstream.last()
+		assert.Equal(t, body, string(sent))
+		assert.Empty(t, head.Get("Content-Encoding"))
+	}
+	a := e.chat(`{}`, "Content-Encoding", "br")
+	assert.Equal(t, 400, a.status)
+	assert.Contains(t, a.message(), "gzip")
+	for range 20 { // what was taken is given back
+		require.Equal(t, 200, e.chat(string(packed(t, "zstd", triage)), "Content-Encoding", "zstd").status)
+	}
+}
+
+// Portkey's SDKs read success and data of a rendering.
+func TestRenderSpeaksPortkey(t *testing.T) {
+	e := newEnv(t)
+	a := e.post("/v1/prompts/support%2Ftriage/render", `{"variables":{"ticket":"T"}}`, "Authorization", "", "X-Portkey-Api-Key", "caller")
+	require.Equal(t, 200, a.status)
+	assert.True(t, gjson.GetBytes(a.body, "success").Bool())
+	assert.JSONEq(t, gjson.GetBytes(a.body, "request").Raw, gjson.GetBytes(a.body, "data").Raw)
+	assert.Equal(t, "Sort tickets.", gjson.GetBytes(a.body, "data.messages.0.content").String())
+}
