@@ -103,6 +103,7 @@ type callerKey struct{}
 // guard stands before every operation: it finds out who calls, refuses what it may not do, and hands the caller on.
 func (a *API) guard(o op, named bool) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
+		from := ctx
 		ctx = answer{ctx}
 		c, err := a.admit(ctx)
 		if err == nil && !named {
@@ -110,6 +111,14 @@ func (a *API) guard(o op, named bool) func(huma.Context, func(huma.Context)) {
 		}
 		if err == nil {
 			err = readable(ctx.URL())
+		}
+		if err != nil {
+			a.refuse(ctx, err)
+			return
+		}
+		done, err := a.readBody(from, c)
+		if done != nil {
+			defer done()
 		}
 		if err != nil {
 			a.refuse(ctx, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/room"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/registry"
@@ -61,6 +62,7 @@ type API struct {
 	checker       policy.Checker
 	registry      *registry.Service // finds the prompt that a path names
 	log           *slog.Logger
+	bodies        *room.Room
 	huma          huma.API
 	// access lists what each operation asks for, by operation id: the authorization table, from which tests and docs are made.
 	access  map[string]Access
@@ -86,7 +88,7 @@ func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 	}
 	cfg.Security = []map[string][]string{{"key": {}}}
 	a := &API{
-		authenticator: deps.Authenticator, checker: deps.Checker, registry: deps.Registry, log: deps.Log,
+		authenticator: deps.Authenticator, checker: deps.Checker, registry: deps.Registry, log: deps.Log, bodies: room.New(maxBodies),
 		huma: humagin.NewWithGroup(engine, engine.Group("", headers), cfg), access: map[string]Access{},
 	}
 	for _, n := range deps.nouns() {
