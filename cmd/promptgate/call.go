@@ -52,9 +52,9 @@ func (c callCmd) Run(ctx context.Context, io *streams) error {
 	fmt.Fprintf(io.err, "%s version %s by %s, call %s\n", resp.Header.Get("X-Promptgate-Prompt"), resp.Header.Get("X-Promptgate-Version"),
 		resp.Header.Get("X-Promptgate-Model"), resp.Header.Get("X-Promptgate-Call-Id"))
 	if c.Stream {
-		return c.printStream(resp.Body, io.out)
+		return c.printStream(resp.Body, io.exact)
 	}
-	return c.printAnswer(resp.Body, io.out)
+	return c.printAnswer(resp.Body, io.exact)
 }
 
 func (c callCmd) body() ([]byte, error) {

@@ -6,7 +6,6 @@ import (
 	"path"
 	"sort"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/promptgate/promptgate/configs"
 )
@@ -28,11 +27,11 @@ func (c helpCmd) Run(io *streams) error {
 	}
 	if c.Topic == "" {
 		fmt.Fprintln(io.out, "Topics, each shown by `promptgate help <topic>`; commands have `--help`:")
-		w := tabwriter.NewWriter(io.out, 0, 4, 2, ' ', 0)
+		w := newTable(io.out)
 		for _, t := range topics {
-			fmt.Fprintf(w, "  %s\t%s\n", t.name, t.title)
+			w.row("  "+t.name, t.title)
 		}
-		return w.Flush()
+		return w.flush()
 	}
 	for _, t := range topics {
 		if t.name == c.Topic {
@@ -70,10 +69,10 @@ func helpTopics() ([]topic, error) {
 // settingsTable lists every setting with the variable that sets it, made from the code.
 func settingsTable() string {
 	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 4, 2, ' ', 0)
+	w := newTable(&b)
 	for _, p := range configs.Paths() {
-		fmt.Fprintf(w, "    %s\t%s\n", p, configs.EnvName(p))
+		w.row("    "+p, configs.EnvName(p))
 	}
-	_ = w.Flush() // a strings.Builder takes everything
+	_ = w.flush() // a strings.Builder takes everything
 	return strings.TrimRight(b.String(), "\n")
 }

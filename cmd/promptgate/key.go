@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/promptgate/promptgate/gateway/admin"
@@ -26,16 +25,16 @@ type keyCmd struct {
 type keyCreateCmd struct {
 	remote
 	settings
-	Name     string        `arg:"" help:"What it is for, e.g. \"checkout service\"."`
-	Role     []string      `help:"admin, editor, viewer or tester; editor:marketing/** for a folder. May be repeated."`
-	Call     []string      `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging; the label @version is for calls by number. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
-	Operator bool          `help:"May create projects and list all of them; only with --local."`
-	Models   []string      `help:"May use these models without a prompt, or instead of a prompt's own; patterns with *."`
-	Networks []string      `help:"CIDRs that it may be used from."`
-	Expires  time.Duration `help:"How long it lives, e.g. 720h; for ever without."`
-	Local    bool          `help:"Work on the database itself, on the machine that has it: for the first key of a project."`
-	Project  string        `help:"With --local: the project." default:"default"`
-	Init     bool          `help:"With --local: begin an installation or a project that is not there."`
+	Name     string   `arg:"" help:"What it is for, e.g. \"checkout service\"."`
+	Role     []string `help:"admin, editor, viewer or tester; editor:marketing/** for a folder. May be repeated."`
+	Call     []string `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging; the label @version is for calls by number. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
+	Operator bool     `help:"May create projects and list all of them; only with --local."`
+	Models   []string `help:"May use these models without a prompt, or instead of a prompt's own; patterns with *."`
+	Networks []string `help:"CIDRs that it may be used from."`
+	Expires  lifetime `help:"How long it lives, e.g. 30d, 2w or 720h; for ever without." placeholder:"TIME"`
+	Local    bool     `help:"Work on the database itself, on the machine that has it: for the first key of a project."`
+	Project  string   `help:"With --local: the project." default:"default"`
+	Init     bool     `help:"With --local: begin an installation or a project that is not there."`
 }
 
 // grants turns the flags into grants.
@@ -81,7 +80,7 @@ func (c keyCreateCmd) Run(ctx context.Context, io *streams) error {
 	}
 	in := admin.KeyCreate{Name: c.Name, Roles: c.Role, Grants: grants, Networks: c.Networks}
 	if c.Expires > 0 {
-		t := time.Now().Add(c.Expires).UTC()
+		t := time.Now().Add(time.Duration(c.Expires)).UTC()
 		in.ExpiresAt = &t
 	}
 	secret, id := "", ""
@@ -142,8 +141,7 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(io.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tNAME\tENDS WITH\tROLES\tGRANTS\tSTATE")
+	w := newTable(io.out, "ID", "NAME", "ENDS WITH", "ROLES", "GRANTS", "NETWORKS", "STATE")
 	for q := (url.Values{"limit": {"200"}}); ; {
 		var page struct {
 			Keys []admin.Key `json:"keys"`
@@ -162,13 +160,42 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 			case k.ExpiresAt != nil:
 				state = "until " + stamp(*k.ExpiresAt)
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", k.ID, k.Name, k.LastFour, strings.Join(k.Roles, ", "), len(k.Grants), state)
+			w.row(k.ID, k.Name, k.LastFour, strings.Join(k.Roles, ", "), grantsOf(k.Grants), strings.Join(k.Networks, ", "), state)
 		}
 		if page.Next == "" {
-			return w.Flush()
+			return w.flush()
 		}
 		q.Set("after", page.Next)
 	}
+}
+
+// grantsOf spells grants as --call does, with what they are about.
+func grantsOf(grants []policy.Grant) string {
+	said := make([]string, 0, len(grants))
+	for _, g := range grants {
+		var actions []string
+		for _, a := range g.Actions {
+			actions = append(actions, string(a))
+		}
+		s := strings.Join(actions, "+")
+		if g.Effect == policy.EffectDeny {
+			s = "deny " + s
+		}
+		if len(g.Prompts) > 0 {
+			s += " " + strings.Join(g.Prompts, ",")
+		}
+		if len(g.Labels) > 0 {
+			s += "@" + strings.Join(g.Labels, ",")
+		}
+		if len(g.Models) > 0 {
+			s += " models " + strings.Join(g.Models, ",")
+		}
+		if !g.Expires.IsZero() {
+			s += " until " + stamp(g.Expires)
+		}
+		said = append(said, s)
+	}
+	return strings.Join(said, "; ")
 }
 
 type keyRevokeCmd struct {
@@ -192,6 +219,6 @@ func (c keyRevokeCmd) Run(ctx context.Context, io *streams) error {
 	if err := cl.call(ctx, http.MethodDelete, path, nil, &k, "X-Promptgate-Why", c.Why); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(io.out, "%s (%s): revoked\n", k.ID, k.Name)
+	_, err = fmt.Fprintf(io.out, "%s (%s): revoked\n", cell(k.ID), cell(k.Name))
 	return err
 }

@@ -53,7 +53,8 @@ func (versionCmd) Run(io *streams) error {
 // streams are a command's input and outputs.
 type streams struct {
 	in       io.Reader
-	out, err io.Writer
+	out, err io.Writer // show stored text and never act on it
+	exact    io.Writer // out for programs: every byte as it came, unless somebody looks at it
 }
 
 func main() {
@@ -64,7 +65,11 @@ func main() {
 }
 
 // run is main without the process: it returns the exit code.
-func run(ctx context.Context, args []string, io *streams) int {
+func run(ctx context.Context, args []string, on *streams) int {
+	io := &streams{in: on.in, out: &terminal{to: on.out}, err: &terminal{to: on.err}, exact: on.out}
+	if onTerminal(on.out) {
+		io.exact = io.out
+	}
 	var c cli
 	exit := -1 // set when kong answers by itself, as for --help
 	parser, err := kong.New(&c,

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/internal/sqldb"
@@ -35,8 +34,7 @@ type migrateStatusCmd struct{ settings }
 
 // Run prints a line for each migration.
 func (c migrateStatusCmd) Run(ctx context.Context, io *streams) error {
-	w := tabwriter.NewWriter(io.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "SET\tVERSION\tNAME\tAPPLIED")
+	w := newTable(io.out, "SET", "VERSION", "NAME", "APPLIED")
 	err := c.each(ctx, false, func(db *sqldb.DB, set sqldb.Set, _ configs.Config) error {
 		list, err := sqldb.Status(ctx, db, set)
 		for _, m := range list {
@@ -44,11 +42,11 @@ func (c migrateStatusCmd) Run(ctx context.Context, io *streams) error {
 			if m.Applied {
 				at = stamp(m.At)
 			}
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", m.Set, m.Version, m.Name, at)
+			w.row(m.Set, m.Version, m.Name, at)
 		}
 		return err
 	})
-	return errors.Join(err, w.Flush())
+	return errors.Join(err, w.flush())
 }
 
 type migrateDownCmd struct {

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/promptgate/promptgate/gateway/admin"
@@ -52,8 +52,11 @@ func (c listCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(io.out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "NAME\tLATEST\tLABELS\tDESCRIPTION")
+	heads := []any{"NAME", "LATEST", "LABELS", "DESCRIPTION"}
+	if c.Archived {
+		heads = slices.Insert(heads, 1, any("STATE"))
+	}
+	w := newTable(io.out, heads...)
 	for _, p := range prompts {
 		labels, err := cl.labels(ctx, p.Name)
 		if err != nil {
@@ -66,9 +69,17 @@ func (c listCmd) Run(ctx context.Context, io *streams) error {
 			}
 			text += fmt.Sprintf("%s=%d", l.Name, l.Version)
 		}
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", p.Name, p.LatestVersion, text, p.Description)
+		line := []any{p.Name, p.LatestVersion, text, p.Description}
+		if c.Archived {
+			state := "in use"
+			if p.Archived {
+				state = "archived"
+			}
+			line = slices.Insert(line, 1, any(state))
+		}
+		w.row(line...)
 	}
-	return w.Flush()
+	return w.flush()
 }
 
 // prompts reads all pages.
@@ -206,7 +217,7 @@ func (c labelCmd) Run(ctx context.Context, io *streams) error {
 	if err := cl.call(ctx, http.MethodPut, path, in, &l, "X-Promptgate-Why", c.Why); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(io.out, "%s: %s is version %d\n", c.Name, l.Name, l.Version)
+	_, err = fmt.Fprintf(io.out, "%s: %s is version %d\n", c.Name, cell(l.Name), l.Version)
 	return err
 }
 
@@ -241,13 +252,13 @@ func (c renameCmd) Run(ctx context.Context, io *streams) error {
 	if c.DryRun {
 		would = "would be "
 	}
-	fmt.Fprintf(io.out, "%s: %scalled %s\n", c.Name, would, p.Name)
+	fmt.Fprintf(io.out, "%s: %scalled %s\n", c.Name, would, cell(p.Name))
 	for _, a := range p.AccessChanges {
 		if len(a.Loses) > 0 && !c.CarryGrants {
-			fmt.Fprintf(io.out, "  %s (%s) loses %s\n", a.Key, a.Name, strings.Join(a.Loses, ", "))
+			fmt.Fprintf(io.out, "  %s (%s) loses %s\n", cell(a.Key), cell(a.Name), cell(strings.Join(a.Loses, ", ")))
 		}
 		if len(a.Gains) > 0 && !c.CarryGrants {
-			fmt.Fprintf(io.out, "  %s (%s) gains %s\n", a.Key, a.Name, strings.Join(a.Gains, ", "))
+			fmt.Fprintf(io.out, "  %s (%s) gains %s\n", cell(a.Key), cell(a.Name), cell(strings.Join(a.Gains, ", ")))
 		}
 	}
 	return nil
@@ -273,7 +284,7 @@ func (c rollbackCmd) Run(ctx context.Context, io *streams) error {
 	if err := cl.call(ctx, http.MethodPost, promptPath(c.Name, "labels", c.Label, "rollback"), in, &l, "X-Promptgate-Why", c.Why); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(io.out, "%s: %s is version %d again\n", c.Name, l.Name, l.Version)
+	_, err = fmt.Fprintf(io.out, "%s: %s is version %d again\n", c.Name, cell(l.Name), l.Version)
 	return err
 }
 
@@ -289,7 +300,6 @@ func (c historyCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(io.out, 0, 4, 2, ' ', 0)
 	if c.Label == "" {
 		var out struct {
 			Versions []admin.Version `json:"versions"`
@@ -297,11 +307,14 @@ func (c historyCmd) Run(ctx context.Context, io *streams) error {
 		if err := cl.call(ctx, http.MethodGet, promptPath(c.Name, "versions")+"?limit=200", nil, &out); err != nil {
 			return err
 		}
-		fmt.Fprintln(w, "VERSION\tCREATED\tAUTHOR\tNOTE\tDIGEST")
+		w := newTable(io.out, "VERSION", "CREATED", "AUTHOR", "NOTE", "DIGEST")
 		for _, v := range out.Versions {
-			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%.19s\n", v.Number, stamp(v.CreatedAt), v.Author, v.Note, v.Digest)
+			w.row(v.Number, stamp(v.CreatedAt), v.Author, v.Note, fmt.Sprintf("%.19s", v.Digest))
 		}
-		fmt.Fprintln(w)
+		if err := w.flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(io.out)
 	}
 	labels := []string{c.Label}
 	if c.Label == "" {
@@ -314,7 +327,7 @@ func (c historyCmd) Run(ctx context.Context, io *streams) error {
 			labels = append(labels, l.Name)
 		}
 	}
-	fmt.Fprintln(w, "LABEL\tMOVED\tFROM\tTO\tBY\tWHY")
+	w := newTable(io.out, "LABEL", "MOVED", "FROM", "TO", "BY", "WHY")
 	for _, l := range labels {
 		var out struct {
 			Events []admin.LabelEvent `json:"events"`
@@ -323,10 +336,10 @@ func (c historyCmd) Run(ctx context.Context, io *streams) error {
 			return err
 		}
 		for _, e := range out.Events {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.Label, stamp(e.At), orDash(e.From), orDash(e.To), e.Actor, e.Why)
+			w.row(e.Label, stamp(e.At), orDash(e.From), orDash(e.To), e.Actor, e.Why)
 		}
 	}
-	return w.Flush()
+	return w.flush()
 }
 
 func orDash(version int) string {

@@ -66,7 +66,7 @@ func (c pullCmd) Run(ctx context.Context, io *streams) error {
 			fmt.Fprintf(io.err, "%s: differs and is kept; --force overwrites it\n", path)
 			continue
 		}
-		fmt.Fprintln(io.out, path)
+		fmt.Fprintf(io.out, "%s@%d: %s\n", f.Name, f.Base.Version, path)
 	}
 	if kept > 0 {
 		return fmt.Errorf("%d file(s) were not written", kept)
