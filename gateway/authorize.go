@@ -21,21 +21,18 @@ func (g *Gateway) authorize(ctx context.Context, c *call) error {
 		return err
 	}
 	c.ref.label = label
-	decision, err := g.deps.Checker.Check(ctx, c.who, policy.Permission{
-		Action: c.action, Kind: policy.ObjectPrompt, Name: c.named(), Label: label,
-	})
-	if err == nil && !decision.Allowed && !decision.Holds && c.named() != c.in.ref.Handle {
-		// A prompt that has moved out of what the key may know of, by the name that it had: the answer is the one to a name that nobody has.
-		c.ref.prompt = nil
-		decision, err = g.deps.Checker.Check(ctx, c.who, policy.Permission{Action: c.action, Kind: policy.ObjectPrompt, Name: c.in.ref.Handle, Label: label})
+	named := policy.Named{Spelled: c.in.ref.Handle}
+	if c.ref.prompt != nil {
+		named.Current = c.ref.prompt.Name
 	}
+	verdict, decision, err := policy.Decide(ctx, g.deps.Checker, c.who, policy.Permission{Action: c.action, Kind: policy.ObjectPrompt, Label: label}, named)
 	switch {
 	case err != nil:
 		return err
-	case !decision.Allowed && decision.Holds:
-		return denied(decision)
-	case !decision.Allowed || c.ref.prompt == nil || c.ref.prompt.Archived:
-		// One answer for all three: nothing about it tells a prompt that exists from one that does not.
+	case verdict == policy.Refused:
+		return policy.Lacks(decision.Missing)
+	case verdict == policy.Unseen || c.ref.prompt.Archived:
+		c.ref.prompt = nil // for the record as well
 		return registry.ErrPromptNotFound()
 	}
 	c.rec.PromptID, c.rec.PromptName = c.ref.prompt.ID, c.ref.prompt.Name
@@ -74,7 +71,7 @@ func (g *Gateway) authorizeModel(ctx context.Context, c *call, model, param stri
 		return err
 	}
 	if !decision.Allowed {
-		return denied(decision).WithParam(param)
+		return policy.Lacks(decision.Missing).WithParam(param)
 	}
 	return nil
 }
@@ -110,10 +107,6 @@ func (g *Gateway) authorizeModels(ctx context.Context, c *call) error {
 		}
 	}
 	return nil
-}
-
-func denied(d policy.Decision) *fault.Error {
-	return fault.New(fault.PermissionDenied, "This key lacks a permission: %s. Ask an admin to grant it.", d.Missing)
 }
 
 // mayRead is reads as a function, made once for a pooled call.

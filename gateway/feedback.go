@@ -170,13 +170,13 @@ func (g *Gateway) mayScore(ctx context.Context, who *policy.Principal, s *score)
 		}
 		want.Kind, want.Name = policy.ObjectPrompt, p.Name
 	}
-	d, err := g.deps.Checker.Check(ctx, who, want)
+	verdict, d, err := policy.Decide(ctx, g.deps.Checker, who, want, policy.Named{Spelled: want.Name, Current: want.Name})
 	switch {
 	case err != nil:
 		return err
-	case !d.Allowed && d.Holds:
-		return denied(d)
-	case !d.Allowed:
+	case verdict == policy.Refused:
+		return policy.Lacks(d.Missing)
+	case verdict == policy.Unseen:
 		return callNotFound()
 	}
 	return nil

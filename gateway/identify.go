@@ -68,13 +68,5 @@ func (g *Gateway) takePathModel(c *call) (err error) {
 	return err
 }
 
-// named is the name that the call's prompt is authorized by: its current one, or the caller's spelling when there is none.
-func (c *call) named() string {
-	if c.ref.prompt != nil {
-		return c.ref.prompt.Name
-	}
-	return c.in.ref.Handle
-}
-
 // selects reports how the call picks its version.
 func (c *call) selects(kind registry.SelectorKind) bool { return c.in.ref.Selector.Kind == kind }

@@ -203,8 +203,8 @@ func (g *Gateway) mayCall(ctx context.Context, who *policy.Principal, want polic
 // identified is who sends a request that is no call, and an id to name the request by.
 func (g *Gateway) identified(ctx context.Context, r *http.Request) (*policy.Principal, string, error) {
 	who, err := g.principal(ctx, r)
-	if err == nil && !addressAllowed(who, r.RemoteAddr) {
-		err = wrongAddress()
+	if err == nil {
+		err = who.ComesFrom(r.RemoteAddr)
 	}
 	if err != nil {
 		id, _ := g.deps.CallIDs.Mint("", "") // without randomness there is no id to show, and the error stays the one to tell

@@ -89,19 +89,6 @@ type Principal struct {
 	networks []netip.Prefix // Networks, parsed by Compile
 }
 
-type principalKey struct{}
-
-// WithPrincipal notes for whom what happens in ctx is done: for those who judge it far from the request.
-func WithPrincipal(ctx context.Context, p *Principal) context.Context {
-	return context.WithValue(ctx, principalKey{}, p)
-}
-
-// PrincipalOf is for whom what happens in ctx is done; nil when nobody said.
-func PrincipalOf(ctx context.Context) *Principal {
-	p, _ := ctx.Value(principalKey{}).(*Principal)
-	return p
-}
-
 // Group is one that a principal belongs to, with what its members may do. Its denials count as the principal's own do.
 type Group struct {
 	ID     string // "grp_…"

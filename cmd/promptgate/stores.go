@@ -73,8 +73,8 @@ func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, reg p
 	if s.checker, err = rbac.New(rbac.Options{MaxDecisions: cfg.Cache.Decisions}); err != nil {
 		return s, err
 	}
-	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{Gate: admin.NewGate(s.checker)})
 	s.keys = policystore.New(s.db, s.feed.Journal, time.Now)
+	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{Gate: admin.NewGate(s.checker, s.keys)})
 	s.providers = providerstore.New(s.db, s.feed.Journal, s.sealer, providerstore.Options{})
 	s.service, err = registry.NewService(s.registry, registry.ServiceOptions{})
 	return s, err

@@ -90,7 +90,7 @@ func handle[I, O any](a *API, o op, h func(ctx context.Context, c *caller, in *I
 				return nil, a.problem(ctx, err)
 			}
 		}
-		out, err := h(policy.WithPrincipal(ctx, c.Principal), c, in)
+		out, err := h(ctx, c, in)
 		if err != nil {
 			return nil, a.problem(ctx, err)
 		}
@@ -141,12 +141,11 @@ func (a *API) admit(ctx huma.Context) (*caller, error) {
 	if p == nil || p.Project == "" {
 		return nil, fault.New(fault.Internal, "the authenticator returned no principal")
 	}
-	from, err := netip.ParseAddrPort(ctx.RemoteAddr())
-	if len(p.Networks) > 0 && (err != nil || !p.AllowsAddr(from.Addr())) {
-		return nil, fault.New(fault.PermissionDenied, "This key may not be used from this address; ask an admin to widen its networks.")
+	if err := p.ComesFrom(ctx.RemoteAddr()); err != nil {
+		return nil, err
 	}
 	address := ctx.RemoteAddr()
-	if err == nil {
+	if from, err := netip.ParseAddrPort(address); err == nil {
 		address = from.Addr().Unmap().String()
 	}
 	why := ctx.Header("X-Promptgate-Why")
@@ -168,36 +167,28 @@ func (a *API) authorize(ctx huma.Context, o op, c *caller) error {
 	if o.access().Label {
 		want.Label = ctx.Param("label")
 	}
-	var missing error
-	if strings.Contains(o.path, "{prompt}") {
-		want.Name = ctx.Param("prompt") // what is not there is authorized by its spelling
-		c.Prompt, missing = a.registry.Prompt(ctx.Context(), c.Project, want.Name)
-		switch {
-		case missing == nil:
-			want.Name = c.Prompt.Name
-		case !fault.Is(missing, fault.PromptNotFound):
-			return missing
-		}
+	if !strings.Contains(o.path, "{prompt}") {
+		return c.need(ctx.Context(), want)
 	}
-	d, err := c.check.Check(ctx.Context(), c.Principal, want)
-	if spelled := ctx.Param("prompt"); err == nil && !d.Allowed && !d.Holds && missing == nil && want.Name != spelled {
-		// By a name that it had before it moved out of the caller's sight: answered like a name that nobody has.
-		missing, want.Name = registry.ErrPromptNotFound(), spelled
-		d, err = c.check.Check(ctx.Context(), c.Principal, want)
+	named := policy.Named{Spelled: ctx.Param("prompt")}
+	found, err := a.registry.Prompt(ctx.Context(), c.Project, named.Spelled)
+	switch {
+	case err == nil:
+		named.Current = found.Name
+	case !fault.Is(err, fault.PromptNotFound):
+		return err
 	}
+	verdict, d, err := policy.Decide(ctx.Context(), c.check, c.Principal, want, named)
 	switch {
 	case err != nil:
 		return err
-	case d.Allowed:
-		return missing
-	case d.Holds || o.kind == policy.ObjectSystem:
-		return lacks(d.Missing)
+	case verdict == policy.Refused:
+		return policy.Lacks(d.Missing)
+	case verdict == policy.Unseen:
+		return registry.ErrPromptNotFound()
 	}
-	return registry.ErrPromptNotFound()
-}
-
-func lacks(permission string) error {
-	return fault.New(fault.PermissionDenied, "This key lacks the permission %q; ask an admin of the project for it.", permission)
+	c.Prompt = found
+	return nil
 }
 
 // may asks for a permission beside the operation's own.
@@ -213,7 +204,7 @@ func (c *caller) need(ctx context.Context, want policy.Permission) error {
 	if err != nil || ok {
 		return err
 	}
-	return lacks(want.Describe())
+	return policy.Lacks(want.Describe())
 }
 
 // credential is the key that the request carries.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -14,38 +15,56 @@ import (
 
 // Gate judges changes of prompts by the rights of who asks for them. It stands in the way of every change, whichever path that came by; an
 // operation's own row of the authorization table only decides sooner, before a body is read.
-type Gate struct{ checker policy.Checker }
+type Gate struct {
+	checker policy.Checker
+	actors  policy.Actors
+}
 
 var _ registry.Gate = (*Gate)(nil)
 
-// NewGate makes a Gate.
-func NewGate(checker policy.Checker) *Gate { return &Gate{checker} }
+// NewGate makes a Gate. Who asks for a change is read in the change's transaction, by actors: a key that was revoked or changed since its request
+// was authorized counts as it is now.
+func NewGate(checker policy.Checker, actors policy.Actors) *Gate { return &Gate{checker, actors} }
 
 // Allow implements registry.Gate. The system itself (the command line on the server, the demo) is not asked for rights; whoever else changes a
-// prompt stands in ctx as its principal. Errors: PermissionDenied naming what is missing, PromptNotFound when the prompt moved out of what the
+// prompt is one of the actors. Errors: PermissionDenied naming what is missing, PromptNotFound when the prompt moved out of what the
 // caller may know of, RegistryUnavailable.
 func (g *Gate) Allow(ctx context.Context, by journal.Origin, c registry.Change) error {
 	if by.Actor.Kind == policy.KindSystem {
 		return nil
 	}
-	p := policy.PrincipalOf(ctx)
-	if p == nil || p.ID != by.Actor.ID {
-		return fault.Wrap(errors.New("admin: a change without the principal that it is made for"), fault.Internal,
-			"This change cannot be judged. Tell an admin.")
+	tx, ok := journal.Tx(ctx)
+	if !ok {
+		return fault.Wrap(errors.New("admin: a change is judged outside its transaction"), fault.Internal, "This change cannot be judged. Tell an admin.")
+	}
+	p, err := g.actors.PrincipalIn(ctx, tx, cmp.Or(c.After.Project, c.Before.Project), by.Actor)
+	if err != nil {
+		return err
 	}
 	for _, want := range rights(c) {
-		d, err := g.checker.Check(ctx, p, want)
+		verdict, _, err := policy.Decide(ctx, g.checker, p, want, policy.Named{Spelled: want.Name, Current: want.Name})
 		switch {
 		case err != nil:
 			return err
-		case d.Allowed:
-		case !d.Holds && want.Name == c.Before.Name:
+		case verdict == policy.Granted:
+		case verdict == policy.Unseen && want.Name == c.Before.Name:
 			return registry.ErrPromptNotFound()
 		default:
-			return lacks(want.Describe())
+			return policy.Lacks(want.Describe())
 		}
 	}
-	return nil
+	if !c.Renames() {
+		return nil
+	}
+	return policy.GainsNothing(ctx, g.checker, p, policy.Renaming{From: c.Before.Name, To: c.After.Name, Labels: names(c.Labels)})
+}
+
+func names(labels []registry.Label) []string {
+	out := make([]string, len(labels))
+	for i, l := range labels {
+		out[i] = l.Name
+	}
+	return out
 }
 
 // rights is all that a change asks for.

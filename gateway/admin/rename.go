@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/promptgate/promptgate/internal/fault"
@@ -49,28 +50,6 @@ func (r *renaming) keys(ctx context.Context) (found []policy.KeyRecord, err erro
 	return found, nil
 }
 
-// questions is all that a key can be asked about a prompt under one name, and how answers spell it.
-func (r *renaming) questions(ctx context.Context) (map[string]policy.Permission, error) {
-	labels, err := r.registry.Labels(ctx, r.from.Project, r.from.ID)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]policy.Permission{}
-	for _, action := range []policy.Action{
-		policy.ActionRead, policy.ActionWrite, policy.ActionFeedback, policy.ActionComment, policy.ActionRunDraft, policy.ActionPropose, policy.ActionReview,
-		policy.ActionProtect, policy.ActionDelete,
-	} {
-		out[string(action)] = policy.Permission{Action: action, Kind: policy.ObjectPrompt}
-	}
-	for _, l := range labels {
-		for _, action := range []policy.Action{policy.ActionCall, policy.ActionMoveLabel} {
-			out[string(action)+"@"+l.Name] = policy.Permission{Action: action, Kind: policy.ObjectPrompt, Label: l.Name}
-		}
-	}
-	out["call"+policy.LabelVersion] = policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectPrompt, Label: policy.LabelVersion}
-	return out, nil
-}
-
 // changes says whose access the new name changes; nothing to callers who may not manage keys.
 func (r *renaming) changes(ctx context.Context) ([]AccessChange, error) {
 	out := []AccessChange{}
@@ -78,7 +57,7 @@ func (r *renaming) changes(ctx context.Context) ([]AccessChange, error) {
 	if err != nil || !ok {
 		return out, err
 	}
-	questions, err := r.questions(ctx)
+	labels, err := r.registry.Labels(ctx, r.from.Project, r.from.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -91,31 +70,29 @@ func (r *renaming) changes(ctx context.Context) ([]AccessChange, error) {
 		if err != nil {
 			return nil, err
 		}
-		change := AccessChange{Key: k.ID, Name: k.Name, Loses: []string{}, Gains: []string{}}
-		for spelled, want := range questions {
-			before, after := want, want
-			before.Name, after.Name = r.from.Name, r.to
-			had, err := r.caller.check.Check(ctx, p, before)
-			if err != nil {
-				return nil, err
-			}
-			has, err := r.caller.check.Check(ctx, p, after)
-			switch {
-			case err != nil:
-				return nil, err
-			case had.Allowed && !has.Allowed:
-				change.Loses = append(change.Loses, spelled)
-			case !had.Allowed && has.Allowed:
-				change.Gains = append(change.Gains, spelled)
-			}
+		gains, loses, err := policy.Differences(ctx, r.caller.check, p, policy.Renaming{From: r.from.Name, To: r.to, Labels: names(labels)})
+		if err != nil {
+			return nil, err
 		}
+		change := AccessChange{Key: k.ID, Name: k.Name, Loses: spelled(loses), Gains: spelled(gains)}
 		if len(change.Loses)+len(change.Gains) > 0 {
-			slices.Sort(change.Loses)
-			slices.Sort(change.Gains)
 			out = append(out, change)
 		}
 	}
 	return out, nil
+}
+
+// spelled is how answers name permissions on one prompt: "write", "call@production".
+func spelled(permissions []policy.Permission) []string {
+	out := make([]string, len(permissions))
+	for i, p := range permissions {
+		out[i] = string(p.Action)
+		if everyVersion := p.Action == policy.ActionRead && p.Label == policy.LabelVersion; p.Label != policy.LabelAny && !everyVersion {
+			out[i] += "@" + strings.TrimPrefix(p.Label, "@")
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // carry adds the new name to every grant and denial that names the old one exactly, before the prompt moves: nobody loses access in between. The old name

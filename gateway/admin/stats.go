@@ -84,7 +84,7 @@ func (n stats) ofPrompt(ctx context.Context, c *caller, in *statsInput) (*statsA
 		return nil, err
 	}
 	if !r.all && metrics.GroupBy(in.By) == metrics.ByModel {
-		return nil, lacks(policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: c.Prompt.Name, Label: policy.LabelVersion}.Describe())
+		return nil, policy.Lacks(policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: c.Prompt.Name, Label: policy.LabelVersion}.Describe())
 	}
 	found, err := n.ledger.Stats(ctx, c.Project, metrics.StatsQuery{
 		PromptID: c.Prompt.ID, By: metrics.GroupBy(in.By), Since: in.Since, Until: in.Until,

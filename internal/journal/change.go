@@ -105,6 +105,9 @@ func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Contex
 	return committed{change, row.PrevHash, row.Hash, asked}, err
 }
 
+// Transaction is a change's own: what is read in it, under the locks that it holds, is what it commits.
+type Transaction = bun.Tx
+
 type txKey struct{}
 
 // Tx is the transaction of the change that ctx belongs to, for those whom fn asks and hands its ctx; ok is false outside a change.

@@ -104,6 +104,32 @@ func notFound(err error) error {
 	return fmt.Errorf("policy: read key: %w", sqldb.Classify(err))
 }
 
+// PrincipalIn implements policy.Actors. The key's row is held until tx ends.
+func (s *Store) PrincipalIn(ctx context.Context, tx journal.Transaction, project string, actor journal.Actor) (*policy.Principal, error) {
+	gone := fault.New(fault.PermissionDenied, "This key may not change anything any more: it was revoked, or is of another project.")
+	if actor.Kind != policy.KindKey || !storable(project) || !storable(actor.ID) {
+		return nil, gone
+	}
+	var row keyRow
+	q := tx.NewSelect().Model(&row).Where("project = ? AND id = ?", project, actor.ID)
+	if s.db.Dialect == sqldb.Postgres {
+		q = q.For("SHARE") // SQLite's transaction has the whole file
+	}
+	switch err := q.Scan(ctx); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, gone
+	case err != nil:
+		return nil, fmt.Errorf("policy: read key: %w", err)
+	case row.RevokedAt != 0:
+		return nil, gone
+	}
+	rec, err := row.record()
+	if err != nil {
+		return nil, err
+	}
+	return rec.Principal()
+}
+
 // ListKeys implements policy.KeyStore.
 func (s *Store) ListKeys(ctx context.Context, project string, page policy.Page) ([]policy.KeyRecord, string, error) {
 	limit := page.Limit
