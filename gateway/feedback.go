@@ -16,13 +16,8 @@ import (
 	"github.com/promptgate/promptgate/policy"
 )
 
-// Bounds of a score.
-const (
-	maxScoreBytes   = 16 << 10
-	maxScoreName    = 64
-	maxScoreText    = 200 // a category, a user, an idempotency key
-	maxScoreComment = 8 << 10
-)
+// maxScoreBytes bounds the body of a score.
+const maxScoreBytes = 16 << 10
 
 // score is the body of POST /v1/feedback.
 type score struct {
@@ -83,7 +78,7 @@ func (g *Gateway) feedbackByToken(c *gin.Context, s score, parseErr error) {
 		f, err = g.newFeedback(project, callID, s)
 	}
 	if err == nil {
-		f.Source = "user"
+		f.Source, f.Scorer = "user", "token" // whoever holds it: a token is for one opinion of the call
 		err = g.keep(c.Request.Context(), f)
 	}
 	if err != nil {
@@ -130,6 +125,9 @@ func (g *Gateway) scored(ctx context.Context, who *policy.Principal, s score) (*
 	f, err := g.newFeedback(who.Project, s.CallID, s)
 	if err != nil {
 		return nil, err
+	}
+	if f.Scorer == "" && s.ID == "" {
+		f.Scorer = "key:" + who.ID // the same key again corrects itself
 	}
 	f.Source = "code"
 	if who.Kind == "user" {
@@ -192,13 +190,13 @@ func callNotFound() error {
 func (g *Gateway) newFeedback(project, callID string, s score) (*metrics.Feedback, error) {
 	f := &metrics.Feedback{ID: s.ID, Project: project, CallID: callID, Name: s.Name, Comment: s.Comment, At: g.deps.Clock()}
 	switch {
-	case s.Name == "" || len(s.Name) > maxScoreName:
+	case s.Name == "" || len(s.Name) > metrics.MaxScoreName:
 		return nil, invalidScore("name", "Send name, the thing that is scored, in at most 64 bytes: for example \"helpful\".")
-	case len(s.Comment) > maxScoreComment:
+	case len(s.Comment) > metrics.MaxScoreComment:
 		return nil, invalidScore("comment", "A comment is at most 8192 bytes.")
-	case len(s.User) > maxScoreText:
+	case len(s.User) > metrics.MaxScoreText:
 		return nil, invalidScore("user", "A user is at most 200 bytes.")
-	case len(s.ID) > maxScoreText:
+	case len(s.ID) > metrics.MaxScoreText:
 		return nil, invalidScore("id", "An id is at most 200 bytes.")
 	}
 	if err := setValue(f, s.Value); err != nil {
@@ -206,6 +204,7 @@ func (g *Gateway) newFeedback(project, callID string, s score) (*metrics.Feedbac
 	}
 	if s.User != "" {
 		f.User = g.deps.HashUser(project, s.User) // as a call's end user: figures by user, without their names
+		f.Scorer = "user:" + f.User
 	}
 	if f.ID == "" {
 		id, err := g.deps.CallIDs.Mint(project, "feedback")
@@ -228,7 +227,7 @@ func setValue(f *metrics.Feedback, raw jsontext.Value) error {
 	case float64:
 		f.Number = &v
 	case string:
-		if v == "" || len(v) > maxScoreText {
+		if v == "" || len(v) > metrics.MaxScoreText {
 			return invalidScore("value", "A category is 1 to 200 bytes.")
 		}
 		f.Category = v

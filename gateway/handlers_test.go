@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -69,6 +70,29 @@ func TestModels(t *testing.T) {
 	ids("caller")
 	assert.Greater(t, e.registry.lists.Load(), lists)
 	assert.Equal(t, 401, e.do(e.request(http.MethodGet, "/v1/models", "", "Authorization", "Bearer nobody")).status)
+}
+
+// TestScorersAreTold: the ledger is told whose score each is, so that nobody has two on one name of one call.
+func TestScorersAreTold(t *testing.T) {
+	e := newEnv(t)
+	a := e.chat(plainCall)
+	token, call := a.header.Get("X-Promptgate-Feedback-Token"), a.header.Get("X-Promptgate-Call-Id")
+	for _, c := range []struct{ body, scorer string }{
+		{`{"token":"` + token + `","name":"n","value":true}`, "token"},
+		{`{"token":"` + token + `","name":"n","value":true,"user":"ada","id":"1"}`, "token"},
+		{`{"call_id":"` + call + `","name":"n","value":true}`, "key:key_caller"},
+		{`{"call_id":"` + call + `","name":"n","value":true,"id":"1"}`, ""}, // the id is: the ledger says so
+		{`{"call_id":"` + call + `","name":"n","value":true,"user":"ada","id":"1"}`, "user:hash:prj_one:ada"},
+	} {
+		key := "Bearer caller"
+		if strings.Contains(c.body, "token") {
+			key = ""
+		}
+		require.Equal(t, 202, e.post("/v1/feedback", c.body, "Authorization", key).status, c.body)
+		e.recorder.mu.Lock()
+		require.Equal(t, c.scorer, e.recorder.fb[len(e.recorder.fb)-1].Scorer, c.body)
+		e.recorder.mu.Unlock()
+	}
 }
 
 func TestFeedback(t *testing.T) {

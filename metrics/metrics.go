@@ -71,9 +71,20 @@ type Call struct {
 	Attempts     []Attempt
 }
 
+// The limits of a score, in bytes where it is text.
+const (
+	MaxScoreName    = 64
+	MaxScoreText    = 200 // an id, a category, a user
+	MaxScoreComment = 8 << 10
+	MaxScoreNumber  = 1e9 // absolute value
+)
+
 // Feedback is a score on a call.
 type Feedback struct {
-	ID       string // idempotency key; ours when the caller sends none
+	ID string // idempotency key, unique within (call, name); ours when the caller sends none
+	// Scorer is who holds this score: of one scorer the newest score on (call, name) is current, and those before it are its history. "" stands for the
+	// scorer that ID is.
+	Scorer   string
 	Project  string
 	CallID   string
 	Name     string

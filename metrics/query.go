@@ -123,7 +123,7 @@ type Reader interface {
 	ListCalls(ctx context.Context, project string, f CallFilter, p Page) (calls []Call, next string, err error)
 	// Call finds a call; the fault is CallNotFound.
 	Call(ctx context.Context, project, id string) (*Call, error)
-	// FindByCompletionID finds the newest call that was answered with the provider's id; the fault is CallNotFound. It knows the calls that
+	// FindByCompletionID finds the call that was answered with the provider's id; the fault is CallNotFound, or Conflict when several were. It knows the calls that
 	// this process recorded a moment ago as well.
 	FindByCompletionID(ctx context.Context, project, completionID string) (callID string, err error)
 	// Stats sums up, ordered by the group's name (versions newest first).

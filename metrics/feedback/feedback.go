@@ -2,6 +2,7 @@
 package feedback
 
 import (
+	"fmt"
 	"math"
 	"regexp"
 	"slices"
@@ -11,15 +12,6 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
-)
-
-// The limits of a score, in bytes where it is text.
-const (
-	MaxID       = 128
-	MaxCategory = 128
-	MaxComment  = 8 << 10
-	MaxUser     = 256
-	MaxNumber   = 1e9 // absolute value
 )
 
 // Rules fixes kind, range and categories of names. A name without a rule takes any valid score.
@@ -43,7 +35,7 @@ func NewChecker(rules Rules) (*Checker, error) {
 	c := &Checker{
 		rules: rules,
 		name:  regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`),
-		id:    regexp.MustCompile(`^[\x21-\x7e]{1,128}$`),
+		id:    regexp.MustCompile(fmt.Sprintf(`^[\x21-\x7e]{1,%d}$`, metrics.MaxScoreText)),
 	}
 	for name, r := range rules {
 		switch {
@@ -75,17 +67,17 @@ func (c *Checker) Check(f *metrics.Feedback) error {
 	case !c.name.MatchString(f.Name):
 		return bad("name", "name must begin with a letter and have up to 64 letters, digits, '_', '.' or '-'.")
 	case f.ID != "" && !c.id.MatchString(f.ID):
-		return bad("id", "id must be 1 to %d printable ASCII characters without spaces.", MaxID)
+		return bad("id", "id must be 1 to %d printable ASCII characters without spaces.", metrics.MaxScoreText)
 	case values != 1:
 		return bad("value", "value must be a boolean, a number, or a category that is not empty.")
-	case f.Number != nil && !(math.Abs(*f.Number) <= MaxNumber): // false for NaN, too
+	case f.Number != nil && !(math.Abs(*f.Number) <= metrics.MaxScoreNumber): // false for NaN, too
 		return bad("value", "value must be a number between -1e9 and 1e9.")
-	case f.Category != "" && !goodText(f.Category, MaxCategory, false):
-		return bad("value", "A category must be text of up to %d bytes without control characters.", MaxCategory)
-	case !goodText(f.Comment, MaxComment, true):
-		return bad("comment", "comment must be text of up to %d bytes.", MaxComment)
-	case !goodText(f.User, MaxUser, false):
-		return bad("user", "user must be text of up to %d bytes.", MaxUser)
+	case f.Category != "" && !goodText(f.Category, metrics.MaxScoreText, false):
+		return bad("value", "A category must be text of up to %d bytes without control characters.", metrics.MaxScoreText)
+	case !goodText(f.Comment, metrics.MaxScoreComment, true):
+		return bad("comment", "comment must be text of up to %d bytes.", metrics.MaxScoreComment)
+	case !goodText(f.User, metrics.MaxScoreText, false):
+		return bad("user", "user must be text of up to %d bytes.", metrics.MaxScoreText)
 	case !slices.Contains([]string{"user", "reviewer", "evaluator", "code"}, f.Source):
 		return bad("source", "source must be user, reviewer, evaluator or code.")
 	}

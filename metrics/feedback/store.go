@@ -19,8 +19,8 @@ type Sealer interface {
 }
 
 // CommentBind is the place of a comment.
-func CommentBind(project, id string) seal.Bind {
-	return seal.Bind{Table: "metrics_feedback", Row: id, Column: "comment", Project: project}
+func CommentBind(f *metrics.Feedback) seal.Bind {
+	return seal.Bind{Table: "metrics_feedback", Row: f.CallID + " " + f.Name + " " + f.Scorer, Column: "comment", Project: f.Project}
 }
 
 // Store reads scores from the ledger's database.
@@ -34,6 +34,7 @@ const (
 	otherCategory = "…"
 
 	// What a score's call is selected by stands with the block that holds the call.
+	place      = "f.call_id || ' ' || f.name || ' ' || f.scorer"
 	joinCalls  = "JOIN metrics_calls AS at ON at.id = f.call_id"
 	joinBlocks = "JOIN metrics_call_blocks AS c ON c.block = at.block AND c.project = f.project"
 )
@@ -41,8 +42,8 @@ const (
 // List lists scores, newest first, with their comments opened. limit must be positive; before is the position of the last one seen.
 func (s *Store) List(ctx context.Context, project string, f metrics.FeedbackFilter, limit int, before *Position) ([]metrics.Feedback, error) {
 	q := s.DB.NewSelect().TableExpr("metrics_feedback AS f").
-		ColumnExpr("f.id, f.call_id, f.name, f.kind, f.value, f.category, f.comment, f.end_user, f.source, f.at").
-		Where("f.project = ?", project).OrderExpr("f.at DESC, f.id DESC").Limit(int64(limit))
+		ColumnExpr("f.id, f.scorer, f.call_id, f.name, f.kind, f.value, f.category, f.comment, f.end_user, f.source, f.at").
+		Where("f.project = ?", project).OrderExpr("f.at DESC, " + place + " DESC").Limit(int64(limit))
 	if f.PromptID != "" || f.Version != 0 {
 		q = q.Join(joinCalls).Join(joinBlocks)
 	}
@@ -65,7 +66,7 @@ func (s *Store) List(ctx context.Context, project string, f metrics.FeedbackFilt
 		q = q.Where("f.at < ?", f.Until.UnixMicro())
 	}
 	if before != nil {
-		q = q.Where("(f.at, f.id) < (?, ?)", before.Micros, before.ID)
+		q = q.Where("(f.at, "+place+") < (?, ?)", before.Micros, before.ID)
 	}
 	rows, err := q.Rows(ctx)
 	if err != nil {
@@ -83,6 +84,9 @@ func (s *Store) List(ctx context.Context, project string, f metrics.FeedbackFilt
 	return out, sqldb.Classify(rows.Err())
 }
 
+// Place tells scores of one moment apart; none of its parts but the last holds a space.
+func Place(f *metrics.Feedback) string { return f.CallID + " " + f.Name + " " + f.Scorer }
+
 // Position is a place in a list that is ordered by time and id.
 type Position struct {
 	Micros int64 // since 1970
@@ -95,7 +99,7 @@ func (s *Store) scan(rows *sql.Rows, project string) (metrics.Feedback, error) {
 	var value sql.NullFloat64
 	var sealed []byte
 	var at int64
-	if err := rows.Scan(&f.ID, &f.CallID, &f.Name, &kind, &value, &f.Category, &sealed, &f.User, &f.Source, &at); err != nil {
+	if err := rows.Scan(&f.ID, &f.Scorer, &f.CallID, &f.Name, &kind, &value, &f.Category, &sealed, &f.User, &f.Source, &at); err != nil {
 		return f, sqldb.Classify(err)
 	}
 	f.At = time.UnixMicro(at).UTC()
@@ -110,7 +114,7 @@ func (s *Store) scan(rows *sql.Rows, project string) (metrics.Feedback, error) {
 		if s.Sealer == nil {
 			return f, fault.New(fault.Internal, "Comments cannot be opened.")
 		}
-		plain, err := s.Sealer.Open(sealed, CommentBind(project, f.ID))
+		plain, err := s.Sealer.Open(sealed, CommentBind(&f))
 		if err != nil {
 			return f, fault.Wrap(err, fault.Internal, "A comment cannot be opened.")
 		}

@@ -11,14 +11,16 @@ import (
 	"github.com/promptgate/promptgate/metrics"
 )
 
-// The first byte of a record is its kind, the second the version of its layout. A field is added by raising the version; decoding keeps
-// all older ones.
+// The first byte of a record is its kind, the second the version of its layout. A new field goes behind all others of its record or attempt, and
+// raises the version. A reader skips what stands behind the fields that it knows, so that a release reads what a newer one wrote; and it keeps reading
+// the layouts before growing, whose fields end where the record does.
 const (
 	kindCall     = 'c'
 	kindFeedback = 'f'
 
-	callLayout     = 1
-	feedbackLayout = 1
+	growing        = 2 // layouts from here on may have more fields than a reader knows, and attempts have their lengths in front
+	callLayout     = 2
+	feedbackLayout = 2
 )
 
 const (
@@ -119,6 +121,8 @@ func appendCall(b []byte, c *metrics.Call) []byte {
 }
 
 func appendAttempt(b []byte, a *metrics.Attempt) []byte {
+	length := len(b)
+	b = append(b, 0, 0) // at most 64 KiB: three texts of 1 KiB and some numbers
 	var flags byte
 	if a.CostMicros != nil {
 		flags |= flagCost
@@ -132,7 +136,9 @@ func appendAttempt(b []byte, a *metrics.Attempt) []byte {
 	b = binary.AppendVarint(b, int64(a.Total))
 	b = binary.AppendVarint(b, int64(a.Status))
 	b = appendTokens(b, &a.Tokens)
-	return appendCost(b, a.CostMicros)
+	b = appendCost(b, a.CostMicros)
+	binary.LittleEndian.PutUint16(b[length:], uint16(len(b)-length-2))
+	return b
 }
 
 const (
@@ -161,7 +167,8 @@ func appendFeedback(b []byte, f *feedbackRecord) []byte {
 	}
 	b = appendTime(b, f.At)
 	b = binary.AppendUvarint(b, uint64(len(f.Sealed)))
-	return append(b, f.Sealed...)
+	b = append(b, f.Sealed...)
+	return appendText(b, f.Scorer)
 }
 
 var errRecord = errors.New("record cannot be read")
@@ -261,22 +268,24 @@ func decode(b []byte) (*metrics.Call, *feedbackRecord, error) {
 // parts of it.
 func decodeInto(call *metrics.Call, b []byte, text string) (feedback *feedbackRecord, err error) {
 	d := &decoder{b: b, text: text}
-	kind, layout := d.byte(), d.byte()
+	kind, layout, newer := d.byte(), d.byte(), false
 	switch {
-	case kind == kindCall && layout == callLayout:
-		d.call(call)
-	case kind == kindFeedback && layout == feedbackLayout:
-		feedback = d.feedback()
+	case kind == kindCall && layout > 0:
+		d.call(call, layout)
+		newer = layout > callLayout
+	case kind == kindFeedback && layout > 0:
+		feedback = d.feedback(layout)
+		newer = layout > feedbackLayout
 	default:
 		return nil, fmt.Errorf("%w: kind %q layout %d is unknown to this release", errRecord, kind, layout)
 	}
-	if d.bad || len(d.b) > 0 {
+	if d.bad || !newer && len(d.b) > 0 {
 		return nil, fmt.Errorf("%w: kind %q has the wrong length", errRecord, kind)
 	}
 	return feedback, nil
 }
 
-func (d *decoder) call(c *metrics.Call) {
+func (d *decoder) call(c *metrics.Call, layout byte) {
 	flags := d.byte()
 	c.Stream = flags&flagStream != 0
 	for _, s := range [...]*string{&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Label, &c.Digest, &c.Provider,
@@ -289,8 +298,38 @@ func (d *decoder) call(c *metrics.Call) {
 	c.Tokens = d.tokens()
 	c.CostMicros = d.cost(flags)
 	for range d.uvarint(maxAttempts) {
+		length := -1
+		if layout >= growing {
+			length = d.length()
+		}
+		from := len(d.b)
 		c.Attempts = append(c.Attempts, d.attempt())
+		if layout >= growing {
+			more := length - (from - len(d.b))
+			d.skip(more)
+			d.bad = d.bad || more > 0 && layout <= callLayout
+		}
 	}
+}
+
+// length reads the length that stands in front of what may have grown.
+func (d *decoder) length() int {
+	if len(d.b) < 2 {
+		d.fail()
+		return 0
+	}
+	n := int(binary.LittleEndian.Uint16(d.b))
+	d.b = d.b[2:]
+	return n
+}
+
+// skip leaves out the n bytes that this release does not know.
+func (d *decoder) skip(n int) {
+	if n < 0 || n > len(d.b) {
+		d.fail()
+		return
+	}
+	d.b = d.b[n:]
 }
 
 func (d *decoder) attempt() metrics.Attempt {
@@ -302,7 +341,7 @@ func (d *decoder) attempt() metrics.Attempt {
 	}
 }
 
-func (d *decoder) feedback() *feedbackRecord {
+func (d *decoder) feedback(layout byte) *feedbackRecord {
 	f := &feedbackRecord{}
 	for _, s := range [...]*string{&f.ID, &f.Project, &f.CallID, &f.Name, &f.Category, &f.User, &f.Source} {
 		*s = d.string()
@@ -326,6 +365,9 @@ func (d *decoder) feedback() *feedbackRecord {
 	f.At = d.time()
 	if sealed := d.bytes(maxSealed); len(sealed) > 0 {
 		f.Sealed = append([]byte(nil), sealed...)
+	}
+	if f.Scorer = "id:" + f.ID; layout >= growing {
+		f.Scorer = d.string()
 	}
 	return f
 }

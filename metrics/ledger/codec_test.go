@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"bytes"
+	"encoding/binary"
 	"hash/crc32"
 	"math"
 	"slices"
@@ -231,4 +233,53 @@ func TestFeedbackKeepsNoBatch(t *testing.T) {
 		at := uintptr(unsafe.Pointer(unsafe.StringData(s)))
 		assert.False(t, at >= start && at < end, "%q is a part of it", s)
 	}
+}
+
+// TestRecordsGrow: what a newer release wrote is read without what this one does not know, in records, attempts and scores; what an older one wrote is
+// read whole.
+func TestRecordsGrow(t *testing.T) {
+	call := metricstest.Sample("p", 1)
+	b := appendCall(nil, call)
+	b[1] = callLayout + 3
+	got, _, err := decode(append(slices.Clone(b), "a field of the future"...))
+	require.NoError(t, err)
+	require.Equal(t, appendCall(nil, call), appendCall(nil, got))
+
+	attempt := appendAttempt(nil, &call.Attempts[1])
+	grown := append(slices.Clone(attempt), 1, 2, 3)
+	binary.LittleEndian.PutUint16(grown, uint16(len(grown)-2))
+	future := bytes.Replace(b, attempt, grown, 1)
+	require.NotEqual(t, b, future)
+	got, _, err = decode(future)
+	require.NoError(t, err)
+	require.Equal(t, appendCall(nil, call), appendCall(nil, got))
+
+	yes := true
+	score := &feedbackRecord{Feedback: metrics.Feedback{ID: "1", Scorer: "token", Project: "p", CallID: "c", Name: "n", Bool: &yes, Source: "user", At: metricstest.Start}}
+	b = appendFeedback(nil, score)
+	b[1]++
+	_, read, err := decode(append(slices.Clone(b), "more"...))
+	require.NoError(t, err)
+	require.Equal(t, "token", read.Scorer)
+
+	// Before growing: no lengths in front of attempts, nothing behind the last field, no scorer.
+	old := slices.Clone(b[:len(b)-len("token")-1])
+	old[1] = 1
+	_, read, err = decode(old)
+	require.NoError(t, err)
+	require.Equal(t, "id:1", read.Scorer)
+	_, _, err = decode(append(old, 0))
+	require.ErrorIs(t, err, errRecord)
+	plain := *call
+	plain.Attempts = nil
+	b = appendCall(nil, &plain)
+	b[1] = 1
+	got, _, err = decode(b)
+	require.NoError(t, err)
+	require.Equal(t, call.ID, got.ID)
+	b = append(b[:len(b)-1], 1)
+	b = append(b, attempt[2:]...)
+	got, _, err = decode(b)
+	require.NoError(t, err)
+	require.Equal(t, call.Attempts[1].Provider, got.Attempts[0].Provider)
 }

@@ -155,11 +155,14 @@ func (l *Ledger) RecordFeedback(_ context.Context, f *metrics.Feedback) error {
 	if f.At.IsZero() {
 		f.At = l.now()
 	}
+	if f.Scorer == "" {
+		f.Scorer = "id:" + f.ID
+	}
 	r := feedbackRecord{Feedback: *f}
 	r.Comment = ""
 	if f.Comment != "" {
 		var err error
-		if r.Sealed, err = l.sealer.Seal([]byte(f.Comment), feedback.CommentBind(f.Project, f.ID)); err != nil {
+		if r.Sealed, err = l.sealer.Seal([]byte(f.Comment), feedback.CommentBind(f)); err != nil {
 			return fault.Wrap(err, fault.Internal, "The comment cannot be sealed.")
 		}
 	}
@@ -290,6 +293,9 @@ type recentIDs struct {
 
 type recentKey struct{ project, completion string }
 
+// several stands for the calls of a provider that gave them one id. No call's id looks like it.
+const several = "*"
+
 const maxRecent = 1 << 16 // more than a busy gateway answers in the longest pause
 
 func newRecentIDs() *recentIDs {
@@ -304,19 +310,27 @@ func (r *recentIDs) add(project, completion, id string) {
 	defer r.mu.Unlock()
 	if len(r.now) < maxRecent {
 		// Cloned: it may be a slice of the provider's whole answer.
-		r.now[recentKey{project, strings.Clone(completion)}] = id
+		key := recentKey{project, strings.Clone(completion)}
+		if known, ok := r.now[key]; ok && known != id {
+			id = several
+		}
+		r.now[key] = id
 	}
 }
 
-func (r *recentIDs) find(project, completion string) (string, bool) {
+// find is the call that a provider's id belongs to, "" when none is known; more is true when there are several.
+func (r *recentIDs) find(project, completion string) (id string, more bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := recentKey{project, completion}
-	if id, ok := r.now[key]; ok {
-		return id, true
+	id, old := r.now[key], r.old[key]
+	switch {
+	case id == several || old == several || id != "" && old != "" && id != old:
+		return "", true
+	case id == "":
+		id = old
 	}
-	id, ok := r.old[key]
-	return id, ok
+	return id, false
 }
 
 // drainBegins sets apart what this drain will commit; drained forgets it.

@@ -267,16 +267,27 @@ func (l *Ledger) FindByCompletionID(ctx context.Context, project, completionID s
 	if completionID == "" || completionID != cleanText(completionID) {
 		return "", callNotFound()
 	}
-	if id, ok := l.recent.find(project, completionID); ok {
-		return id, nil
-	}
+	recent, several := l.recent.find(project, completionID)
 	// Another id may have the same hash.
-	call, err := findIn(ctx, l.db, func(c *metrics.Call) bool { return c.CompletionID == completionID },
-		"c.completion = ? AND c.completion <> 0 AND b.project = ?", completionHash(completionID), project)
-	if err != nil {
-		return "", err
+	found := map[string]bool{}
+	if recent != "" {
+		found[recent] = true
 	}
-	if call == nil {
+	call, err := findIn(ctx, l.db, func(c *metrics.Call) bool {
+		if c.CompletionID == completionID {
+			found[c.ID] = true
+			return true
+		}
+		return false
+	}, "c.completion = ? AND c.completion <> 0 AND b.project = ?", completionHash(completionID), project)
+	switch {
+	case several || len(found) > 1:
+		return "", fault.New(fault.Conflict, "Several calls were answered with this completion_id: name the one that you mean by its call_id.").WithParam("completion_id")
+	case recent != "": // known though the database may not answer
+		return recent, nil
+	case err != nil:
+		return "", err
+	case call == nil:
 		return "", callNotFound()
 	}
 	return call.ID, nil
@@ -293,7 +304,7 @@ func (l *Ledger) ListFeedback(ctx context.Context, project string, f metrics.Fee
 		return out, "", err
 	}
 	out = out[:limit]
-	return out, cursorOf(out[limit-1].At, out[limit-1].ID), nil
+	return out, cursorOf(out[limit-1].At, feedback.Place(&out[limit-1])), nil
 }
 
 // group gathers the rollups of one Stats.

@@ -59,13 +59,15 @@ CREATE TABLE metrics_spool_cursors (
     pos BIGINT NOT NULL
 );
 
--- Scores. They join their calls when they are read, since a call may be committed after its score. value is the number, or 1 and 0
--- for true and false; NULL for a category. comment is sealed, empty without one.
+-- Current scores: one of each scorer (a call's token, an end user, a key, or an id of the caller's) on each name of a call. They join their calls when
+-- they are read, since a call may be committed after its score. value is the number, or 1 and 0 for true and false; NULL for a category. comment is
+-- sealed, empty without one.
 CREATE TABLE metrics_feedback (
     project  TEXT    NOT NULL,
-    id       TEXT    NOT NULL,
     call_id  TEXT    NOT NULL,
     name     TEXT    NOT NULL,
+    scorer   TEXT    NOT NULL,
+    id       TEXT    NOT NULL,
     kind     TEXT    NOT NULL,
     value    DOUBLE PRECISION,
     category TEXT    NOT NULL,
@@ -73,13 +75,31 @@ CREATE TABLE metrics_feedback (
     end_user TEXT    NOT NULL,
     source   TEXT    NOT NULL,
     at       BIGINT  NOT NULL,
-    PRIMARY KEY (project, id)
+    PRIMARY KEY (project, call_id, name, scorer)
 );
 
-CREATE INDEX metrics_feedback_call ON metrics_feedback (project, call_id);
-CREATE INDEX metrics_feedback_at ON metrics_feedback (project, at, id);
+CREATE INDEX metrics_feedback_at ON metrics_feedback (project, at);
+
+-- What a scorer said before it corrected itself.
+CREATE TABLE metrics_feedback_history (
+    project  TEXT    NOT NULL,
+    call_id  TEXT    NOT NULL,
+    name     TEXT    NOT NULL,
+    scorer   TEXT    NOT NULL,
+    id       TEXT    NOT NULL,
+    kind     TEXT    NOT NULL,
+    value    DOUBLE PRECISION,
+    category TEXT    NOT NULL,
+    comment  {{blob}} NOT NULL,
+    end_user TEXT    NOT NULL,
+    source   TEXT    NOT NULL,
+    at       BIGINT  NOT NULL
+);
+
+CREATE INDEX metrics_feedback_history_score ON metrics_feedback_history (project, call_id, name, scorer, at);
 
 -- +goose Down
+DROP TABLE metrics_feedback_history;
 DROP TABLE metrics_feedback;
 DROP TABLE metrics_spool_cursors;
 DROP TABLE metrics_rollups;
