@@ -184,7 +184,7 @@ func (x *traffic) more() {
 	call := metrics.Call{
 		Project: "p", PromptID: "1", PromptName: "support/triage", Version: 3, Label: "production", Provider: "openai", Model: "gpt",
 		Start: time.Now(), FirstToken: 200 * time.Millisecond, Total: time.Second, Overhead: time.Millisecond, Outcome: metrics.OutcomeOK,
-		Tokens: metrics.Tokens{Input: 100, CachedInput: 40, Output: 20, Reported: true}, CostMicros: &cost,
+		Tokens: metrics.Tokens{Input: 100, CachedInput: 40, Output: 20, Reported: true}, CostMicros: &cost, ModelListed: true,
 	}
 	x.calls.ObserveCall(&call)
 	failed := call

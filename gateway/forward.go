@@ -74,7 +74,7 @@ func (c *call) blank(err error) error {
 
 // answeredBy notes whose answer it is that the call has now.
 func (c *call) answeredBy(t provider.Target, res *provider.Response) {
-	c.rec.Provider, c.rec.Model = t.Provider.Name(), t.Model
+	c.rec.Provider, c.rec.Model, c.rec.ModelListed = t.Provider.Name(), t.Model, t.Listed || c.ref.resolved != nil && !c.out.byCaller
 	c.ans.status, c.ans.header = res.Status, res.Header
 }
 

@@ -34,20 +34,28 @@ type Collectors struct {
 	overflow                                      prometheus.Counter
 	inFlight                                      prometheus.Gauge
 
-	max   int
+	max        int
+	catalogued func(model string) bool
 	bound atomic.Pointer[map[seriesKey]*series] // replaced, never changed: readers take no lock
 	mu    sync.Mutex                            // held to replace bound
 	other *series
 	swept int64 // second of the last search for idle series; under mu
 
-	scores     map[scoreKey]*scoreSeries // under mu: feedback is rare
+	scores     map[scoreKey]*scoreSeries  // under mu: feedback is rare
+	scoreNames map[string]map[string]bool // by project; under mu
 	otherScore *scoreSeries
 }
 
 // CollectorOptions bound the number of series.
 type CollectorOptions struct {
 	MaxSeries int // combinations kept apart, for calls and for feedback each; 0 means DefaultMaxSeries
+	// Catalogued reports whether a model's name is one that is generally known: where a provider takes any name, answered calls of such models are kept
+	// apart as well. The set must be fixed. nil: none is.
+	Catalogued func(model string) bool
 }
+
+// maxScoreNames is how many names of scores are kept apart in one project: callers choose them.
+const maxScoreNames = 50
 
 type seriesKey struct {
 	project, prompt, label, model string
@@ -78,6 +86,9 @@ func NewCollectors(reg prometheus.Registerer, o CollectorOptions) (*Collectors, 
 	if o.MaxSeries <= 0 {
 		o.MaxSeries = DefaultMaxSeries
 	}
+	if o.Catalogued == nil {
+		o.Catalogued = func(string) bool { return false }
+	}
 	combo := []string{"project", "prompt", "version", "label", "model"}
 	with := func(more ...string) []string { return append(combo[:len(combo):len(combo)], more...) }
 	score := []string{"project", "prompt", "version", "label", "name"}
@@ -104,7 +115,7 @@ func NewCollectors(reg prometheus.Registerer, o CollectorOptions) (*Collectors, 
 		overflow: prometheus.NewCounter(prometheus.CounterOpts{Name: "promptgate_metric_overflow_total",
 			Help: "Observations counted as \"other\" because there were too many combinations of labels."}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "promptgate_calls_in_flight", Help: "Calls being served now."}),
-		max:      o.MaxSeries,
+		max:      o.MaxSeries, catalogued: o.Catalogued, scoreNames: map[string]map[string]bool{},
 		scores:   map[scoreKey]*scoreSeries{},
 	}
 	for _, m := range []prometheus.Collector{c.calls, c.tokens, c.cost, c.unpriced, c.duration, c.firstToken, c.overhead,
@@ -131,7 +142,9 @@ func (c *Collectors) ObserveCall(call *Call) {
 		key.prompt, key.version, key.label = call.PromptName, call.Version, call.Label
 	}
 	if call.Provider != "" {
-		key.model = call.Model
+		if key.model = call.Model; !call.ModelListed && !(call.Outcome == OutcomeOK && c.catalogued(call.Model)) {
+			key.model = otherLabel
+		}
 	}
 	s := (*c.bound.Load())[key]
 	if s == nil {
@@ -294,6 +307,18 @@ func (c *Collectors) ObserveFeedback(f *Feedback, call *Call) {
 func (c *Collectors) score(key scoreKey) *scoreSeries {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	names := c.scoreNames[key.project]
+	switch {
+	case names[key.name]:
+	case len(names) >= maxScoreNames:
+		key.name = otherLabel
+	default:
+		if names == nil {
+			names = map[string]bool{}
+			c.scoreNames[key.project] = names
+		}
+		names[key.name] = true
+	}
 	if s := c.scores[key]; s != nil {
 		return s
 	}

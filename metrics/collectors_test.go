@@ -30,7 +30,7 @@ func sample(version int) *metrics.Call {
 		Provider: "openai", Model: "gpt-4o", Start: time.Unix(1_800_000_000, 0), FirstToken: 200 * time.Millisecond,
 		Total: 900 * time.Millisecond, Overhead: 300 * time.Microsecond, Outcome: metrics.OutcomeOK,
 		Tokens:     metrics.Tokens{Reported: true, Input: 100, CachedInput: 40, Output: 20},
-		CostMicros: &cost,
+		CostMicros: &cost, ModelListed: true,
 	}
 }
 
@@ -183,4 +183,43 @@ func TestObserveCallAllocatesNothing(t *testing.T) {
 	call := sample(1)
 	c.ObserveCall(call)
 	assert.Zero(t, testing.AllocsPerRun(100, func() { c.ObserveCall(call) }))
+}
+
+// TestSeriesAreBoundedByTheRegistry: what callers and providers invent, models, names of scores, refused prompts, makes a constant number of series.
+func TestSeriesAreBoundedByTheRegistry(t *testing.T) {
+	c, reg := newCollectors(t, metrics.CollectorOptions{Catalogued: func(model string) bool { return model == "gpt-4o" }})
+	lines := func() (n int) {
+		families, err := reg.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				n += 1 + len(m.GetHistogram().GetBucket())
+			}
+		}
+		return n
+	}
+	invent := func(from, to int) {
+		yes := true
+		for i := from; i < to; i++ {
+			name := fmt.Sprintf("invented-%d", i)
+			for _, outcome := range []metrics.Outcome{metrics.OutcomeOK, metrics.OutcomeProvider, metrics.OutcomeRefused} {
+				c.ObserveCall(&metrics.Call{Project: "p", Provider: "openai", Model: name, Outcome: outcome, Start: time.Now()})
+				c.ObserveCall(&metrics.Call{Project: "p", PromptName: name, Label: name, Outcome: outcome, Start: time.Now()})
+			}
+			c.ObserveFeedback(&metrics.Feedback{Project: "p", Name: name, Bool: &yes}, nil)
+		}
+	}
+	invent(0, 200)
+	before := lines()
+	invent(200, 2000)
+	require.Equal(t, before, lines())
+	require.Less(t, before, 2000)
+
+	c.ObserveCall(&metrics.Call{Project: "p", Provider: "openai", Model: "gpt-4o", Outcome: metrics.OutcomeProvider, Start: time.Now()})
+	require.Equal(t, before, lines(), "a name that is known and did not answer is no model of ours yet")
+	c.ObserveCall(&metrics.Call{Project: "p", Provider: "openai", Model: "gpt-4o", Outcome: metrics.OutcomeOK, Start: time.Now()})
+	known := lines()
+	require.Greater(t, known, before)
+	c.ObserveCall(&metrics.Call{Project: "p", Provider: "openai", Model: "our-own", ModelListed: true, Outcome: metrics.OutcomeProvider, Start: time.Now()})
+	require.Greater(t, lines(), known)
 }

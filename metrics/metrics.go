@@ -69,6 +69,10 @@ type Call struct {
 	Tokens       Tokens
 	CostMicros   *int64
 	Attempts     []Attempt
+
+	// ModelListed says that Model is a name of ours: one that the routing lists, or the version's own. Any other was chosen by a caller, and is
+	// no label of metrics. It is not kept.
+	ModelListed bool
 }
 
 // The limits of a score, in bytes where it is text.

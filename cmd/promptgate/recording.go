@@ -50,7 +50,7 @@ func openRecording(ctx context.Context, cfg configs.Config, log *slog.Logger, s 
 		return fail(err)
 	}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if r.collectors, err = metrics.NewCollectors(reg, metrics.CollectorOptions{}); err != nil {
+	if r.collectors, err = metrics.NewCollectors(reg, metrics.CollectorOptions{Catalogued: r.pricer.Lists}); err != nil {
 		return fail(err)
 	}
 	r.Ledger, err = ledger.Open(ledger.Options{

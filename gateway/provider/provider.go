@@ -82,6 +82,7 @@ type Target struct {
 	Provider Provider
 	Model    string   // the name that the provider knows
 	Breaker  *Breaker // the provider's, shared by all of its targets; nil: always tried
+	Listed   bool     // the model is an alias's or listed by name; any other is a name that a caller chose and a pattern took
 }
 
 // Router finds the targets of a model for a project, best first. A fault with code ModelNotFound when there is none. It touches no

@@ -68,7 +68,7 @@ func (t *table) add(m *member) error {
 		if prefix, suffix, ok := strings.Cut(model, "*"); ok {
 			t.patterns = append(t.patterns, pattern{prefix, suffix, m})
 		} else if t.exact[model] == nil {
-			t.exact[model] = []Target{{Provider: m.provider, Model: model, Breaker: m.breaker}}
+			t.exact[model] = []Target{{Provider: m.provider, Model: model, Breaker: m.breaker, Listed: true}}
 		}
 	}
 	return nil
@@ -84,7 +84,7 @@ func (t *table) resolve(a Alias, base *table) []Target {
 			m = base.members[at.Provider]
 		}
 		if m != nil {
-			out = append(out, Target{Provider: m.provider, Model: at.Model, Breaker: m.breaker})
+			out = append(out, Target{Provider: m.provider, Model: at.Model, Breaker: m.breaker, Listed: true})
 		}
 	}
 	return out

@@ -47,6 +47,7 @@ type Table struct {
 	providers map[string]*providerPrices // by id and by name
 	aliases   map[string]string
 	overrides []override
+	ids       map[string]bool // of the table's models
 
 	found  sync.Map // modelKey → []rate
 	cached atomic.Int64
@@ -68,6 +69,12 @@ func New(o Options) (*Table, error) {
 	var err error
 	if t.providers, err = parseTable(pricesJSON); err != nil {
 		return nil, fmt.Errorf("prices.json: %w", err)
+	}
+	t.ids = map[string]bool{}
+	for _, p := range t.providers {
+		for i := range p.models {
+			t.ids[p.models[i].id] = true
+		}
 	}
 	for name, id := range o.Aliases {
 		if t.providers[id] == nil {
@@ -102,6 +109,9 @@ func newOverride(p Price) (override, error) {
 	}
 	return ov, nil
 }
+
+// Lists reports whether a model's name is one of the table's own, to the letter but for case. Names that only match a pattern of the table are none.
+func (t *Table) Lists(model string) bool { return t.ids[strings.ToLower(model)] }
 
 // Cost implements metrics.Pricer: micro-dollars, rounded half up. It is not ok when the model has no price at that moment, a kind of
 // token that was used has none, a count is negative, or nothing is known about the tokens (neither Reported nor Estimated). The

@@ -110,6 +110,7 @@ type providerPrices struct {
 }
 
 type modelPrices struct {
+	id    string
 	match func(model string) bool
 	rates []rate // rising precedence; empty: known, and without a price per token
 }
@@ -165,7 +166,7 @@ func (m modelJSON) parse() (modelPrices, error) {
 	if err != nil {
 		return modelPrices{}, err
 	}
-	mp := modelPrices{match: match}
+	mp := modelPrices{id: strings.ToLower(m.ID), match: match}
 	for _, r := range m.Prices {
 		parsed, err := r.parse()
 		if err != nil {
