@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"io"
 	"net/http"
 	"strings"
@@ -154,4 +155,103 @@ func TestRenderSpeaksPortkey(t *testing.T) {
 	assert.True(t, gjson.GetBytes(a.body, "success").Bool())
 	assert.JSONEq(t, gjson.GetBytes(a.body, "request").Raw, gjson.GetBytes(a.body, "data").Raw)
 	assert.Equal(t, "Sort tickets.", gjson.GetBytes(a.body, "data.messages.0.content").String())
+}
+
+// Variables reach the prompt by every way that a client has: what arrives is the text that was meant.
+func TestVariablesByEveryWay(t *testing.T) {
+	const named, header = `{"model":"prompt/support/triage@production"}`, "X-Promptgate-Variables"
+	for _, c := range []struct{ name, body, header, want string }{
+		{"ASCII", named, `{"ticket":"plain"}`, "plain"},
+		{"UTF-8", named, `{"ticket":"café 🙂"}`, "café 🙂"},
+		{"Latin-1, as fetch sends it", named, "{\"ticket\":\"caf\xe9\"}", "café"},
+		{"RFC 8187", named, `UTF-8''%7B%22ticket%22%3A%22caf%C3%A9%20%F0%9F%99%82%22%7D`, "café 🙂"},
+		{"RFC 8187 with a language", named, `utf-8'en'%7B%22ticket%22%3A%22x%22%7D`, "x"},
+		{"base64url", named, base64.RawURLEncoding.EncodeToString([]byte(`{"ticket":"café 🙂?>"}`)), "café 🙂?>"},
+		{"base64url, padded", named, base64.URLEncoding.EncodeToString([]byte(`{"ticket":"cafe"}`)), "cafe"},
+		{"metadata", `{"model":"prompt/support/triage@production","metadata":{"promptgate_variables":{"ticket":"m"}}}`, "", "m"},
+		{"metadata of strings", `{"model":"prompt/support/triage@production","metadata":{"a":"b","promptgate_variables":"{\"ticket\":\"m\"}"}}`, "", "m"},
+	} {
+		e := newEnv(t)
+		pairs := []string{}
+		if c.header != "" {
+			pairs = []string{header, c.header}
+		}
+		a := e.chat(c.body, pairs...)
+		require.Equal(t, 200, a.status, c.name+string(a.body))
+		sent, _ := e.upstream.last()
+		assert.Equal(t, "Ticket: "+c.want, gjson.GetBytes(sent, "messages.1.content").String(), c.name)
+		assert.NotContains(t, string(sent), "promptgate_variables")
+		assert.Equal(t, strings.Contains(c.body, `"a":"b"`), gjson.GetBytes(sent, "metadata").Exists(), c.name)
+	}
+	e := newEnv(t)
+	a := e.chat(named, header, `{"ticket":"`+strings.Repeat("x", 17<<10)+`"}`)
+	assert.Equal(t, 431, a.status)
+	assert.Equal(t, "headers_too_large", a.code())
+	a = e.chat(named, header, "{oops")
+	assert.Equal(t, "invalid_prompt_reference", a.code())
+	assert.NotContains(t, a.message(), "request body")
+	for place, send := range map[string]func() answer{
+		"x-promptgate-variables": func() answer { return e.chat(named, header, `{}`) },
+		"metadata.promptgate_variables": func() answer {
+			return e.chat(`{"model":"prompt/support/triage","metadata":{"promptgate_variables":{}}}`)
+		},
+		"prompt_variables": func() answer { return e.chat(`{"prompt_id":"support/triage"}`) },
+		"prompt.variables": func() answer { return e.chat(`{"prompt":{"id":"support/triage"}}`) },
+		"variables":        func() answer { return e.post("/v1/prompts/support/triage/render", `{}`) },
+	} {
+		a := send()
+		assert.Equal(t, "missing_variable", a.code(), place)
+		assert.Contains(t, a.message(), "in "+place)
+		assert.NotContains(t, strings.ReplaceAll(a.message(), "in "+place, ""), "variables.")
+		assert.Equal(t, place+".ticket", gjson.GetBytes(a.body, "error.param").String())
+	}
+}
+
+// What SDKs send because they must send something is dropped beside a managed prompt; what says something is not.
+func TestEmptyMessagesAreDropped(t *testing.T) {
+	for messages, kept := range map[string]int{
+		`""`: 0, `[]`: 0, `[{"role":"user","content":""}]`: 0, `[{"role":"user","content":[]}]`: 0, `[{"role":"user","content":null}]`: 0,
+		`[{"role":"user","content":[{"type":"text","text":""}]}]`: 0, `[{"role":"user","content":" "}]`: 1,
+		`[{"role":"user","content":""},{"role":"user","content":"x"}]`:                                          1,
+		`[{"role":"assistant","content":null,"tool_calls":[]},{"role":"tool","tool_call_id":"a","content":""}]`: 2,
+		`[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]`:                            1,
+	} {
+		e := newEnv(t)
+		a := e.chat(`{"prompt":{"id":"support/triage","variables":{"ticket":"T"}},"messages":` + messages + `}`)
+		require.Equal(t, 200, a.status, messages+string(a.body))
+		sent, _ := e.upstream.last()
+		assert.EqualValues(t, 2+kept, gjson.GetBytes(sent, "messages.#").Int(), messages)
+	}
+}
+
+// A client's default headers are no error on a call without a prompt, and count on one with.
+func TestDefaultHeaders(t *testing.T) {
+	e := newEnv(t)
+	defaults := []string{"X-Promptgate-Label", "staging", "X-Promptgate-Variables", `{"ticket":"T"}`}
+	assert.Equal(t, 200, e.chat(`{"model":"gpt-test"}`, defaults...).status)
+	a := e.chat(`{"model":"prompt/support/triage"}`, defaults...)
+	assert.Equal(t, "staging", a.header.Get("X-Promptgate-Label"))
+	assert.Equal(t, 404, e.chat(`{"model":"gpt-test"}`, "X-Promptgate-Prompt", "support/none").status, "but a prompt that is named is")
+}
+
+func TestRequestIDs(t *testing.T) {
+	e := newEnv(t)
+	for _, send := range []func(header ...string) answer{
+		func(h ...string) answer { return e.chat(`{"model":"gpt-test"}`, h...) },
+		func(h ...string) answer { return e.chat(`{`, h...) },
+		func(h ...string) answer { return e.chat(triage, append(h, "Authorization", "")...) },
+		func(h ...string) answer {
+			return e.post("/v1/prompts/support/triage/render", `{"variables":{"ticket":"T"}}`, h...)
+		},
+		func(h ...string) answer { return e.do(e.request(http.MethodGet, "/v1/models", "", h...)) },
+		func(h ...string) answer { return e.do(e.request(http.MethodGet, "/nowhere", "", h...)) },
+		func(h ...string) answer { return e.post("/v1/feedback", `{}`, h...) },
+	} {
+		a := send()
+		assert.Equal(t, a.header.Get("X-Promptgate-Call-Id"), a.header.Get("X-Request-Id"))
+		assert.NotEmpty(t, a.header.Get("X-Request-Id"))
+		assert.Equal(t, []string{"mine-1"}, send("X-Request-Id", "mine-1").header.Values("X-Request-Id"))
+		odd := send("X-Request-Id", strings.Repeat("x", 200))
+		assert.Equal(t, odd.header.Get("X-Promptgate-Call-Id"), odd.header.Get("X-Request-Id"))
+	}
 }

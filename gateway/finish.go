@@ -50,6 +50,7 @@ func (g *Gateway) refuseStatus(w http.ResponseWriter, callID string, status int,
 	h.set("X-Content-Type-Options", "nosniff")
 	if callID != "" {
 		h.set("X-Promptgate-Call-Id", callID)
+		h.named(callID)
 	}
 	h.set("X-Promptgate-Error-Origin", originOf(code))
 	switch code {

@@ -8,7 +8,7 @@ import (
 )
 
 // headCap is how many headers of our own an answer has at most.
-const headCap = 14
+const headCap = 15
 
 // head sets response headers whose keys are canonical already, with one allocation for all values. The slab is never reused: the
 // server may read it after the handler returned.
@@ -25,10 +25,36 @@ func (h *head) set(key, value string) {
 	h.h[key] = h.slab[n-1 : n : n]
 }
 
+// requestID is the header that names a request: the caller's own name for it, else the provider's, else the call's id.
+const requestID = "X-Request-Id"
+
+// named gives an answer a request id when it has none.
+func (h *head) named(id string) {
+	if id != "" && len(h.h[requestID]) == 0 {
+		h.set(requestID, id)
+	}
+}
+
+// namesItself reports whether the caller gave its request an id, which Guard echoes.
+func (c *call) namesItself() bool { return saneID(c.r.Header[requestID]) }
+
+// saneID reports whether a request id can be repeated: one, short, and of characters that no log or header trips over.
+func saneID(values []string) bool {
+	if len(values) != 1 || values[0] == "" || len(values[0]) > 128 {
+		return false
+	}
+	for i := range len(values[0]) {
+		if c := values[0][i]; c <= ' ' || c > '~' || c == '"' || c == '<' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
 // begin writes the head of the provider's answer. length is that of the body, -1 when it is not known.
 func (g *Gateway) begin(c *call, length int64) {
 	for key, values := range c.ans.header {
-		if passes(key) {
+		if passes(key) && (key != requestID || !c.namesItself()) {
 			c.w.Header()[key] = values
 		}
 	}
@@ -41,6 +67,7 @@ func (g *Gateway) begin(c *call, length int64) {
 		h.set("X-Accel-Buffering", "no") // proxies on the way must not collect events
 	}
 	h.set("X-Promptgate-Call-Id", c.rec.ID)
+	h.named(c.rec.ID)
 	c.describe(h)
 	if c.ans.status >= 400 {
 		h.set("X-Promptgate-Error-Origin", "provider")

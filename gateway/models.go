@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/maypok86/otter/v2"
 
+	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/registry"
@@ -148,6 +149,9 @@ func (g *Gateway) modelOf(ctx context.Context, who *policy.Principal, name strin
 		}
 	}
 	unknown := fault.New(fault.ModelNotFound, "There is no model of this name that this key may call. GET /v1/models lists those that there are.").WithParam("model")
+	if wire.NamesNoModel(name) {
+		return model{}, unknown // a prompt that the list does not have
+	}
 	ok, err := g.mayCall(ctx, who, policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: name})
 	switch {
 	case err != nil:
@@ -240,6 +244,7 @@ func (g *Gateway) answer(c *gin.Context, id string, status int, v any) {
 	h.set("Content-Type", "application/json")
 	h.set("Cache-Control", "no-store")
 	h.set("X-Promptgate-Call-Id", id)
+	h.named(id)
 	c.Writer.WriteHeader(status)
 	_, _ = c.Writer.Write(body) // nobody is left to tell when this fails
 }

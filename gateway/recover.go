@@ -19,6 +19,9 @@ func (g *Gateway) Guard(c *gin.Context) {
 	g.flights.enter()
 	defer g.flights.leave()
 	defer g.recover(c)
+	if id := c.Request.Header[requestID]; saneID(id) {
+		c.Writer.Header()[requestID] = id
+	}
 	if g.flights.draining.Load() {
 		c.Writer.Header()["Connection"] = []string{"close"}
 	}

@@ -113,6 +113,7 @@ func TestNotFoundTellsNothing(t *testing.T) {
 			require.Equal(t, 404, a.status, c)
 			require.Equal(t, "prompt_not_found", a.code())
 			a.header.Del("X-Promptgate-Call-Id")
+			a.header.Del("X-Request-Id")
 			a.header.Del("Date")
 			var all strings.Builder
 			_ = a.header.Write(&all)

@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 
 	"github.com/promptgate/promptgate/gateway/wire"
+	"github.com/promptgate/promptgate/internal/fault"
 )
 
 // render makes the edits that turn the caller's body into the provider's: the reference goes, the version's messages and
@@ -17,12 +20,13 @@ func (g *Gateway) render(_ context.Context, c *call) error {
 	version := c.ref.resolved.Template
 	vars := c.in.ref.Variables
 	if err := version.CheckVariables(vars, c.declared); err != nil {
-		return err
+		return placed(err, c.in.ref.Place)
 	}
 	own, err := c.in.body.Messages()
 	if err != nil {
 		return err
 	}
+	own = wire.WithContent(own)
 	c.out.edits = c.in.ref.Strip(c.out.edits[:0])
 	merged, err := wire.Merge(&c.in.body, version.Content(), wire.Locks{Reads: c.mayRead()}, c.out.edits)
 	if err != nil {
@@ -36,6 +40,21 @@ func (g *Gateway) render(_ context.Context, c *call) error {
 	c.out.edits = merged.Edits
 	c.out.edits = append(c.out.edits, wire.Edit{Name: "messages", Value: c.out.messages.B})
 	return nil
+}
+
+// placed names, in what is wrong with a variable, the place where this caller's variables stand.
+func placed(err error, place string) error {
+	const usual = "prompt.variables"
+	var f *fault.Error
+	if place == usual || !errors.As(err, &f) {
+		return err
+	}
+	moved := *f
+	moved.Message = strings.ReplaceAll(f.Message, usual, place)
+	if name, ok := strings.CutPrefix(f.Param, usual); ok {
+		moved.Param = place + name
+	}
+	return &moved
 }
 
 // declared reports whether any version of the prompt declares a variable: callers may serve two versions during a promotion.

@@ -56,11 +56,11 @@ var routes = []route{
 	{"POST", "/v1/prompts/*path", "call prompt@production", 200, "/v1/prompts/{prompt}/completions", `{"label":"production"}`},
 	{"POST", "/v1/prompts/*path", "read prompt", 200, "/v1/prompts/{prompt}/render", `{}`},
 	{"GET", "/v1/models", "key", 200, "", ""},
-	{"GET", "/v1/models/*id", "key", http.StatusNotFound, "/v1/models/none", ""}, // of a name that there is not
+	{"GET", "/v1/models/*id", "key", http.StatusNotFound, "/v1/models/prompt/none", ""}, // of a name that there is not
 	{"POST", "/openai/deployments/*path", "call model", 200, "/openai/deployments/echo/chat/completions", `{"messages":[{"role":"user","content":"hi"}]}`},
 	{"POST", "/openai/v1/chat/completions", "call model", 200, "", `{"model":"echo","messages":[{"role":"user","content":"hi"}]}`},
 	{"GET", "/openai/v1/models", "key", 200, "", ""},
-	{"GET", "/openai/v1/models/*id", "key", http.StatusNotFound, "/openai/v1/models/none", ""},
+	{"GET", "/openai/v1/models/*id", "key", http.StatusNotFound, "/openai/v1/models/prompt/none", ""},
 	{"POST", "/v1/feedback", "feedback call", 202, "", `{"call_id":"{call}","name":"helpful","value":true,"id":"once"}`},
 	{"POST", "/v1/responses", "open", 501, "", ""},
 	{"POST", "/v1/messages", "open", 501, "", ""},

@@ -194,6 +194,9 @@ func (b *Body) Messages() ([]byte, error) {
 	if !ok || isNull(v) {
 		return nil, nil
 	}
+	if string(v) == `""` {
+		return nil, nil // of SDKs that must send something
+	}
 	if v[0] != '[' {
 		return nil, fault.New(fault.InvalidRequest, "messages must be an array").WithParam("messages")
 	}

@@ -18,6 +18,8 @@ func Status(code fault.Code) int {
 		return http.StatusBadRequest
 	case fault.RequestTooLarge:
 		return http.StatusRequestEntityTooLarge
+	case fault.HeadersTooLarge:
+		return http.StatusRequestHeaderFieldsTooLarge
 	case fault.InvalidAPIKey:
 		return http.StatusUnauthorized
 	case fault.PermissionDenied:

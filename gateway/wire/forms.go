@@ -22,8 +22,9 @@ const (
 	partVersion
 	partDraft
 	partVariables
-	partObject // the canonical prompt object
-	partModel  // a model that may name a prompt
+	partObject   // the canonical prompt object
+	partMetadata // an object that may hold variables
+	partModel    // a model that may name a prompt
 )
 
 // form is what one field says about a prompt.
@@ -52,6 +53,8 @@ func formOf(name string) form {
 		return form{part: partLabel, shared: true}
 	case "version_id": // Helicone
 		return form{part: partVersion, shared: true}
+	case "metadata": // OpenAI's, for clients that can add no field
+		return form{part: partMetadata, shared: true}
 	case "inputs": // Helicone
 		return form{part: partVariables, shared: true}
 	case "variables": // Portkey, and ours beside it
@@ -119,6 +122,8 @@ func (p *referenceParser) take(what part, v []byte, from string) error {
 		return p.takeModel(v)
 	case partVariables:
 		return p.takeVariables(v, from)
+	case partMetadata:
+		return p.takeMetadata(v)
 	case partVersion:
 		if v[0] != '"' {
 			return p.setVersion(string(v), from)
@@ -136,12 +141,7 @@ func (p *referenceParser) takeHeader(what part, text, from string) error {
 	if what != partVariables {
 		return p.set(what, text, from)
 	}
-	var b Body // the body's own scan does not cover headers
-	raw := []byte(text)
-	if err := b.scanAs(raw, false); err != nil {
-		return refuse(from, "%s must hold one JSON object with the variables by name: %s", from, messageOf(err))
-	}
-	return p.takeVariables(raw, from)
+	return p.takeHeaderVariables(text, from)
 }
 
 // set takes what is text in every form.

@@ -173,7 +173,7 @@ func unchanged(c *template.Content, name string, value []byte) bool {
 		s, ok := stringOf(value)
 		return isNull(value) || ok && (NamesNoModel(s) || s == c.Model)
 	case "messages":
-		w, ok := walkInto(value, '[') // SDKs must send the field: an empty list adds nothing
+		w, ok := walkInto(WithContent(value), '[') // SDKs must send the field: an empty list adds nothing
 		return isNull(value) || ok && w.closed(']')
 	case "tools":
 		own = c.Tools

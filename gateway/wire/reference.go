@@ -16,7 +16,9 @@ type Reference struct {
 	Selector  registry.Selector          // SelectDefault when neither version nor label is named
 	Draft     string                     // "drf_…": excludes version and label
 	Variables map[string]json.RawMessage // nil when none was sent; values point into the body and are not to be changed
+	Place     string                     // where this caller's variables stand or would stand, as a message names it
 	Fields    []string                   // top-level members of the body that named it, "model" never among them
+	metadata  Edit                       // what stays of "metadata" when it held variables; without a name when it did not
 }
 
 // ParseReference reads every form of naming a prompt from the body and the headers (the table in forms.go). Forms that agree are one;
@@ -43,6 +45,9 @@ func (r *Reference) Strip(edits []Edit) []Edit {
 	for _, name := range r.Fields {
 		edits = append(edits, Edit{Name: name})
 	}
+	if r.metadata.Name != "" {
+		edits = append(edits, r.metadata)
+	}
 	return edits
 }
 
@@ -63,6 +68,7 @@ type referenceParser struct {
 	draft, draftFrom   string
 	variables          map[string]json.RawMessage
 	variablesFrom      string
+	metadata           Edit
 	objectFrom         string // a prompt object was there, whatever it held
 }
 
@@ -79,7 +85,7 @@ func (p *referenceParser) parse(b *Body, h http.Header) (Reference, error) {
 	if err := p.check(); err != nil {
 		return Reference{}, err
 	}
-	r := Reference{Present: true, Handle: p.handle, Draft: p.draft, Variables: p.variables, Fields: p.fields(b)}
+	r := Reference{Present: true, Handle: p.handle, Draft: p.draft, Variables: p.variables, Place: p.place(), Fields: p.fields(b), metadata: p.metadata}
 	switch {
 	case p.versionFrom != "":
 		r.Selector = registry.Selector{Kind: registry.SelectVersion, Version: p.version}
@@ -100,7 +106,10 @@ func (p *referenceParser) readOurs(b *Body, h http.Header) error {
 			return err
 		}
 	}
-	for _, f := range headerForms() {
+	for i, f := range headerForms() {
+		if i > 0 && p.handleFrom == "" && p.draftFrom == "" {
+			return nil // a client's default headers, on a call that names no prompt
+		}
 		for _, text := range h[f.key] {
 			if err := p.takeHeader(f.part, text, f.name); err != nil {
 				return err
@@ -167,7 +176,7 @@ func (p *referenceParser) fields(b *Body) []string {
 
 func (p *referenceParser) strips(b *Body, m *Member) bool {
 	switch m.form.part {
-	case partNone, partModel:
+	case partNone, partModel, partMetadata:
 		return false
 	case partObject: // a legacy completion's text is no reference
 		return b.raw[m.ValueStart] == '{' || b.raw[m.ValueStart] == 'n'

@@ -147,8 +147,6 @@ func TestRefusedReferences(t *testing.T) {
 		{"stray variables", `{"prompt_variables":{"x":1}}`, nil, "prompt_variables", "no prompt is named"},
 		{"stray version", `{"prompt_version":1}`, nil, "prompt_version", "no prompt is named"},
 		{"stray label", `{"prompt_label":"a"}`, nil, "prompt_label", "no prompt is named"},
-		{"stray header label", `{"model":"gpt-4o"}`, headers("x-promptgate-label", "a"), "x-promptgate-label", "no prompt is named"},
-		{"stray header variables", `{}`, headers("x-promptgate-variables", `{}`), "x-promptgate-variables", "no prompt is named"},
 		{"empty object", `{"prompt":{}}`, nil, "prompt", "no prompt is named"},
 		{"null id", `{"prompt":{"id":null,"variables":{"x":1}}}`, nil, "prompt", "no prompt is named"},
 		// Disagreements.

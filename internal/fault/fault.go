@@ -22,6 +22,7 @@ const (
 	InvalidTemplate        Code = "invalid_template"
 	ParameterLocked        Code = "parameter_locked"
 	RequestTooLarge        Code = "request_too_large"
+	HeadersTooLarge        Code = "headers_too_large"
 	InvalidAPIKey          Code = "invalid_api_key"
 	PermissionDenied       Code = "permission_denied"
 	NotFound               Code = "not_found" // management API: anything that is not there, or not this caller's to see
