@@ -78,12 +78,19 @@ const LabelLatest = "latest"
 // DefaultLabel is a project's default until it chooses another.
 const DefaultLabel = "production"
 
-// Label points at a version.
+// TargetKind is what a label points at. Another kind than a version is for releases that know it: this one serves nothing by it.
+type TargetKind string
+
+// TargetVersion is the zero value.
+const TargetVersion TargetKind = ""
+
+// Label points at a target: a version, until rollouts join.
 type Label struct {
 	Project  string
 	PromptID string
 	Name     string
-	Version  int
+	Target   TargetKind
+	Version  int // of TargetVersion
 	Moved    time.Time
 	Revision int64 // of the last move: what a compare-and-set names
 }

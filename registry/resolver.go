@@ -327,6 +327,9 @@ func (r *Resolver) labelLoader(p *Identified, label string) func(context.Context
 		if err != nil {
 			return nil, sourceFault(err)
 		}
+		if l.Target != TargetVersion {
+			return nil, fault.New(fault.Internal, "The label %q points at a %s, which this release cannot serve: upgrade it, or move the label.", label, l.Target)
+		}
 		c, err := r.version(ctx, versionKey{p.Project, p.ID, l.Version}, true)
 		if fault.Is(err, fault.VersionNotFound) {
 			return nil, fault.Wrap(err, fault.Internal, "The label %q points at a version that is gone: move it.", label)

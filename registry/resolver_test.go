@@ -525,3 +525,17 @@ func TestForgottenLabelsAreFreed(t *testing.T) {
 	require.Eventually(t, func() bool { runtime.GC(); return served.Value() == nil }, 10*time.Second, time.Millisecond)
 	runtime.KeepAlive(known)
 }
+
+// A label whose target this release does not know serves nothing, whatever stands in its version.
+func TestUnknownTargetIsNotServed(t *testing.T) {
+	g := newRig(t, registry.ResolverOptions{})
+	p, found := g.inProduction(t)
+	g.src.edit(func() {
+		g.src.labels[[3]string{"a", p.ID, "split"}] = registry.Label{Project: "a", PromptID: p.ID, Name: "split", Target: "rollout", Version: 1}
+	})
+	_, err := g.r.Resolve(t.Context(), found, label("split"))
+	requireCode(t, fault.Internal, err)
+	require.Contains(t, err.Error(), "rollout")
+	_, err = g.r.Resolve(t.Context(), found, label("production"))
+	require.NoError(t, err)
+}

@@ -53,9 +53,10 @@ type LabelMove struct {
 	Project  string
 	PromptID string
 	Label    string
-	To       int  // 0 removes the label
-	From     *int // the version it must point at now (0: must not exist); nil: do not compare
-	Force    bool // skip the required-variable rule; Origin.Why must say why
+	To       int    // 0 removes the label
+	From     *int   // the version it must point at now (0: must not exist); nil: do not compare
+	Force    bool   // skip the required-variable rule; Origin.Why must say why
+	Proposal string // the proposal that permits the move, for the Gate to judge and consume; "" for none
 }
 
 // Page asks for one page of a list. After is the cursor that the page before returned, "" for the first.

@@ -168,6 +168,7 @@ type labelRow struct {
 	Project  string `bun:"project,pk"`
 	PromptID string `bun:"prompt_id,pk"`
 	Name     string `bun:"name,pk"`
+	Target   string `bun:"target_kind"` // registry.TargetKind
 	Version  int    `bun:"version"`
 	MovedAt  int64  `bun:"moved_at"`
 	Revision int64  `bun:"revision"`
@@ -175,7 +176,7 @@ type labelRow struct {
 
 func (r labelRow) label() registry.Label {
 	return registry.Label{
-		Project: r.Project, PromptID: r.PromptID, Name: r.Name, Version: r.Version, Moved: micros(r.MovedAt), Revision: r.Revision,
+		Project: r.Project, PromptID: r.PromptID, Name: r.Name, Target: registry.TargetKind(r.Target), Version: r.Version, Moved: micros(r.MovedAt), Revision: r.Revision,
 	}
 }
 

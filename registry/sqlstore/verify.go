@@ -183,6 +183,8 @@ func (a *auditor) readLabels(ctx context.Context) error {
 		version := a.labels[key]
 		delete(a.labels, key)
 		switch {
+		case r.Target != "": // registry.TargetVersion
+			a.differs(key.promptKey, "label %q: points at a %s, which no label of this release can", r.Name, r.Target)
 		case version == 0:
 			a.differs(key.promptKey, "label %q: points at version %d, the journal says that it is not set", r.Name, r.Version)
 		case version != r.Version:

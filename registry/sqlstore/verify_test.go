@@ -39,9 +39,11 @@ func TestVerifyNamesWhatTheJournalDoesNotSay(t *testing.T) {
 				"UPDATE registry_versions SET digest = substr(digest, 8)" + where + " AND number = 2", "p (project prj_1), version 2: its digest is"},
 			{"a label", "UPDATE registry_labels SET version = 2" + where, "UPDATE registry_labels SET version = 1" + where,
 				`p (project prj_1), label "production": points at version 2, the journal says 1`},
+			{"a label's target", "UPDATE registry_labels SET target_kind = 'rollout'" + where, "UPDATE registry_labels SET target_kind = ''" + where,
+				`p (project prj_1), label "production": points at a rollout`},
 			{"a label's history", "UPDATE registry_label_events SET from_version = 2" + where, "UPDATE registry_label_events SET from_version = 0" + where,
 				`p (project prj_1), label "production": its history says that revision`},
-			{"a label put in", "INSERT INTO registry_labels SELECT project, 'pmpt_2', 'staging', 1, moved_at, revision FROM registry_labels" + where,
+			{"a label put in", "INSERT INTO registry_labels SELECT project, 'pmpt_2', 'staging', 1, moved_at, revision, '' FROM registry_labels" + where,
 				"DELETE FROM registry_labels WHERE prompt_id = 'pmpt_2'", `folder/q (project prj_1), label "staging": points at version 1, the journal says that it is not set`},
 			{"a version put in", "INSERT INTO registry_versions SELECT project, prompt_id, 9, digest, author, parent, content, note, created_at, revision FROM registry_versions" + where + " AND number = 1",
 				"DELETE FROM registry_versions" + where + " AND number = 9", "p (project prj_1), version 9: no event of the journal made it"},
@@ -117,7 +119,7 @@ func TestVerifyNamesNoMoreThanCanBeRead(t *testing.T) {
 	o := open(t, testenv.SQLite(t))
 	fill(t, o)
 	_, err := o.db.ExecContext(t.Context(), `INSERT INTO registry_labels WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 150)
-		SELECT project, prompt_id, 'l' || i, 1, moved_at, revision FROM registry_labels, n WHERE project = 'prj_1'`)
+		SELECT project, prompt_id, 'l' || i, 1, moved_at, revision, '' FROM registry_labels, n WHERE project = 'prj_1'`)
 	require.NoError(t, err)
 	got, err := o.store.Verify(t.Context())
 	require.NoError(t, err)

@@ -78,6 +78,7 @@ CREATE TABLE registry_labels (
     version   BIGINT   NOT NULL,
     moved_at  BIGINT   NOT NULL,
     revision  BIGINT   NOT NULL,
+    target_kind TEXT   NOT NULL DEFAULT '',
     PRIMARY KEY (project, prompt_id, name)
 );
 
