@@ -57,6 +57,7 @@ type Variable struct {
 	Required bool `json:"required,omitempty"`
 	Default  Raw  `json:"default,omitempty"`
 	Inferred bool `json:"inferred,omitempty" readOnly:"true"`
+	LastUser bool `json:"last_user_message,omitempty" doc:"Takes the caller's last user message when the call does not name the variable; one variable at most"`
 }
 
 // Reference is an included prompt, pinned to a version.
@@ -96,7 +97,8 @@ func (c Content) template() template.Content {
 		if v.Inferred { // a copy of what we answered: infer it anew
 			continue
 		}
-		out.Variables[name] = template.Variable{Schema: json.RawMessage(v.Schema), Required: v.Required, Default: json.RawMessage(v.Default)}
+		out.Variables[name] = template.Variable{Schema: json.RawMessage(v.Schema), Required: v.Required, Default: json.RawMessage(v.Default),
+			LastUserMessage: v.LastUser}
 	}
 	return out
 }
@@ -121,7 +123,8 @@ func ContentOf(c template.Content) Content {
 		if out.Variables == nil {
 			out.Variables = map[string]Variable{}
 		}
-		out.Variables[name] = Variable{Schema: Raw(v.Schema), Required: v.Required, Default: Raw(v.Default), Inferred: v.Inferred}
+		out.Variables[name] = Variable{Schema: Raw(v.Schema), Required: v.Required, Default: Raw(v.Default), Inferred: v.Inferred,
+			LastUser: v.LastUserMessage}
 	}
 	for _, r := range c.References {
 		out.References = append(out.References, Reference{Spelling: r.Spelling, PromptID: r.PromptID, Version: r.Version, Digest: r.Digest})

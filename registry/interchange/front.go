@@ -178,8 +178,10 @@ func readVariables(n *yaml.Node, c *template.Content) error {
 				return readJSON(value, &v.Default)
 			case "required":
 				return readBool(value, &v.Required)
+			case "last_user_message":
+				return readBool(value, &v.LastUserMessage)
 			}
-			return wrong(key, "the key %q is not known; a variable has schema, required and default", key.Value)
+			return wrong(key, "the key %q is not known; a variable has schema, required, default and last_user_message", key.Value)
 		})
 		c.Variables[name.Value] = v
 		return err

@@ -308,7 +308,7 @@ func drawFile(rt *rapid.T) File {
 	if rapid.Bool().Draw(rt, "with JSON") {
 		f.Content.Tools, f.Content.ResponseFormat = someJSON().Draw(rt, "tools"), someJSON().Draw(rt, "format")
 		f.Content.Parameters = map[string]json.RawMessage{texts().Draw(rt, "parameter"): someJSON().Draw(rt, "p"), "temperature": json.RawMessage(`0.0`)}
-		f.Content.Variables = map[string]template.Variable{texts().Draw(rt, "variable"): {Schema: someJSON().Draw(rt, "s"), Required: true}, "v": {Default: json.RawMessage(`"d"`)}}
+		f.Content.Variables = map[string]template.Variable{texts().Draw(rt, "variable"): {Schema: someJSON().Draw(rt, "s"), Required: true}, "v": {Default: json.RawMessage(`"d"`), LastUserMessage: true}}
 		f.Content.References = []template.Reference{{Spelling: "a@b", PromptID: "pmpt_1", Version: 3, Digest: "sha256:00"}}
 		f.Content.Locked = []string{"model", "tools"}
 	}

@@ -200,6 +200,9 @@ func addVariables(m *mapping, c *template.Content) {
 			one.json("required", json.RawMessage(`true`))
 		}
 		one.json("default", v.Default)
+		if v.LastUserMessage {
+			one.json("last_user_message", json.RawMessage(`true`))
+		}
 		variables.mapping(name, one)
 	}
 	if len(variables.node.Content) > 0 {

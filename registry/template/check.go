@@ -228,7 +228,17 @@ func checkVariables(c *Content) error {
 	if len(c.Variables) > MaxVariables {
 		return invalid("variables", "there are %d; at most %d are taken, so gather some in an object", len(c.Variables), MaxVariables)
 	}
+	last := ""
 	for _, name := range slices.Sorted(maps.Keys(c.Variables)) {
+		if c.Variables[name].LastUserMessage {
+			if last != "" {
+				return invalid("variables."+name+".last_user_message", "the variable %q takes the last user message already; let one of them", last)
+			}
+			if slices.ContainsFunc(c.Messages, func(m Message) bool { return m.Type == TypePlaceholder && m.Name == name }) {
+				return invalid("variables."+name+".last_user_message", "a placeholder takes messages, not the text of one; remove it here")
+			}
+			last = name
+		}
 		if !ValidName(name) {
 			return invalid("variables", "%q is no variable name; use letters, digits, _ and -, at most %d bytes", name, MaxNameBytes)
 		}

@@ -15,7 +15,8 @@ type Compiled struct {
 	variables []variable     // sorted by name
 	index     map[string]int // of variables
 	units     []unit
-	minBytes  int // of literals, for the first guess of a size
+	minBytes  int    // of literals, for the first guess of a size
+	lastUser  string // the variable that takes the last user message
 }
 
 // variable is one variable ready to be judged and printed.
@@ -100,6 +101,10 @@ func Compile(c Content, refs map[string]Content) (*Compiled, error) {
 // Content is what was compiled, variables completed. Read only.
 func (c *Compiled) Content() *Content { return &c.content }
 
+// LastUserVariable is the name of the variable that takes the caller's last user message when the call does not name it
+// (Variable.LastUserMessage), "" when there is none.
+func (c *Compiled) LastUserVariable() string { return c.lastUser }
+
 func (c *Compiled) addVariables() error {
 	c.index = make(map[string]int, len(c.content.Variables))
 	places := map[string]bool{}
@@ -124,6 +129,9 @@ func (c *Compiled) addVariables() error {
 			if err != nil {
 				return invalid("variables."+name+".default", "the default cannot be used: %s", err)
 			}
+		}
+		if declared.LastUserMessage {
+			c.lastUser = name
 		}
 		if v.history && declared.Inferred {
 			v.schema = nil // checkHistory says the same

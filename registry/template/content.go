@@ -43,6 +43,9 @@ type Variable struct {
 	Required bool            `json:"required,omitempty"`
 	Default  json.RawMessage `json:"default,omitempty"`
 	Inferred bool            `json:"inferred,omitempty"`
+	// LastUserMessage makes a call that does not name the variable fill it from its messages: the last one, when its role is user and its
+	// content one text, is taken out of them and becomes the value. At most one variable of a version has it, and no placeholder's.
+	LastUserMessage bool `json:"last_user_message,omitempty"`
 }
 
 // Reference is an included text prompt, pinned.

@@ -72,6 +72,7 @@ func TestDigestSeesEveryChange(t *testing.T) {
 			c.Variables["x"] = Variable{Schema: raw(`{"type":"string","minLength":2}`), Required: true}
 		},
 		"required":  func(c *Content) { c.Variables["x"] = Variable{Schema: c.Variables["x"].Schema} },
+		"last user": func(c *Content) { v := c.Variables["x"]; v.LastUserMessage = true; c.Variables["x"] = v },
 		"default":   func(c *Content) { v := c.Variables["x"]; v.Default = raw(`"d"`); c.Variables["x"] = v },
 		"reference": func(c *Content) { c.References[0].Version = 3 },
 	} {

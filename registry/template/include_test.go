@@ -142,3 +142,15 @@ func TestIncludedDeclarationsCount(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, c.Variables, got)
 }
+
+func TestOneVariableTakesTheLastUserMessage(t *testing.T) {
+	c := userSays("{{a}} {{b}}")
+	c.Variables = map[string]Variable{"a": {LastUserMessage: true}}
+	assert.Equal(t, "a", compiled(t, c).LastUserVariable())
+	assert.Empty(t, compiled(t, userSays("{{a}}")).LastUserVariable())
+
+	c.Variables["b"] = Variable{LastUserMessage: true}
+	requireFault(t, Check(c), fault.InvalidTemplate, "variables.b.last_user_message")
+	c = Content{Messages: []Message{{Type: TypePlaceholder, Name: "h"}}, Variables: map[string]Variable{"h": {LastUserMessage: true}}}
+	requireFault(t, Check(c), fault.InvalidTemplate, "variables.h.last_user_message")
+}

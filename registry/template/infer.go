@@ -95,7 +95,7 @@ func (in *includer) declared(c *Content, vars map[string]Variable) error {
 				continue
 			}
 			before, ok := from[name]
-			if ok && (!bytes.Equal(before.Schema, v.Schema) || !bytes.Equal(before.Default, v.Default) || before.Required != v.Required) {
+			if ok && (!bytes.Equal(before.Schema, v.Schema) || !bytes.Equal(before.Default, v.Default) || before.Required != v.Required || before.LastUserMessage != v.LastUserMessage) {
 				return invalid("variables."+name, "two included texts declare %q differently; declare it in this version to settle it", name)
 			}
 			from[name] = v
