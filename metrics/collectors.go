@@ -36,10 +36,10 @@ type Collectors struct {
 
 	max        int
 	catalogued func(model string) bool
-	bound atomic.Pointer[map[seriesKey]*series] // replaced, never changed: readers take no lock
-	mu    sync.Mutex                            // held to replace bound
-	other *series
-	swept int64 // second of the last search for idle series; under mu
+	bound      atomic.Pointer[map[seriesKey]*series] // replaced, never changed: readers take no lock
+	mu         sync.Mutex                            // held to replace bound
+	other      *series
+	swept      int64 // second of the last search for idle series; under mu
 
 	scores     map[scoreKey]*scoreSeries  // under mu: feedback is rare
 	scoreNames map[string]map[string]bool // by project; under mu
@@ -116,7 +116,7 @@ func NewCollectors(reg prometheus.Registerer, o CollectorOptions) (*Collectors, 
 			Help: "Observations counted as \"other\" because there were too many combinations of labels."}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "promptgate_calls_in_flight", Help: "Calls being served now."}),
 		max:      o.MaxSeries, catalogued: o.Catalogued, scoreNames: map[string]map[string]bool{},
-		scores:   map[scoreKey]*scoreSeries{},
+		scores: map[scoreKey]*scoreSeries{},
 	}
 	for _, m := range []prometheus.Collector{c.calls, c.tokens, c.cost, c.unpriced, c.duration, c.firstToken, c.overhead,
 		c.feedback, c.feedbackScore, c.overflow, c.inFlight} {
@@ -142,7 +142,7 @@ func (c *Collectors) ObserveCall(call *Call) {
 		key.prompt, key.version, key.label = call.PromptName, call.Version, call.Label
 	}
 	if call.Provider != "" {
-		if key.model = call.Model; !call.ModelListed && !(call.Outcome == OutcomeOK && c.catalogued(call.Model)) {
+		if key.model = call.Model; !call.ModelListed && (call.Outcome != OutcomeOK || !c.catalogued(call.Model)) {
 			key.model = otherLabel
 		}
 	}
