@@ -113,7 +113,8 @@ type Breaker struct {
 
 // Spool bounds the local record of finished calls.
 type Spool struct {
-	MaxBytes int64 `koanf:"max_bytes"`
+	MaxBytes        int64 `koanf:"max_bytes"`
+	ServeUnrecorded bool  `koanf:"serve_unrecorded"` // go on serving when calls cannot be recorded: the disk is full, or too much waits for the database
 }
 
 // Provider is an upstream that every project may use. Providers of one project are stored, sealed, through the management API.

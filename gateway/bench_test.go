@@ -157,6 +157,8 @@ func cpuTime() time.Duration {
 
 type nopRecorder struct{}
 
+func (nopRecorder) Reserve() error                                          { return nil }
+func (nopRecorder) Release()                                                {}
 func (nopRecorder) RecordCall(context.Context, *metrics.Call) error         { return nil }
 func (nopRecorder) RecordFeedback(context.Context, *metrics.Feedback) error { return nil }
 

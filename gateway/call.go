@@ -77,12 +77,13 @@ type outbound struct {
 	usage    bool    // stream_options is ours: the usage chunk is withheld
 	usageSet wire.Edit
 	// estimated is how many tokens the request has, once it was let go.
-	estimated int64
-	targets   []provider.Target
-	tier      string        // service tier that was asked for; "" for none
-	unasked   bool          // stream_options was ours and is left out: a provider refused it
-	callbacks provider.Call // call.request and its like, made once
-	reserved  bool
+	estimated  int64
+	targets    []provider.Target
+	tier       string        // service tier that was asked for; "" for none
+	unasked    bool          // stream_options was ours and is left out: a provider refused it
+	callbacks  provider.Call // call.request and its like, made once
+	reserved   bool
+	recordable bool // room for its record is reserved
 }
 
 // answer is what came back, and how far it got.
@@ -156,11 +157,7 @@ func (g *Gateway) letGo(c *call) {
 
 // giveBack returns what the call holds. A call that panicked is not pooled: nobody knows who still points into it.
 func (g *Gateway) giveBack(c *call, reuse bool) {
-	if c.out.reserved {
-		g.running.Add(-1)
-		c.out.reserved = false
-		g.meter.CallEnded()
-	}
+	g.unreserve(c)
 	c.give(c.in.held)
 	if !reuse {
 		return

@@ -432,11 +432,29 @@ func (f *fakeRouter) Models(context.Context, string) ([]string, error) {
 
 // fakeRecorder copies what it is given.
 type fakeRecorder struct {
-	mu    sync.Mutex
-	calls []metrics.Call
-	fb    []metrics.Feedback
-	err   error
-	hook  func(*metrics.Call)
+	mu       sync.Mutex
+	calls    []metrics.Call
+	fb       []metrics.Feedback
+	err      error
+	hook     func(*metrics.Call)
+	full     error // of Reserve
+	promises int
+}
+
+func (f *fakeRecorder) Reserve() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.full != nil {
+		return f.full
+	}
+	f.promises++
+	return nil
+}
+
+func (f *fakeRecorder) Release() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.promises--
 }
 
 func (f *fakeRecorder) RecordCall(ctx context.Context, c *metrics.Call) error {

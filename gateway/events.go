@@ -8,6 +8,7 @@ const (
 	eventShed            = "shed"
 	eventPanic           = "panic"
 	eventRecordFailed    = "record_failed"
+	eventUnrecordable    = "unrecordable" // refused, since there is no room for its record
 	eventSlowClient      = "slow_client"
 )
 
@@ -27,7 +28,7 @@ func NewEvents(reg prometheus.Registerer) (*Events, error) {
 		return nil, err
 	}
 	e := &Events{counters: map[string]prometheus.Counter{}}
-	for _, name := range []string{eventUnauthenticated, eventShed, eventPanic, eventRecordFailed, eventSlowClient} {
+	for _, name := range []string{eventUnauthenticated, eventShed, eventPanic, eventRecordFailed, eventUnrecordable, eventSlowClient} {
 		e.counters[name] = vec.WithLabelValues(name)
 	}
 	return e, nil

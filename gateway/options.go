@@ -99,6 +99,7 @@ type Options struct {
 	MinBodyRate     int64         // bytes a second; a body that comes more slowly, after BodyGrace, is cut; default 8 KiB
 	BodyGrace       time.Duration // the time for a body's beginning; default 10 s
 	MaxInFlight     int           // calls at once; more are answered 503; default 10,000
+	ServeUnrecorded bool          // calls go on when they cannot be recorded, counted as record_failed; without it they are answered 503
 	BufferAnswer    int           // answers that are no streams are held up to this many bytes before the first one is sent; default 1 MiB
 	WriteTimeout    time.Duration // rolling: each write to a client must end within it; default 30 s
 	RevisionTimeout time.Duration // the longest wait for x-promptgate-min-revision; default 2 s

@@ -104,6 +104,10 @@ type Feedback struct {
 // Recorder takes finished calls and feedback. Both return once the record survives the death of this process (the local spool);
 // an error means that it does not.
 type Recorder interface {
+	// Reserve makes sure that there is room for the record of one more call before it is made. The error is StorageFull or Overloaded. Release gives the
+	// room back, once for each Reserve that succeeded, after the call was recorded or will not be.
+	Reserve() error
+	Release()
 	RecordCall(ctx context.Context, c *Call) error
 	RecordFeedback(ctx context.Context, f *Feedback) error
 }

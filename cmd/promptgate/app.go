@@ -180,7 +180,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 		Calls: rec, Metrics: metricsHandler(reg), Checks: a.checks(rec),
 	}, gateway.Options{
 		MaxBodyBytes: cfg.Server.MaxBodyBytes, MaxInFlight: cfg.Server.MaxInFlight,
-		WriteTimeout: cfg.Server.WriteTimeout, PingInterval: cfg.Server.PingInterval, InjectUsage: cfg.Usage.Inject,
+		WriteTimeout: cfg.Server.WriteTimeout, PingInterval: cfg.Server.PingInterval, InjectUsage: cfg.Usage.Inject, ServeUnrecorded: cfg.Spool.ServeUnrecorded,
 		FeedbackOrigins: cfg.Feedback.AllowedOrigins,
 	})
 	if err != nil {
@@ -220,6 +220,8 @@ func (a *App) checks(rec *recording) []gateway.Check {
 	checks := []gateway.Check{
 		{Name: "database", Probe: a.stores.db.PingContext},
 		{Name: "spool", Probe: rec.healthy},
+		{Name: "recording", Critical: !a.cfg.Spool.ServeUnrecorded, Probe: rec.recordable},
+		{Name: "ledger", Probe: rec.whole},
 	}
 	if a.stores.shared != nil {
 		checks = append(checks, gateway.Check{Name: "redis", Probe: a.stores.shared.healthy})

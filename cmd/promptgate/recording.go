@@ -20,7 +20,8 @@ import (
 type recording struct {
 	*ledger.Ledger
 	db         *sqldb.DB
-	ownsDB     bool // SQLite: the ledger is a file of its own
+	ownsDB     bool   // SQLite: the ledger is a file of its own
+	aside      string // where a damaged ledger was put at this start; "" when it was sound
 	pricer     *pricing.Table
 	collectors *metrics.Collectors
 }
@@ -28,11 +29,11 @@ type recording struct {
 func openRecording(ctx context.Context, cfg configs.Config, log *slog.Logger, s *stores, reg *prometheus.Registry) (*recording, error) {
 	r := &recording{db: s.db}
 	if !cfg.Postgres() {
-		db, err := sqldb.Open(ctx, sqldb.Options{URL: cfg.LedgerURL()})
-		if err != nil {
+		var err error
+		if r.db, r.aside, err = openLedgerFile(ctx, cfg, log); err != nil {
 			return nil, err
 		}
-		r.db, r.ownsDB = db, true
+		r.ownsDB = true
 	}
 	fail := func(err error) (*recording, error) {
 		if r.ownsDB {
@@ -80,6 +81,23 @@ func (r *recording) FindCall(ctx context.Context, project, callID, completionID 
 		return metrics.Call{}, err
 	}
 	return *c, nil
+}
+
+// recordable fails while calls cannot be recorded.
+func (r *recording) recordable(context.Context) error {
+	if err := r.Reserve(); err != nil {
+		return err
+	}
+	r.Release()
+	return nil
+}
+
+// whole fails when this start found the ledger damaged and set it aside.
+func (r *recording) whole(context.Context) error {
+	if r.aside != "" {
+		return errors.New("the ledger was damaged at the start: a new one was begun, and the old one is kept as " + r.aside)
+	}
+	return nil
 }
 
 // healthy fails while the spool cannot take all that comes.

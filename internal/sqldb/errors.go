@@ -67,6 +67,12 @@ func IsFull(err error) bool {
 	return ok && (code&0xff == sqlite3.SQLITE_FULL || code == sqlite3.SQLITE_IOERR_SHMSIZE)
 }
 
+// IsDamaged reports whether SQLite found that its file is no database, or no sound one. Trying again does not help.
+func IsDamaged(err error) bool {
+	code, ok := sqliteCode(err)
+	return ok && (code&0xff == sqlite3.SQLITE_CORRUPT || code&0xff == sqlite3.SQLITE_NOTADB)
+}
+
 // IsUnavailable reports whether err says that the database cannot be reached or cannot work now: refused, reset, timed out,
 // shutting down, locked by another process, closed. A deadline of the context counts; its cancellation does not.
 func IsUnavailable(err error) bool {

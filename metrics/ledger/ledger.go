@@ -138,6 +138,15 @@ func (l *Ledger) RecordCall(_ context.Context, c *metrics.Call) error {
 	return err
 }
 
+// recordBytes is about what the record of a call takes in the spool.
+const recordBytes = 1 << 10
+
+// Reserve implements metrics.Recorder: room for one more call is reserved in the spool.
+func (l *Ledger) Reserve() error { return l.spool.promise(recordBytes) }
+
+// Release implements metrics.Recorder.
+func (l *Ledger) Release() { l.spool.unpromise(recordBytes) }
+
 // RecordFeedback implements metrics.Recorder. A score without an ID gets one, one without a time is of now, one without a source
 // is of a user: f is filled in. The comment is sealed before it touches the disk. The error may be InvalidRequest, too.
 func (l *Ledger) RecordFeedback(_ context.Context, f *metrics.Feedback) error {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -60,6 +61,73 @@ type spool struct {
 	records  int64
 	refused  int64
 	closed   bool
+	spares   []spare // made ahead of their time, in the order of their numbers
+
+	promised atomic.Int64 // bytes of records that will come
+	budget   atomic.Int64 // bytes that may be promised before somebody has to look again
+}
+
+// spare is a segment whose room is reserved and that nothing was written to yet.
+type spare struct {
+	seg  *segment
+	file segmentFile
+}
+
+// promise reserves room on the disk for a record of about n bytes that will come, so that what is let begin can be recorded. Each promise is followed
+// by one unpromise. The error is StorageFull or Overloaded, as append's.
+func (s *spool) promise(n int64) error {
+	p := s.promised.Add(n)
+	if p <= s.budget.Load() {
+		return nil
+	}
+	err := s.makeRoom(p)
+	if err != nil {
+		s.promised.Add(-n)
+	}
+	return err
+}
+
+func (s *spool) unpromise(n int64) { s.promised.Add(-n) }
+
+func (s *spool) makeRoom(n int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		s.refused++
+		return fault.New(fault.Overloaded, "The gateway is shutting down: try again.")
+	case s.waiting+n > s.maxBytes:
+		s.refused++
+		return tooMuchWaits()
+	}
+	for s.room() < n {
+		seg, file, err := s.newSegment(s.maxSegment)
+		if err != nil {
+			s.refused++
+			return writeFault(err)
+		}
+		s.spares = append(s.spares, spare{seg, file})
+	}
+	s.budget.Store(min(s.room(), s.maxBytes-s.waiting))
+	return nil
+}
+
+// room is how many bytes of records certainly fit into what is reserved on the disk. A record that does not fit into what is left of a segment goes
+// to the next one. Call with mu held.
+func (s *spool) room() int64 {
+	slack := min(4<<10, s.maxSegment/8)
+	n := int64(len(s.spares)) * (s.maxSegment - slack)
+	if s.file != nil {
+		n += max(0, s.maxSegment-slack-s.segments[len(s.segments)-1].size)
+	}
+	return n
+}
+
+// looked has the next promise go by what the spool has become. Call with mu held.
+func (s *spool) looked() { s.budget.Store(min(s.room(), s.maxBytes-s.waiting)) }
+
+func tooMuchWaits() error {
+	return fault.New(fault.Overloaded, "Too many calls wait to be recorded: the database is down or too slow. Try again shortly.")
 }
 
 // openSpool takes the directory for this process and finds what earlier ones left.
@@ -146,8 +214,9 @@ func (s *spool) append(frame []byte) error {
 	}
 	if s.waiting+int64(len(frame)) > s.maxBytes {
 		s.refused++
-		return fault.New(fault.Overloaded, "Too many calls wait to be recorded: the database is down or too slow. Try again shortly.")
+		return tooMuchWaits()
 	}
+	defer s.looked()
 	cur, err := s.current(int64(len(frame)))
 	if err != nil {
 		s.refused++
@@ -193,15 +262,42 @@ func (s *spool) current(n int64) (*segment, error) {
 		}
 		s.retire()
 	}
+	if n > s.maxSegment {
+		s.dropSpares() // the new one's number must not be above those of segments that are used later
+	}
+	var next spare
+	if len(s.spares) > 0 {
+		next, s.spares = s.spares[0], s.spares[1:]
+	} else {
+		var err error
+		if next.seg, next.file, err = s.newSegment(max(n, s.maxSegment)); err != nil {
+			return nil, err
+		}
+	}
+	s.file = next.file
+	s.segments = append(s.segments, next.seg)
+	return next.seg, nil
+}
+
+// newSegment makes the file of the next segment. Call with mu held.
+func (s *spool) newSegment(size int64) (*segment, segmentFile, error) {
 	seg := &segment{run: s.run, seq: s.seq + 1}
 	seg.path = filepath.Join(s.dir, fmt.Sprintf("%s-%09d%s", seg.run, seg.seq, segmentSuffix))
-	f, err := s.create(seg.path, max(n, s.maxSegment))
+	f, err := s.create(seg.path, size)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s.seq, s.file, s.newFile = seg.seq, f, true
-	s.segments = append(s.segments, seg)
-	return seg, nil
+	s.seq, s.newFile = seg.seq, true
+	return seg, f, nil
+}
+
+// dropSpares removes the segments that were made ahead. One that cannot be removed is empty: the next start finds nothing in it. Call with mu held.
+func (s *spool) dropSpares() {
+	for _, sp := range s.spares {
+		_ = sp.file.Close()
+		_ = os.Remove(sp.seg.path)
+	}
+	s.spares = nil
 }
 
 func writeFault(err error) error {
@@ -262,6 +358,7 @@ func (s *spool) consumed(seg *segment, pos int64) {
 	s.waiting = max(0, s.waiting-max(0, pos-seg.done))
 	seg.done = max(seg.done, pos)
 	s.since = s.now()
+	s.looked()
 }
 
 // drop forgets the oldest segment and deletes its file, or keeps a damaged one aside. A file that cannot be removed is no loss: its
@@ -303,6 +400,8 @@ func (s *spool) stop() {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.retire()
+	s.dropSpares()
+	s.budget.Store(0)
 }
 
 // close syncs what is left and gives the directory free.

@@ -441,3 +441,61 @@ func BenchmarkFlush(b *testing.B) {
 		})
 	}
 }
+
+// TestWhatIsLetBeginIsRecorded: on a disk that is full after some segments, calls are refused before they begin, and every call that was let begin is
+// recorded, however many begin at once.
+func TestWhatIsLetBeginIsRecorded(t *testing.T) {
+	var made atomic.Int64
+	create := func(path string, size int64) (segmentFile, error) {
+		if made.Add(1) > 4 {
+			return nil, &os.PathError{Op: "fallocate", Path: path, Err: syscall.ENOSPC}
+		}
+		return createSegment(path, size)
+	}
+	f := newFixture(t, Options{SegmentBytes: 32 << 10}, create)
+	var recorded, refused atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 200 {
+				if err := f.Reserve(); err != nil {
+					assert.True(t, fault.Is(err, fault.StorageFull), "%v", err)
+					refused.Add(1)
+					continue
+				}
+				n := int(recorded.Add(1))
+				assert.NoError(t, f.RecordCall(t.Context(), metricstest.Sample("p", n)), "a call that was let begin")
+				f.Release()
+			}
+		})
+	}
+	all.Wait()
+	require.Positive(t, refused.Load())
+	require.Greater(t, recorded.Load(), int64(50))
+	require.Zero(t, f.spool.promised.Load())
+	require.NoError(t, f.Flush(t.Context()))
+	require.Equal(t, int(recorded.Load()), f.committed(t))
+
+	made.Store(-100) // there is room again
+	require.NoError(t, f.Reserve())
+	f.Release()
+	require.NoError(t, f.Close(t.Context()))
+	require.Empty(t, f.segmentPaths(t, "*.seg"), "what was made ahead is taken away")
+	require.Error(t, f.Reserve(), "closed")
+}
+
+// TestUnreadableFiguresHoldUpNothing: a damaged row of figures is told of and begun anew; the calls of its minute are whole.
+func TestUnreadableFiguresHoldUpNothing(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	f.record(t, 0, 3)
+	require.NoError(t, f.Flush(t.Context()))
+	_, err := f.db.NewRaw("UPDATE metrics_rollups SET figures = x'ff00'").Exec(t.Context())
+	require.NoError(t, err)
+	f.flusher.forget()
+	f.record(t, 3, 6)
+	require.NoError(t, f.Flush(t.Context()))
+	calls, _, err := f.ListCalls(t.Context(), "p", metrics.CallFilter{}, metrics.Page{})
+	require.NoError(t, err)
+	require.Len(t, calls, 6)
+	require.Positive(t, f.SpoolStats().Damaged)
+}

@@ -339,6 +339,11 @@ func (f *flusher) loadMinute(ctx context.Context, w *writer, m shardMinute) erro
 	defer rows.Close()
 	for rows.Next() {
 		k, r, err := scanRollup(rows)
+		if errors.Is(err, errFigures) { // damaged: the minute's figures begin anew, the calls themselves are whole
+			f.damaged.Add(1)
+			f.log.Error("the figures of a minute cannot be read and begin anew", "minute", k.minute, "prompt", k.promptID)
+			continue
+		}
 		if err != nil {
 			return err
 		}
