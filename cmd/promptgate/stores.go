@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,11 @@ type stores struct {
 	checker   *rbac.Checker
 	keys      *policystore.Store
 	providers *providerstore.Store
+}
+
+// decidingTables are the models of all rows that decide something: what the database says of them is believed only when the journal says the same.
+func decidingTables() []any {
+	return slices.Concat(registrystore.Tables(), policystore.Tables(), providerstore.Tables())
 }
 
 // startTimeout bounds how long a start waits for a database that does not answer before it serves what was served last.

@@ -42,6 +42,7 @@ type eventRow struct {
 	Touches      string // JSON
 	BeforeCommit []byte // empty when there is no before
 	AfterCommit  []byte
+	Written      []byte // what became of rows: authentic.Encode
 	PrevHash     []byte // empty for revision 1
 	Hash         []byte
 }
@@ -70,7 +71,7 @@ func (c chain) hash(r *eventRow) []byte {
 		mac.Write(n[:])
 		mac.Write(b)
 	}
-	field([]byte("promptgate journal 1"))
+	field([]byte("promptgate journal 2"))
 	field(binary.BigEndian.AppendUint64(nil, uint64(r.Revision)))
 	field(binary.BigEndian.AppendUint64(nil, uint64(r.At)))
 	for _, s := range []string{
@@ -80,6 +81,7 @@ func (c chain) hash(r *eventRow) []byte {
 	}
 	field(r.BeforeCommit)
 	field(r.AfterCommit)
+	field(r.Written)
 	field(r.PrevHash)
 	return mac.Sum(nil)
 }
@@ -98,7 +100,7 @@ func newEventRow(ev *Event) (*eventRow, error) {
 		Project: clean(ev.Project), ActorKind: clean(ev.Origin.Actor.Kind), ActorID: clean(ev.Origin.Actor.ID),
 		ActorName: clean(ev.Origin.Actor.Name), Action: clean(ev.Action), Object: clean(ev.Object),
 		Why: clean(ev.Origin.Why), FromAddr: clean(ev.Origin.From), Touches: string(encoded),
-		BeforeCommit: []byte{}, AfterCommit: []byte{},
+		BeforeCommit: []byte{}, AfterCommit: []byte{}, Written: []byte{},
 	}, nil
 }
 

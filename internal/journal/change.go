@@ -45,7 +45,7 @@ func (j *Journal) Change(
 	ctx, cancel := context.WithTimeout(ctx, j.timeout)
 	defer cancel()
 	given := *ev
-	given.Touches = slices.Clone(ev.Touches)
+	given.Touches, given.rows = slices.Clone(ev.Touches), slices.Clone(ev.rows)
 	for attempt := 1; ; attempt++ {
 		change, err := j.attempt(ctx, ev, fn)
 		switch {
@@ -56,18 +56,23 @@ func (j *Journal) Change(
 			return 0, sqldb.Classify(err)
 		}
 		*ev = given
-		ev.Touches = slices.Clone(given.Touches)
+		ev.Touches, ev.rows = slices.Clone(given.Touches), slices.Clone(given.rows)
 	}
 }
 
 // committed is a change and when the database was asked to commit it.
 type committed struct {
 	Change
-	prev, hash []byte
-	asked      time.Time
+	row   *eventRow
+	asked time.Time
 }
 
 func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Context, bun.Tx) error) (committed, error) {
+	if !j.rows.once.Load() { // before there is a transaction, which would hold others up
+		if err := j.fold(ctx, j.db.DB); err != nil {
+			return committed{}, unbelievable(err)
+		}
+	}
 	unlock, err := j.db.LockWriter(ctx)
 	if err != nil {
 		return committed{}, err
@@ -102,7 +107,7 @@ func (j *Journal) attempt(ctx context.Context, ev *Event, fn func(context.Contex
 	if err = tx.Commit(); err != nil {
 		err = j.settle(txCtx, row, err)
 	}
-	return committed{change, row.PrevHash, row.Hash, asked}, err
+	return committed{change, row, asked}, err
 }
 
 // Transaction is a change's own: what is read in it, under the locks that it holds, is what it commits.
@@ -169,8 +174,11 @@ func (j *Journal) append(ctx context.Context, tx bun.Tx, ev *Event) (*eventRow, 
 	if err != nil {
 		return nil, noAudit(err)
 	}
+	if err := j.rows.grown(head); err != nil {
+		return nil, unbelievable(err)
+	}
 	if ev.Stamp != nil {
-		if err := ev.Stamp(ctx, tx, head.Revision+1); err != nil {
+		if err := ev.Stamp(context.WithValue(ctx, txKey{}, tx), tx, head.Revision+1); err != nil {
 			return nil, err
 		}
 	}
@@ -179,6 +187,9 @@ func (j *Journal) append(ctx context.Context, tx bun.Tx, ev *Event) (*eventRow, 
 		return nil, err
 	}
 	row.Revision, row.PrevHash, row.At = head.Revision+1, head.Hash, j.clock().UnixMicro()
+	if row.Written, err = j.writes(ctx, tx, ev); err != nil {
+		return nil, err
+	}
 	payload, err := j.payload(row, ev)
 	if err != nil {
 		return nil, err

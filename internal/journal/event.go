@@ -38,6 +38,8 @@ type Event struct {
 	// for rows that carry their revision. All other changes wait meanwhile, so it should be one statement. It may still add
 	// Touches and set Before and After.
 	Stamp func(ctx context.Context, tx bun.Tx, revision int64) error
+
+	rows []rowWrite // what Adds, Sets and Drops told of
 }
 
 // Touch names one cached pointer that a change made stale.

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"sync"
@@ -84,8 +85,8 @@ func (j *Journal) applyCommitted(ctx context.Context, c committed) error {
 	switch applied := j.applied.Load(); {
 	case applied >= c.Revision:
 		return nil
-	case applied == c.Revision-1 && j.follows(c.prev):
-		j.deliver(c.Change, c.hash)
+	case applied == c.Revision-1 && j.follows(c.row.PrevHash):
+		j.deliver(c.Change, c.row)
 		j.confirm(c.asked)
 		return nil
 	}
@@ -141,11 +142,14 @@ func (j *Journal) followPage(ctx context.Context) error {
 		if !j.follows(rows[i].PrevHash) {
 			return fmt.Errorf("%w: revision %d follows another one than was seen here", errOlder, rows[i].Revision)
 		}
+		if !hmac.Equal(rows[i].Hash, j.chain.hash(&rows[i])) {
+			return fmt.Errorf("%w (revision %d was altered)", errForged, rows[i].Revision)
+		}
 		change, err := rows[i].change()
 		if err != nil {
 			return err
 		}
-		j.deliver(change, rows[i].Hash)
+		j.deliver(change, &rows[i])
 	}
 	return nil
 }
@@ -154,11 +158,12 @@ func (j *Journal) followPage(ctx context.Context) error {
 // the first one does.
 func (j *Journal) follows(prev []byte) bool { return j.tip == nil || bytes.Equal(j.tip, prev) }
 
-func (j *Journal) deliver(c Change, hash []byte) {
+func (j *Journal) deliver(c Change, row *eventRow) {
+	j.foldNext(row)
 	for _, fn := range j.subscribers {
 		fn(c)
 	}
-	j.tip = hash
+	j.tip = row.Hash
 	j.advance(c.Revision)
 }
 

@@ -19,6 +19,8 @@ type Options struct {
 	Timeout  time.Duration    // bounds one change whose context sets no earlier deadline; 0 means 15 s
 	Notifier Notifier         // nil when replicas learn of changes by polling alone
 	Log      *slog.Logger     // nil discards
+	// Anchors are revisions that were noted outside the database: one that is older, or another one, is not believed.
+	Anchors []Anchor
 }
 
 // Notifier carries word of new revisions between replicas, faster than polling does. It may lose any of them.
@@ -40,6 +42,7 @@ type Journal struct {
 	timeout time.Duration
 	notify  Notifier
 	log     *slog.Logger
+	rows    *rows
 
 	applied   atomic.Int64 // the revision that every subscriber has been told of
 	confirmed atomic.Int64 // nanoseconds since 1970; 0 until the database first answered
@@ -73,7 +76,7 @@ func New(db *sqldb.DB, sealer *seal.Sealer, o Options) *Journal {
 	return &Journal{
 		db: db, sealer: sealer, chain: chain{key: sealer.DeriveKey("journal/chain")},
 		clock: o.Clock, every: o.Poll, timeout: o.Timeout, notify: o.Notifier, log: o.Log,
-		applying: make(chan struct{}, 1), news: make(chan struct{}), nudge: make(chan struct{}, 1),
+		rows: newRows(db, sealer.DeriveKey("journal/rows"), o.Anchors), applying: make(chan struct{}, 1), news: make(chan struct{}), nudge: make(chan struct{}, 1),
 	}
 }
 
@@ -99,19 +102,20 @@ func (j *Journal) ConfirmedAt() time.Time {
 	return time.Unix(0, ns)
 }
 
-// Load starts from the database's present revision: subscribers hear of what comes after it.
+// Load starts from the database's present revision: subscribers hear of what comes after it. It reads the whole chain, which tells what
+// every row that decides something has to be.
 func (j *Journal) Load(ctx context.Context) error {
 	if err := j.lockApplying(ctx); err != nil {
 		return err
 	}
 	defer func() { <-j.applying }()
 	asked := j.clock()
-	head, err := readHead(ctx, j.db.DB)
-	if err != nil {
+	if err := j.fold(ctx, j.db.DB); err != nil {
 		return err
 	}
-	j.tip = head.Hash
-	j.advance(head.Revision)
+	at := j.rows.folded.Load()
+	j.tip = at.hash
+	j.advance(at.revision)
 	j.confirm(asked)
 	return nil
 }

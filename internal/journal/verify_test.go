@@ -183,7 +183,7 @@ func TestTampering(t *testing.T) {
 		"inserted": {
 			[]string{
 				"INSERT INTO journal_events SELECT 6, at, project, actor_kind, actor_id, actor_name, action, object, why, from_addr, " +
-					"touches, before_commit, after_commit, hash, hash FROM journal_events WHERE revision = 5",
+					"touches, before_commit, after_commit, written, hash, hash FROM journal_events WHERE revision = 5",
 				"UPDATE journal_head SET revision = 6",
 			}, journal.Edited, 6,
 		},
@@ -321,13 +321,22 @@ func TestShredNeedsAName(t *testing.T) {
 
 func TestAnotherKeyMakesAnotherChain(t *testing.T) {
 	r := chainOfFive(t, testenv.SQLite(t))
-	// Somebody who can write to the database and has keys, but not ours: consistent, were the chain not keyed.
-	forger := journal.New(r.db, testenv.Sealer(t, testenv.Open(t, testenv.SQLite(t))), journal.Options{})
-	_, err := forger.Change(t.Context(), event("thing:forged"), nothing)
-	require.NoError(t, err)
+	// Somebody who can write to the database and has keys, but not ours, has a chain of his own: each of its events is told.
+	other := chainOfFive(t, testenv.SQLite(t))
+	for _, q := range []string{
+		"ATTACH DATABASE '" + other.db.Path() + "' AS other", "DELETE FROM journal_payloads", "DELETE FROM journal_events",
+		"INSERT INTO journal_events SELECT * FROM other.journal_events", "INSERT INTO journal_payloads SELECT * FROM other.journal_payloads",
+		"UPDATE journal_head SET hash = (SELECT hash FROM other.journal_head)", "DETACH DATABASE other",
+	} {
+		_, err := r.db.ExecContext(t.Context(), q)
+		require.NoError(t, err)
+	}
 	report, err := r.Verify(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []journal.ProblemKind{journal.Edited, journal.Payload}, kinds(report))
+	for revision := range int64(5) {
+		require.Contains(t, report.Problems, journal.Problem{Revision: revision + 1, Kind: journal.Edited})
+	}
+	require.Error(t, journal.New(r.db, openSealer(t, r.db), journal.Options{}).Load(t.Context()), "and nobody starts on it")
 }
 
 func TestVerifyOfManyPagesAndProblems(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/promptgate/promptgate/internal/authentic"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/sqldb"
@@ -73,6 +74,9 @@ func (s *Store) KeyByID(ctx context.Context, project, id string) (policy.KeyReco
 	return s.one(ctx, "project = ? AND id = ?", project, id)
 }
 
+// Tables are the models of the rows that decide something: every column of them is checked when it is read (journal.Read).
+func Tables() []any { return []any{(*keyRow)(nil)} }
+
 func (s *Store) one(ctx context.Context, where string, args ...string) (policy.KeyRecord, error) {
 	var row keyRow
 	for _, a := range args {
@@ -80,10 +84,33 @@ func (s *Store) one(ctx context.Context, where string, args ...string) (policy.K
 			return policy.KeyRecord{}, notFound(sql.ErrNoRows)
 		}
 	}
-	if err := s.db.NewSelect().Model(&row).Where(where, bunArgs(args)...).Scan(ctx); err != nil {
+	if err := s.scan(ctx, &row, s.db.NewSelect().Model(&row).Where(where, bunArgs(args)...)); err != nil {
 		return policy.KeyRecord{}, notFound(err)
 	}
 	return row.record()
+}
+
+// scan reads one key, and believes it only when the journal says the same. A key that is gone opens nothing, so that none is found is not doubted.
+func (s *Store) scan(ctx context.Context, row *keyRow, q *bun.SelectQuery) error {
+	return s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
+		err := q.Scan(ctx)
+		if err == nil {
+			c.Is(row)
+		}
+		return err
+	})
+}
+
+// scanAll is scan for some keys; that none is missing is not checked.
+func (s *Store) scanAll(ctx context.Context, rows *[]keyRow, q *bun.SelectQuery) error {
+	return s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
+		*rows = nil
+		err := q.Scan(ctx)
+		for i := range *rows {
+			c.Is(&(*rows)[i])
+		}
+		return err
+	})
 }
 
 func bunArgs(args []string) []any {
@@ -115,7 +142,7 @@ func (s *Store) PrincipalIn(ctx context.Context, tx journal.Transaction, project
 	if s.db.Dialect == sqldb.Postgres {
 		q = q.For("SHARE") // SQLite's transaction has the whole file
 	}
-	switch err := q.Scan(ctx); {
+	switch err := s.scan(ctx, &row, q); {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, gone
 	case err != nil:
@@ -148,7 +175,7 @@ func (s *Store) ListKeys(ctx context.Context, project string, page policy.Page) 
 		}
 		q = q.Where("(created_at > ? OR (created_at = ? AND id > ?))", at, at, id)
 	}
-	if err := q.Scan(ctx); err != nil {
+	if err := s.scanAll(ctx, &rows, q); err != nil {
 		return nil, "", fmt.Errorf("policy: list keys: %w", sqldb.Classify(err))
 	}
 	next := ""
@@ -203,7 +230,7 @@ func (s *Store) CreateKey(ctx context.Context, by journal.Origin, granter *polic
 	ev := event("key.create", by, row)
 	ev.After = k.Public()
 	// The revision is known only at the end, when the head is locked: one more statement sets it.
-	ev.Stamp = stamp(&row)
+	ev.Stamp = stamp(ev.Adds, &row)
 	if _, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewInsert().Model(&row).Exec(ctx)
 		return err
@@ -282,13 +309,13 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Pri
 		return policy.KeyRecord{}, notFound(sql.ErrNoRows)
 	}
 	ev := event(e.action, by, keyRow{Project: e.project, ID: e.id})
-	ev.Stamp = stamp(&row)
+	ev.Stamp = stamp(ev.Sets, &row)
 	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
 		row = keyRow{}
 		if err := s.lockKeys(ctx, tx, e.project); err != nil {
 			return err
 		}
-		if err := tx.NewSelect().Model(&row).Where("project = ? AND id = ?", e.project, e.id).Scan(ctx); err != nil {
+		if err := s.scan(ctx, &row, tx.NewSelect().Model(&row).Where("project = ? AND id = ?", e.project, e.id)); err != nil {
 			return notFound(err)
 		}
 		before, err := row.record()
@@ -340,7 +367,7 @@ func (s *Store) leavesAnAdmin(ctx context.Context, tx bun.Tx, manager *policy.Pr
 		return nil
 	}
 	var rows []keyRow
-	if err := tx.NewSelect().Model(&rows).Where("project = ? AND revoked_at = 0", e.project).Scan(ctx); err != nil {
+	if err := s.scanAll(ctx, &rows, tx.NewSelect().Model(&rows).Where("project = ? AND revoked_at = 0", e.project)); err != nil {
 		return err
 	}
 	for _, row := range rows {
@@ -368,9 +395,10 @@ func touches(row keyRow) []journal.Touch {
 }
 
 // stamp writes the change's revision into the row.
-func stamp(row *keyRow) func(context.Context, bun.Tx, int64) error {
+func stamp(tell func(rows ...any), row *keyRow) func(context.Context, bun.Tx, int64) error {
 	return func(ctx context.Context, tx bun.Tx, revision int64) error {
 		row.Revision = revision
+		tell(row)
 		_, err := tx.NewUpdate().Model(row).WherePK().Column("revision").Exec(ctx)
 		return err
 	}

@@ -25,9 +25,8 @@ func (s *Store) LabelOf(ctx context.Context, project, promptID, label string) (r
 	if label == registry.LabelLatest {
 		return s.latest(ctx, project, promptID)
 	}
-	var row labelRow
-	err := s.db.NewSelect().Model(&row).Where("project = ? AND prompt_id = ? AND name = ?", project, promptID, label).Scan(ctx)
-	if err != nil {
+	row := labelRow{Project: project, PromptID: promptID, Name: label}
+	if err := s.one(ctx, &row); err != nil {
 		return registry.Label{}, readFault(err, labelGone(label))
 	}
 	return row.label(), nil
@@ -35,10 +34,15 @@ func (s *Store) LabelOf(ctx context.Context, project, promptID, label string) (r
 
 // latest is the newest version as a label; its revision is that of the version's saving.
 func (s *Store) latest(ctx context.Context, project, promptID string) (registry.Label, error) {
-	var row versionRow
-	err := s.db.NewSelect().Model(&row).Column("number", "created_at", "revision").
-		Where("project = ? AND prompt_id = ?", project, promptID).Order("number DESC").Limit(1).Scan(ctx)
-	if err != nil {
+	prompt := promptRow{Project: project, ID: promptID}
+	if err := s.one(ctx, &prompt); err != nil {
+		return registry.Label{}, readFault(err, labelGone(registry.LabelLatest))
+	}
+	if prompt.LatestVersion == 0 {
+		return registry.Label{}, labelGone(registry.LabelLatest)
+	}
+	row := versionRow{Project: project, PromptID: promptID, Number: prompt.LatestVersion}
+	if err := s.one(ctx, &row); err != nil {
 		return registry.Label{}, readFault(err, labelGone(registry.LabelLatest))
 	}
 	return registry.Label{
@@ -53,8 +57,7 @@ func (s *Store) ListLabels(ctx context.Context, project, promptID string) ([]reg
 	if !storable(project, promptID) {
 		return out, nil
 	}
-	var rows []labelRow
-	err := s.db.NewSelect().Model(&rows).Where("project = ? AND prompt_id = ?", project, promptID).Order("name").Scan(ctx)
+	rows, err := s.labels(ctx, project, promptID)
 	if err != nil {
 		return nil, readFault(err, promptGone())
 	}
@@ -62,6 +65,12 @@ func (s *Store) ListLabels(ctx context.Context, project, promptID string) ([]reg
 		out = append(out, row.label())
 	}
 	return out, nil
+}
+
+func (s *Store) labels(ctx context.Context, project, promptID string) ([]labelRow, error) {
+	return group[labelRow](ctx, s, &labelRow{Project: project, PromptID: promptID}, func(q *bun.SelectQuery) {
+		q.Where("project = ? AND prompt_id = ?", project, promptID).Order("name")
+	})
 }
 
 // MoveLabel implements registry.Store. The prompt's row is held meanwhile, so the moves of its labels come one after another.
@@ -77,13 +86,13 @@ func (s *Store) MoveLabel(ctx context.Context, by journal.Origin, m registry.Lab
 	}
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
 		row = labelRow{Project: m.Project, PromptID: m.PromptID, Name: m.Label, Version: m.To, MovedAt: s.now(), Revision: revision}
-		if err := writeLabel(ctx, tx, row, from); err != nil {
+		if err := writeLabel(ctx, tx, &ev, row, from); err != nil {
 			return err
 		}
 		return exec(tx.NewInsert().Model(eventOf(row, from, by)).Exec(ctx))
 	}
-	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
-		current, err := s.holdLabel(ctx, tx, by, m)
+	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, _ bun.Tx) error {
+		current, err := s.holdLabel(ctx, by, m)
 		if err != nil {
 			return err
 		}
@@ -117,15 +126,13 @@ func moveAction(m registry.LabelMove) string {
 }
 
 // holdLabel holds the prompt, has the move judged, compares, and returns the label as it is (Version 0: not there).
-func (s *Store) holdLabel(ctx context.Context, tx bun.Tx, by journal.Origin, m registry.LabelMove) (labelRow, error) {
-	var current labelRow
-	prompt, err := s.lockPrompt(ctx, tx, m.Project, m.PromptID)
+func (s *Store) holdLabel(ctx context.Context, by journal.Origin, m registry.LabelMove) (labelRow, error) {
+	current := labelRow{Project: m.Project, PromptID: m.PromptID, Name: m.Label}
+	prompt, err := s.lockPrompt(ctx, m.Project, m.PromptID)
 	if err != nil {
 		return current, err
 	}
-	err = tx.NewSelect().Model(&current).
-		Where("project = ? AND prompt_id = ? AND name = ?", m.Project, m.PromptID, m.Label).Scan(ctx)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if err := s.one(ctx, &current); err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return current, err
 	}
 	judged := m
@@ -142,21 +149,23 @@ func (s *Store) holdLabel(ctx context.Context, tx bun.Tx, by journal.Origin, m r
 		}
 		return current, nil
 	}
-	found, err := tx.NewSelect().Model((*versionRow)(nil)).
-		Where("project = ? AND prompt_id = ? AND number = ?", m.Project, m.PromptID, m.To).Exists(ctx)
-	if err == nil && !found {
+	err = s.one(ctx, &versionRow{Project: m.Project, PromptID: m.PromptID, Number: m.To})
+	if errors.Is(err, sql.ErrNoRows) {
 		err = registry.ErrVersionNotFound(m.To)
 	}
 	return current, err
 }
 
-func writeLabel(ctx context.Context, tx bun.Tx, row labelRow, from int) error {
+func writeLabel(ctx context.Context, tx bun.Tx, ev *journal.Event, row labelRow, from int) error {
 	switch {
 	case row.Version == 0:
+		ev.Drops(&row)
 		return exec(tx.NewDelete().Model(&row).WherePK().Exec(ctx))
 	case from == 0:
+		ev.Adds(&row)
 		return exec(tx.NewInsert().Model(&row).Exec(ctx))
 	}
+	ev.Sets(&row)
 	return exec(tx.NewUpdate().Model(&row).WherePK().Exec(ctx))
 }
 

@@ -17,23 +17,29 @@ func projectGone() *fault.Error { return fault.New(fault.NotFound, "There is no 
 
 // ProjectByID implements registry.Source.
 func (s *Store) ProjectByID(ctx context.Context, id string) (registry.Project, error) {
-	return s.project(ctx, "id = ?", id)
+	if !storable(id) {
+		return registry.Project{}, projectGone()
+	}
+	row := projectRow{ID: id}
+	if err := s.one(ctx, &row); err != nil {
+		return registry.Project{}, readFault(err, projectGone())
+	}
+	return row.project(), nil
 }
 
 // ProjectByName implements registry.Store.
 func (s *Store) ProjectByName(ctx context.Context, name string) (registry.Project, error) {
-	return s.project(ctx, "name = ?", name)
-}
-
-func (s *Store) project(ctx context.Context, where, key string) (registry.Project, error) {
-	if !storable(key) {
+	if !storable(name) {
 		return registry.Project{}, projectGone()
 	}
-	var row projectRow
-	if err := s.db.NewSelect().Model(&row).Where(where, key).Scan(ctx); err != nil {
+	found, err := rows[projectRow](ctx, s, func(q *bun.SelectQuery) { q.Where("name = ?", name) })
+	if err != nil {
 		return registry.Project{}, readFault(err, projectGone())
 	}
-	return row.project(), nil
+	if len(found) == 0 {
+		return registry.Project{}, projectGone()
+	}
+	return found[0].project(), nil
 }
 
 // ListProjects implements registry.Store: by name.
@@ -43,15 +49,16 @@ func (s *Store) ListProjects(ctx context.Context, page registry.Page) ([]registr
 	if err != nil {
 		return nil, "", err
 	}
-	var rows []projectRow
-	q := s.db.NewSelect().Model(&rows).Order("name").Limit(int64(limit) + 1)
-	if after != nil {
-		q.Where("name > ?", after.Text)
-	}
-	if err := q.Scan(ctx); err != nil {
+	found, err := rows[projectRow](ctx, s, func(q *bun.SelectQuery) {
+		q.Order("name").Limit(int64(limit) + 1)
+		if after != nil {
+			q.Where("name > ?", after.Text)
+		}
+	})
+	if err != nil {
 		return nil, "", readFault(err, projectGone())
 	}
-	out, next := cut(rows, limit, projectRow.project, func(r projectRow) cursor { return cursor{List: list, Text: r.Name} })
+	out, next := cut(found, limit, projectRow.project, func(r projectRow) cursor { return cursor{List: list, Text: r.Name} })
 	return out, next, nil
 }
 
@@ -65,6 +72,7 @@ func (s *Store) CreateProject(ctx context.Context, by journal.Origin, p registry
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
 		row.Revision = revision
 		ev.After = row.project()
+		ev.Adds(&row)
 		return taken(exec(tx.NewInsert().Model(&row).Exec(ctx)), "project", p.Name)
 	}
 	_, err := s.journal.Change(ctx, &ev, func(context.Context, bun.Tx) error { return nil })
@@ -88,11 +96,12 @@ func (s *Store) UpdateProject(ctx context.Context, by journal.Origin, p registry
 		ev.Before = row.project()
 		row.Name, row.Description, row.DefaultLabel, row.Revision = p.Name, p.Description, p.DefaultLabel, revision
 		ev.After = row.project()
+		ev.Sets(&row)
 		return taken(exec(tx.NewUpdate().Model(&row).WherePK().Exec(ctx)), "project", p.Name)
 	}
-	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
-		row = projectRow{}
-		err := s.lock(tx.NewSelect().Model(&row).Where("id = ?", p.ID)).Scan(ctx)
+	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, _ bun.Tx) error {
+		row = projectRow{ID: p.ID}
+		err := s.hold(ctx, &row)
 		if errors.Is(err, sql.ErrNoRows) {
 			return projectGone()
 		}

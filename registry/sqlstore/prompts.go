@@ -2,32 +2,66 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
 
+	"github.com/promptgate/promptgate/internal/authentic"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/registry"
 )
 
-// PromptByHandle implements registry.Source: one point read over two keys.
+// PromptByHandle implements registry.Source.
 func (s *Store) PromptByHandle(ctx context.Context, project, handle string) (registry.Prompt, error) {
 	if !storable(project, handle) {
 		return registry.Prompt{}, promptGone()
 	}
 	var row promptRow
-	err := s.db.NewSelect().Model(&row).
-		Join("JOIN registry_handles AS h ON h.project = p.project AND h.prompt_id = p.id").
-		Where("h.project = ? AND h.handle = ? AND h.kind <> ?", project, handle, handleRetired).
-		Scan(ctx)
+	err := s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) (err error) {
+		row, err = s.behind(ctx, c, project, handle)
+		return err
+	})
 	if err != nil {
 		return registry.Prompt{}, readFault(err, promptGone())
 	}
 	return row.prompt(), nil
+}
+
+// handledRow is a prompt and the handle that it was found by.
+type handledRow struct {
+	bun.BaseModel `bun:"table:registry_prompts,alias:p"`
+	promptRow
+
+	HandlePrompt string `bun:"handle_prompt,scanonly"`
+	HandleKind   string `bun:"handle_kind,scanonly"`
+}
+
+// behind reads a handle and its prompt at once: one point read over two keys.
+func (s *Store) behind(ctx context.Context, c *authentic.Claims, project, handle string) (promptRow, error) {
+	var both handledRow
+	h := handleRow{Project: project, Handle: handle}
+	err := s.db.NewSelect().Model(&both).ColumnExpr("p.*, h.prompt_id AS handle_prompt, h.kind AS handle_kind").
+		Join("JOIN registry_handles AS h ON h.project = p.project AND h.prompt_id = p.id").
+		Where("h.project = ? AND h.handle = ?", project, handle).Scan(ctx)
+	switch {
+	case errors.Is(err, sql.ErrNoRows): // no handle, or none that names a prompt, which is never so
+		c.Absent(&h)
+		return promptRow{}, err
+	case err != nil:
+		return promptRow{}, err
+	}
+	h.PromptID, h.Kind = both.HandlePrompt, both.HandleKind
+	c.Is(&h)
+	c.Is(&both.promptRow)
+	if h.Kind == handleRetired {
+		return promptRow{}, sql.ErrNoRows
+	}
+	return both.promptRow, nil
 }
 
 // ListPrompts implements registry.Store: by name.
@@ -40,15 +74,16 @@ func (s *Store) ListPrompts(ctx context.Context, project string, f registry.Prom
 	if !storable(project, f.Folder, f.Tag, f.Category, f.Query, f.Behind) {
 		return []registry.Prompt{}, "", nil
 	}
-	var rows []promptRow
-	q := narrow(s.db.NewSelect().Model(&rows).Where("p.project = ?", project), f).Order("p.name").Limit(int64(limit) + 1)
-	if after != nil {
-		q.Where("p.name > ?", after.Text)
-	}
-	if err := q.Scan(ctx); err != nil {
+	found, err := rows[promptRow](ctx, s, func(q *bun.SelectQuery) {
+		narrow(q.Where("p.project = ?", project), f).Order("p.name").Limit(int64(limit) + 1)
+		if after != nil {
+			q.Where("p.name > ?", after.Text)
+		}
+	})
+	if err != nil {
 		return nil, "", readFault(err, promptGone())
 	}
-	out, next := cut(rows, limit, promptRow.prompt, func(r promptRow) cursor { return cursor{List: list, Text: r.Name} })
+	out, next := cut(found, limit, promptRow.prompt, func(r promptRow) cursor { return cursor{List: list, Text: r.Name} })
 	return out, next, nil
 }
 
@@ -107,23 +142,25 @@ func (s *Store) CreatePrompt(ctx context.Context, by journal.Origin, p registry.
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
 		row.Revision = revision
 		ev.After = created{Prompt: row.prompt(), Version: version.summary()}
+		ev.Adds(&row)
 		if err := exec(tx.NewInsert().Model(&row).Exec(ctx)); err != nil || version == nil {
 			return err
 		}
 		version.Revision = revision
+		ev.Adds(version)
 		return exec(tx.NewInsert().Model(version).Exec(ctx))
 	}
 	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
-		switch found, err := tx.NewSelect().Model((*projectRow)(nil)).Where("id = ?", p.Project).Exists(ctx); {
+		switch err := s.one(ctx, &projectRow{ID: p.Project}); {
+		case errors.Is(err, sql.ErrNoRows):
+			return projectGone()
 		case err != nil:
 			return err
-		case !found:
-			return projectGone()
 		}
 		if err := s.judge(ctx, by, registry.Change{Kind: registry.ChangeCreate, After: row.prompt()}); err != nil {
 			return err
 		}
-		if err := takeHandles(ctx, tx, handlesOf(row)); err != nil {
+		if err := takeHandles(ctx, tx, &ev, handlesOf(row)); err != nil {
 			return err
 		}
 		return setTags(ctx, tx, row)
@@ -164,11 +201,12 @@ func (s *Store) update(ctx context.Context, by journal.Origin, p registry.Prompt
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
 		row.Revision = revision
 		ev.After = row.prompt()
+		ev.Sets(&row)
 		return exec(tx.NewUpdate().Model(&row).WherePK().Exec(ctx))
 	}
 	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
 		var err error
-		if row, err = s.lockPrompt(ctx, tx, p.Project, p.ID); err != nil {
+		if row, err = s.lockPrompt(ctx, p.Project, p.ID); err != nil {
 			return err
 		}
 		if err := sameRevision("prompt", row.Revision, p.Revision); err != nil {
@@ -178,12 +216,12 @@ func (s *Store) update(ctx context.Context, by journal.Origin, p registry.Prompt
 		ev.Before = was
 		before := handlesOf(row)
 		row.fill(p)
-		if err := s.judgeEdit(ctx, tx, by, registry.Change{Kind: registry.ChangeEdit, Before: was, After: row.prompt()}); err != nil {
+		if err := s.judgeEdit(ctx, by, registry.Change{Kind: registry.ChangeEdit, Before: was, After: row.prompt()}); err != nil {
 			return err
 		}
 		row.UpdatedAt = s.now()
 		ev.Touches = touchPrompt(row, before)
-		if err := s.setHandles(ctx, tx, row); err != nil {
+		if err := s.setHandles(ctx, tx, &ev, row); err != nil {
 			return err
 		}
 		return errors.Join(setTags(ctx, tx, row), end)
@@ -195,10 +233,9 @@ func (s *Store) update(ctx context.Context, by journal.Origin, p registry.Prompt
 }
 
 // judgeEdit tells the gate which labels would move along with the prompt's name. They cannot move meanwhile: whoever moves one holds the prompt.
-func (s *Store) judgeEdit(ctx context.Context, tx bun.Tx, by journal.Origin, c registry.Change) error {
+func (s *Store) judgeEdit(ctx context.Context, by journal.Origin, c registry.Change) error {
 	if s.gate != nil && c.Renames() {
-		var rows []labelRow
-		err := tx.NewSelect().Model(&rows).Where("project = ? AND prompt_id = ?", c.Before.Project, c.Before.ID).Order("name").Scan(ctx)
+		rows, err := s.labels(ctx, c.Before.Project, c.Before.ID)
 		if err != nil {
 			return err
 		}
@@ -238,8 +275,9 @@ func handlesOf(row promptRow) []handleRow {
 }
 
 // takeHandles inserts handles that must never have been used in their project.
-func takeHandles(ctx context.Context, tx bun.Tx, handles []handleRow) error {
+func takeHandles(ctx context.Context, tx bun.Tx, ev *journal.Event, handles []handleRow) error {
 	for i := range handles {
+		ev.Adds(&handles[i])
 		err := exec(tx.NewInsert().Model(&handles[i]).Exec(ctx))
 		if sqldb.IsUnique(err) {
 			return fault.Wrap(err, fault.Conflict,
@@ -254,9 +292,8 @@ func takeHandles(ctx context.Context, tx bun.Tx, handles []handleRow) error {
 }
 
 // setHandles makes the stored handles of a prompt those of its row. What it no longer uses is retired, not released.
-func (s *Store) setHandles(ctx context.Context, tx bun.Tx, row promptRow) error {
-	var stored []handleRow
-	err := tx.NewSelect().Model(&stored).Where("project = ? AND prompt_id = ?", row.Project, row.ID).Scan(ctx)
+func (s *Store) setHandles(ctx context.Context, tx bun.Tx, ev *journal.Event, row promptRow) error {
+	stored, err := rows[handleRow](ctx, s, func(q *bun.SelectQuery) { q.Where("project = ? AND prompt_id = ?", row.Project, row.ID) })
 	if err != nil {
 		return err
 	}
@@ -280,11 +317,12 @@ func (s *Store) setHandles(ctx context.Context, tx bun.Tx, row promptRow) error 
 		}
 	}
 	for i := range changed {
+		ev.Sets(&changed[i])
 		if err := exec(tx.NewUpdate().Model(&changed[i]).WherePK().Exec(ctx)); err != nil {
 			return err
 		}
 	}
-	return takeHandles(ctx, tx, fresh)
+	return takeHandles(ctx, tx, ev, fresh)
 }
 
 // setTags makes the searchable tags those of the row.

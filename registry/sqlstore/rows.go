@@ -174,6 +174,9 @@ type labelRow struct {
 	Revision int64  `bun:"revision"`
 }
 
+// Group implements authentic.Grouped: a prompt's labels are read together.
+func (*labelRow) Group() int { return 2 }
+
 func (r labelRow) label() registry.Label {
 	return registry.Label{
 		Project: r.Project, PromptID: r.PromptID, Name: r.Name, Target: registry.TargetKind(r.Target), Version: r.Version, Moved: micros(r.MovedAt), Revision: r.Revision,

@@ -64,7 +64,7 @@ func TestMovedRowsDoNotOpen(t *testing.T) {
 			_, err := o.db.ExecContext(t.Context(), statement)
 			require.NoError(t, err)
 			_, err = o.store.VersionOf(t.Context(), "prj_1", "pmpt_1", 1)
-			require.Equal(t, fault.Internal, fault.CodeOf(err), what)
+			require.Equal(t, fault.RegistryUnavailable, fault.CodeOf(err), what)
 			require.NotContains(t, err.Error(), "canary")
 		}
 		_, err := o.store.VersionOf(t.Context(), "prj_1", "pmpt_1", 2)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/promptgate/promptgate/internal/authentic"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/seal"
@@ -78,6 +79,67 @@ func readFault(err error, absent *fault.Error) error {
 	return fault.Wrap(err, fault.RegistryUnavailable, "The registry cannot be read now: try again shortly.")
 }
 
+// Tables are the models of the rows that decide something: every column of them is checked when it is read (journal.Read).
+func Tables() []any {
+	return []any{(*projectRow)(nil), (*promptRow)(nil), (*handleRow)(nil), (*versionRow)(nil), (*labelRow)(nil)}
+}
+
+// one reads the row of a model's primary key, or finds that it is not there (sql.ErrNoRows), and believes neither unless the journal says so.
+func (s *Store) one(ctx context.Context, row any) error {
+	return s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
+		return c.One(row, s.from(ctx).Model(row).WherePK().Scan(ctx))
+	})
+}
+
+// hold is one in a change, which then has the row for itself.
+func (s *Store) hold(ctx context.Context, row any) error {
+	return s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
+		return c.One(row, s.lock(s.from(ctx).Model(row).WherePK()).Scan(ctx))
+	})
+}
+
+// rows reads some rows, and believes them only when the journal says so; that none is missing is not checked.
+func rows[Row any](ctx context.Context, s *Store, narrow func(q *bun.SelectQuery)) (found []Row, err error) {
+	err = s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
+		found = nil
+		return scan(ctx, s, c, &found, narrow)
+	})
+	return found, err
+}
+
+// group is rows for all rows of a group, whose columns like holds: none is missing.
+func group[Row any](ctx context.Context, s *Store, like authentic.Grouped, narrow func(q *bun.SelectQuery)) (found []Row, err error) {
+	err = s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
+		found = nil
+		if err := scan(ctx, s, c, &found, narrow); err != nil {
+			return err
+		}
+		c.Group(like, len(found))
+		return nil
+	})
+	return found, err
+}
+
+func scan[Row any](ctx context.Context, s *Store, c *authentic.Claims, found *[]Row, narrow func(q *bun.SelectQuery)) error {
+	q := s.from(ctx).Model(found)
+	narrow(q)
+	if err := q.Scan(ctx); err != nil {
+		return err
+	}
+	for i := range *found {
+		c.Is(&(*found)[i])
+	}
+	return nil
+}
+
+// from begins a select in the change that ctx belongs to, or outside one.
+func (s *Store) from(ctx context.Context) *bun.SelectQuery {
+	if tx, ok := journal.Tx(ctx); ok {
+		return tx.NewSelect()
+	}
+	return s.db.NewSelect()
+}
+
 // storable reports whether a database could hold this text at all: PostgreSQL refuses NUL and invalid UTF-8 with an error that
 // would look like a fault of ours.
 func storable(ss ...string) bool {
@@ -96,13 +158,13 @@ func exec(_ sql.Result, err error) error { return err }
 // promptGone is also the answer for a prompt of another project.
 func promptGone() *fault.Error { return registry.ErrPromptNotFound() }
 
-// lockPrompt reads a prompt's row and holds it until the end of the transaction.
-func (s *Store) lockPrompt(ctx context.Context, tx bun.Tx, project, id string) (promptRow, error) {
-	var row promptRow
+// lockPrompt reads a prompt's row in a change and holds it until the end of its transaction.
+func (s *Store) lockPrompt(ctx context.Context, project, id string) (promptRow, error) {
+	row := promptRow{Project: project, ID: id}
 	if !storable(project, id) {
 		return row, promptGone()
 	}
-	err := s.lock(tx.NewSelect().Model(&row).Where("project = ? AND id = ?", project, id)).Scan(ctx)
+	err := s.hold(ctx, &row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return row, promptGone()
 	}

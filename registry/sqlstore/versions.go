@@ -2,6 +2,8 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 
 	"github.com/uptrace/bun"
 
@@ -15,9 +17,8 @@ func (s *Store) VersionOf(ctx context.Context, project, promptID string, number 
 	if !storable(project, promptID) {
 		return registry.Version{}, registry.ErrVersionNotFound(number)
 	}
-	var row versionRow
-	err := s.db.NewSelect().Model(&row).Where("project = ? AND prompt_id = ? AND number = ?", project, promptID, number).Scan(ctx)
-	if err != nil {
+	row := versionRow{Project: project, PromptID: promptID, Number: number}
+	if err := s.one(ctx, &row); err != nil {
 		return registry.Version{}, readFault(err, registry.ErrVersionNotFound(number))
 	}
 	return row.open(s.sealer)
@@ -33,15 +34,16 @@ func (s *Store) ListVersions(ctx context.Context, project, promptID string, page
 	if !storable(project, promptID) {
 		return []registry.Version{}, "", nil
 	}
-	var rows []versionRow
-	q := s.db.NewSelect().Model(&rows).Where("project = ? AND prompt_id = ?", project, promptID).Order("number DESC").Limit(int64(limit) + 1)
-	if after != nil {
-		q.Where("number < ?", after.Num)
-	}
-	if err := q.Scan(ctx); err != nil {
+	found, err := rows[versionRow](ctx, s, func(q *bun.SelectQuery) {
+		q.Where("project = ? AND prompt_id = ?", project, promptID).Order("number DESC").Limit(int64(limit) + 1)
+		if after != nil {
+			q.Where("number < ?", after.Num)
+		}
+	})
+	if err != nil {
 		return nil, "", readFault(err, promptGone())
 	}
-	page2, next := cut(rows, limit, func(r versionRow) versionRow { return r },
+	page2, next := cut(found, limit, func(r versionRow) versionRow { return r },
 		func(r versionRow) cursor { return cursor{List: list, Num: int64(r.Number)} })
 	out := make([]registry.Version, len(page2))
 	for i := range page2 {
@@ -62,15 +64,17 @@ func (s *Store) AddVersion(ctx context.Context, by journal.Origin, v registry.Ve
 	ev := journal.Event{Project: v.Project, Origin: by, Action: "version.create", Object: "prompt:" + v.PromptID}
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
 		prompt.Revision, row.Revision = revision, revision
+		ev.Adds(row)
+		ev.Sets(&prompt)
 		if err := exec(tx.NewInsert().Model(row).Exec(ctx)); err != nil {
 			return err
 		}
 		return exec(tx.NewUpdate().Model(&prompt).
 			Column("latest_version", "variables", "updated_at", "revision").WherePK().Exec(ctx))
 	}
-	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
+	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, _ bun.Tx) error {
 		var err error
-		if prompt, err = s.lockPrompt(ctx, tx, v.Project, v.PromptID); err != nil {
+		if prompt, err = s.lockPrompt(ctx, v.Project, v.PromptID); err != nil {
 			return err
 		}
 		if err := s.judge(ctx, by, registry.Change{Kind: registry.ChangeVersion, Before: prompt.prompt(), After: prompt.prompt()}); err != nil {
@@ -80,7 +84,7 @@ func (s *Store) AddVersion(ctx context.Context, by journal.Origin, v registry.Ve
 			return registry.ErrArchived()
 		}
 		numbered := v
-		if numbered.Number, err = freeNumber(ctx, tx, prompt, v.Number); err != nil {
+		if numbered.Number, err = s.freeNumber(ctx, prompt, v.Number); err != nil {
 			return err
 		}
 		now := s.now()
@@ -105,20 +109,17 @@ func (s *Store) AddVersion(ctx context.Context, by journal.Origin, v registry.Ve
 }
 
 // freeNumber is the number asked for, when no version has it, or the next.
-func freeNumber(ctx context.Context, tx bun.Tx, prompt promptRow, asked int) (int, error) {
+func (s *Store) freeNumber(ctx context.Context, prompt promptRow, asked int) (int, error) {
 	if asked == 0 {
 		return prompt.LatestVersion + 1, nil
 	}
-	found, err := tx.NewSelect().Model((*versionRow)(nil)).
-		Where("project = ? AND prompt_id = ? AND number = ?", prompt.Project, prompt.ID, asked).Exists(ctx)
-	if err != nil {
+	switch err := s.one(ctx, &versionRow{Project: prompt.Project, PromptID: prompt.ID, Number: asked}); {
+	case errors.Is(err, sql.ErrNoRows):
+		return asked, nil
+	case err != nil:
 		return 0, err
 	}
-	if found {
-		return 0, fault.New(fault.Conflict, "This prompt has a version %d already; its latest is %d.", asked, prompt.LatestVersion).
-			WithParam("version")
-	}
-	return asked, nil
+	return 0, fault.New(fault.Conflict, "This prompt has a version %d already; its latest is %d.", asked, prompt.LatestVersion).WithParam("version")
 }
 
 // sealVersion makes the row of a version of p; its number is 1 when none is set.

@@ -9,6 +9,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/authentic"
 	"github.com/promptgate/promptgate/internal/journal"
 )
 
@@ -23,7 +24,18 @@ func (s *Store) ListAliases(ctx context.Context, project string) ([]provider.Ali
 
 func (s *Store) aliases(ctx context.Context, db bun.IDB, project string) ([]provider.Alias, error) {
 	var rows []modelRow
-	if err := db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
+	err := s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
+		rows = nil
+		if err := db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
+			return err
+		}
+		for i := range rows {
+			c.Is(&rows[i])
+		}
+		c.Group(&modelRow{Project: project}, len(rows))
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	out := make([]provider.Alias, 0, len(rows))
@@ -54,9 +66,11 @@ func (s *Store) PutAlias(ctx context.Context, by journal.Origin, a provider.Alia
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
 		row.Revision = revision
 		if a.Revision == 0 {
+			ev.Adds(&row)
 			_, err := tx.NewInsert().Model(&row).Exec(ctx)
 			return taken(err, "model alias", a.Name)
 		}
+		ev.Sets(&row)
 		_, err := tx.NewUpdate().Model(&row).WherePK().Exec(ctx)
 		return err
 	}
@@ -93,17 +107,18 @@ func (s *Store) DeleteAlias(ctx context.Context, by journal.Origin, project, nam
 			}
 		}
 		ev.Before = before.Targets
+		ev.Drops(&modelRow{Project: project, Name: name})
 		_, err = tx.NewDelete().Model((*modelRow)(nil)).Where("project = ? AND name = ?", project, name).Exec(ctx)
 		return err
 	})
 }
 
 func (s *Store) lockAlias(ctx context.Context, tx bun.Tx, project, name string) (provider.Alias, error) {
-	var row modelRow
+	row := modelRow{Project: project, Name: name}
 	if !storable(name) {
 		return provider.Alias{}, aliasGone()
 	}
-	err := s.lock(tx.NewSelect().Model(&row).Where("project = ? AND name = ?", project, name)).Scan(ctx)
+	err := s.one(ctx, &row, s.lock(tx.NewSelect().Model(&row).WherePK()))
 	if errors.Is(err, sql.ErrNoRows) {
 		return provider.Alias{}, aliasGone()
 	}

@@ -37,9 +37,9 @@ func recordOf(d provider.Definition, entered bool) record {
 
 // ListProviders implements provider.Store: by name.
 func (s *Store) ListProviders(ctx context.Context, project string) ([]provider.Definition, error) {
-	var rows []providerRow
-	if err := s.db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
-		return nil, readFault(err, providerGone())
+	rows, err := s.rows(ctx, project)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]provider.Definition, 0, len(rows))
 	for i := range rows {
@@ -54,11 +54,11 @@ func (s *Store) ListProviders(ctx context.Context, project string) ([]provider.D
 
 // GetProvider implements provider.Store.
 func (s *Store) GetProvider(ctx context.Context, project, id string) (provider.Definition, error) {
-	var row providerRow
+	row := providerRow{Project: project, ID: id}
 	if !storable(id) {
 		return provider.Definition{}, providerGone()
 	}
-	if err := s.db.NewSelect().Model(&row).Where("project = ? AND id = ?", project, id).Scan(ctx); err != nil {
+	if err := s.one(ctx, &row, s.db.NewSelect().Model(&row).WherePK()); err != nil {
 		return provider.Definition{}, readFault(err, providerGone())
 	}
 	d, err := row.definition()
@@ -83,6 +83,7 @@ func (s *Store) CreateProvider(ctx context.Context, by journal.Origin, d provide
 	}
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
 		row.Revision = revision
+		ev.Adds(&row)
 		_, err := tx.NewInsert().Model(&row).Exec(ctx)
 		return taken(err, "provider", d.Name)
 	}
@@ -103,6 +104,7 @@ func (s *Store) UpdateProvider(ctx context.Context, by journal.Origin, d provide
 	}
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
 		row.Revision = revision
+		ev.Sets(&row)
 		_, err := tx.NewUpdate().Model(&row).WherePK().Exec(ctx)
 		return taken(err, "provider", d.Name)
 	}
@@ -162,17 +164,18 @@ func (s *Store) DeleteProvider(ctx context.Context, by journal.Origin, project, 
 			return err
 		}
 		ev.Before = recordOf(before, false)
+		ev.Drops(&row)
 		_, err = tx.NewDelete().Model(&row).WherePK().Exec(ctx)
 		return err
 	})
 }
 
 func (s *Store) lockProvider(ctx context.Context, tx bun.Tx, project, id string) (providerRow, error) {
-	var row providerRow
+	row := providerRow{Project: project, ID: id}
 	if !storable(id) {
 		return row, providerGone()
 	}
-	err := s.lock(tx.NewSelect().Model(&row).Where("project = ? AND id = ?", project, id)).Scan(ctx)
+	err := s.one(ctx, &row, s.lock(tx.NewSelect().Model(&row).WherePK()))
 	if errors.Is(err, sql.ErrNoRows) {
 		return row, providerGone()
 	}

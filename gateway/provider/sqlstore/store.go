@@ -16,6 +16,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/authentic"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/seal"
@@ -78,6 +79,15 @@ type modelRow struct {
 	Revision  int64
 }
 
+// Group implements authentic.Grouped: a project's providers are read together.
+func (*providerRow) Group() int { return 1 }
+
+// Group implements authentic.Grouped: a project's aliases are read together.
+func (*modelRow) Group() int { return 1 }
+
+// Tables are the models of the rows that decide something: every column of them is checked when it is read (journal.Read).
+func Tables() []any { return []any{(*providerRow)(nil), (*modelRow)(nil)} }
+
 // place is what a credential is sealed for.
 func (r *providerRow) place() seal.Bind {
 	return seal.Bind{Table: "registry_providers", Row: r.ID, Column: "credential", Project: r.Project}
@@ -116,6 +126,32 @@ func (r *modelRow) alias() (provider.Alias, error) {
 		return a, fmt.Errorf("model %q: targets: %w", r.Name, err)
 	}
 	return a, nil
+}
+
+// rows are all of a project's providers, by name.
+func (s *Store) rows(ctx context.Context, project string) (rows []providerRow, err error) {
+	err = s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
+		rows = nil
+		if err := s.db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
+			return err
+		}
+		for i := range rows {
+			c.Is(&rows[i])
+		}
+		c.Group(&providerRow{Project: project}, len(rows))
+		return nil
+	})
+	if err != nil {
+		return nil, readFault(err, providerGone())
+	}
+	return rows, nil
+}
+
+// one reads the row of a model's primary key by q, or finds that it is not there, and believes neither unless the journal says so.
+func (s *Store) one(ctx context.Context, row any, q *bun.SelectQuery) error {
+	return s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
+		return c.One(row, q.Scan(ctx))
+	})
 }
 
 func (s *Store) now() int64 { return s.o.Clock().UnixMicro() }
@@ -171,12 +207,15 @@ func touch(project, key string) []journal.Touch {
 
 // Load implements provider.Source.
 func (s *Store) Load(ctx context.Context, project string) ([]provider.Definition, []provider.Alias, error) {
-	var rows []providerRow
-	if err := s.db.NewSelect().Model(&rows).Where("project = ? AND enabled", project).Order("name").Scan(ctx); err != nil {
-		return nil, nil, readFault(err, providerGone())
+	rows, err := s.rows(ctx, project)
+	if err != nil {
+		return nil, nil, err
 	}
 	defs := make([]provider.Definition, 0, len(rows))
 	for i := range rows {
+		if !rows[i].Enabled {
+			continue
+		}
 		d, err := rows[i].definition()
 		if err != nil {
 			return nil, nil, readFault(err, nil)

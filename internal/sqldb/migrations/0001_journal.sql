@@ -9,7 +9,8 @@ CREATE TABLE journal_head (
 
 INSERT INTO journal_head (id, revision, hash) VALUES (1, 0, '');
 
--- The chain. at is in microseconds since 1970, UTC: a number is hashed the same on both dialects.
+-- The chain. at is in microseconds since 1970, UTC: a number is hashed the same on both dialects. written is a MAC of each row that the change wrote
+-- and a mark for each that it took away (internal/authentic): what the chain does not say of a row is not believed.
 CREATE TABLE journal_events (
     revision      BIGINT PRIMARY KEY,
     at            BIGINT NOT NULL,
@@ -24,6 +25,7 @@ CREATE TABLE journal_events (
     touches       TEXT   NOT NULL,
     before_commit {{blob}} NOT NULL,
     after_commit  {{blob}} NOT NULL,
+    written       {{blob}} NOT NULL,
     prev_hash     {{blob}} NOT NULL,
     hash          {{blob}} NOT NULL
 );
