@@ -21,6 +21,7 @@ type call struct {
 	g   *Gateway
 	r   *http.Request
 
+	api      wire.API      // the shape, set by the route
 	action   policy.Action // what the route is for: call or read
 	pathName string        // the prompt's name when the path names it
 	byPath   bool
@@ -71,16 +72,17 @@ const (
 type outbound struct {
 	edits    []wire.Edit
 	body     *buffer // the final JSON, when it is not the caller's own
-	messages *buffer // rendered, as one edit's value
+	rendered *buffer // the prompt as the shape has it: edits point into it
+	messages []byte  // the part of it that is the messages
 	model    string  // as asked for: a name that the router knows
 	byCaller bool    // the caller chose the model
-	usage    bool    // stream_options is ours: the usage chunk is withheld
+	usage    bool    // usageSet is ours: what it brings is withheld
 	usageSet wire.Edit
 	// estimated is how many tokens the request has, once it was let go.
 	estimated  int64
 	targets    []provider.Target
 	tier       string        // service tier that was asked for; "" for none
-	unasked    bool          // stream_options was ours and is left out: a provider refused it
+	unasked    bool          // usageSet was ours and is left out: a provider refused it
 	callbacks  provider.Call // call.request and its like, made once
 	reserved   bool
 	recordable bool // room for its record is reserved
@@ -109,7 +111,7 @@ type answer struct {
 // reset forgets everything but the memory that is worth keeping. It works in place: the call is large, and a copy of it would be made anew
 // for every request.
 func (c *call) reset() {
-	c.w, c.ctl, c.r, c.lender, c.who, c.ctx, c.g = nil, nil, nil, nil, nil, nil, nil
+	c.w, c.ctl, c.r, c.lender, c.who, c.ctx, c.g, c.api = nil, nil, nil, nil, nil, nil, nil, nil
 	c.action, c.pathName, c.pathModel, c.byPath, c.done = "", "", "", false, false
 
 	c.in.body.Reset()
@@ -130,12 +132,13 @@ func (c *call) reset() {
 }
 
 // borrow readies a call for one request.
-func (g *Gateway) borrow(w http.ResponseWriter, r *http.Request) *call {
+func (g *Gateway) borrow(w http.ResponseWriter, r *http.Request, api wire.API, action policy.Action) *call {
 	c, ok := g.calls.Get().(*call)
 	if !ok {
 		c = new(call)
 	}
-	c.w, c.r, c.lender, c.g = w, r, &g.buffers, g
+	c.w, c.r, c.lender, c.g, c.api, c.action = w, r, &g.buffers, g, api, action
+	c.rec.Endpoint = api.Endpoint()
 	c.ctl = http.NewResponseController(bottom(w))
 	c.rec.Start = g.deps.Clock()
 	return c
@@ -147,12 +150,12 @@ func (g *Gateway) letGo(c *call) {
 	g.noteCaller(c)
 	c.out.estimated = c.estimatedInput()
 	c.give(c.in.held)
-	for _, b := range []*buffer{c.in.buf, c.out.messages, c.out.body} {
+	for _, b := range []*buffer{c.in.buf, c.out.rendered, c.out.body} {
 		g.buffers.put(b)
 	}
 	c.in.body.Reset()
 	clear(c.out.edits)
-	c.in.buf, c.in.ref, c.out.messages, c.out.body, c.out.edits = nil, wire.Reference{}, nil, nil, c.out.edits[:0]
+	c.in.buf, c.in.ref, c.out.rendered, c.out.messages, c.out.body, c.out.edits = nil, wire.Reference{}, nil, nil, nil, c.out.edits[:0]
 }
 
 // giveBack returns what the call holds. A call that panicked is not pooled: nobody knows who still points into it.
@@ -162,7 +165,7 @@ func (g *Gateway) giveBack(c *call, reuse bool) {
 	if !reuse {
 		return
 	}
-	for _, b := range []*buffer{c.in.buf, c.out.messages, c.out.body, c.ans.buf} {
+	for _, b := range []*buffer{c.in.buf, c.out.rendered, c.out.body, c.ans.buf} {
 		g.buffers.put(b)
 	}
 	c.reset()

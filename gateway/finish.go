@@ -29,21 +29,21 @@ func (g *Gateway) finish(c *call, err error) {
 		if c.ref.resolved != nil {
 			c.describe(newHead(h))
 		}
-		g.refuse(c.w, c.rec.ID, err)
+		g.refuse(c.w, c.api, c.rec.ID, err)
 	default:
 		g.begin(c, int64(len(c.ans.buf.B)))
 		_ = g.write(c, c.ans.buf.B)
 	}
 }
 
-// refuse answers with our own error envelope. What it sets depends on the error alone.
-func (g *Gateway) refuse(w http.ResponseWriter, callID string, err error) {
-	g.refuseStatus(w, callID, statusOf(fault.CodeOf(err)), err)
+// refuse answers with our own error, as the shape spells it. What it sets depends on the error alone.
+func (g *Gateway) refuse(w http.ResponseWriter, api wire.API, callID string, err error) {
+	g.refuseStatus(w, api, callID, statusOf(fault.CodeOf(err)), err)
 }
 
-func (g *Gateway) refuseStatus(w http.ResponseWriter, callID string, status int, err error) {
+func (g *Gateway) refuseStatus(w http.ResponseWriter, api wire.API, callID string, status int, err error) {
 	code := fault.CodeOf(err)
-	body := wire.ErrorBody(err)
+	body := api.AppendError(nil, err)
 	h := newHead(w.Header())
 	h.set("Content-Type", "application/json")
 	h.set("Content-Length", strconv.Itoa(len(body)))

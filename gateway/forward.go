@@ -66,7 +66,7 @@ func (c *call) blank(err error) error {
 	if err != nil {
 		return err
 	}
-	c.ans.buf.B = wire.BlankRefusal(c.ans.buf.B[:0], c.ans.buf.B, c.ans.status)
+	c.ans.buf.B = c.api.AppendRefusal(c.ans.buf.B[:0], c.ans.buf.B, c.ans.status)
 	c.ans.more, c.ans.complete = false, true
 	c.ans.header = http.Header{"Content-Type": {"application/json"}, "Retry-After": c.ans.header["Retry-After"]}
 	return nil
@@ -116,7 +116,7 @@ func (c *call) unusable(kind provider.Kind, err error) error {
 
 // acceptWhole judges an answer that is no stream: an error in it, no choice in it, and a cut are no answer.
 func (c *call) acceptWhole() error {
-	said, whole := wire.ParseAnswer(c.ans.buf.B)
+	said, whole := c.api.ReadAnswer(c.ans.buf.B)
 	c.ans.said = said
 	switch {
 	case said.Error != nil:
@@ -135,6 +135,10 @@ func (c *call) acceptWhole() error {
 // c.ans.buf and is relayed first. A provider that is silent for so long that the caller was sent a ping is the one that answers, come what may.
 func (c *call) acceptStream(res *provider.Response) error {
 	c.ans.buf, c.ans.between = c.lender.get(waitBytes), true
+	if c.ans.scan == nil {
+		c.ans.scan = new(wire.StreamScanner)
+	}
+	c.ans.scan.Reset(c.api, false)
 	ping := c.g.startPings(c)
 	err := c.readBeginning(res)
 	ping.stop()
@@ -149,7 +153,7 @@ func (c *call) readBeginning(res *provider.Response) error {
 	for {
 		n, err := res.Body.Read(buf.B[len(buf.B):cap(buf.B)])
 		buf.B = buf.B[:len(buf.B)+n]
-		switch begins := wire.Begins(buf.B); {
+		switch begins := c.ans.scan.Begins(buf.B); {
 		case begins == wire.Answers, begins == wire.Undecided && len(buf.B) == cap(buf.B): // nobody fails at such length
 			return nil
 		case begins == wire.Fails, err == io.EOF:
@@ -202,15 +206,15 @@ func (c *call) request(t provider.Target) *provider.Request {
 		body = c.out.body.B
 	}
 	return &provider.Request{
-		Endpoint: c.rec.Endpoint, Body: body, Stream: c.in.stream, Header: onward(c.r.Header), CallID: c.rec.ID,
+		Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: onward(c.r.Header), CallID: c.rec.ID,
 	}
 }
 
 // editBytes is about how much longer the edits make the body.
 func (c *call) editBytes() int {
 	n := 128
-	if c.out.messages != nil {
-		n += len(c.out.messages.B)
+	if c.out.rendered != nil {
+		n += len(c.out.rendered.B)
 	}
 	for _, e := range c.out.edits {
 		n += len(e.Name) + 4
@@ -230,7 +234,7 @@ func (c *call) rebuild(t provider.Target, res *provider.Response) bool {
 	}
 	said, err := io.ReadAll(io.LimitReader(res.Body, maxRefusal))
 	res.Body = readBack{io.MultiReader(bytes.NewReader(said), errorReader{err}, res.Body), res.Body}
-	c.out.unasked = err == nil && blamesAddition(said)
+	c.out.unasked = err == nil && blamesAddition(said, c.out.usageSet)
 	return c.out.unasked
 }
 

@@ -230,7 +230,7 @@ func (g *Gateway) refuseCall(c *gin.Context, id string, err error) {
 		err = f
 	}
 	g.logFault(c.Request.Context(), id, err)
-	g.refuse(c.Writer, id, err)
+	g.refuse(c.Writer, wire.Chat{}, id, err)
 }
 
 // answer ends a request that is no call with a body of ours.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 )
 
@@ -33,7 +32,7 @@ func (g *Gateway) plan(ctx context.Context, c *call) error {
 	c.out.targets = targets
 	c.out.tier = c.asksTier()
 	if c.in.stream && g.opts.InjectUsage {
-		c.out.usageSet, c.out.usage = wire.UsageEdit(&c.in.body)
+		c.out.usageSet, c.out.usage = c.api.UsageEdit(&c.in.body)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func (g *Gateway) record(ctx context.Context, c *call, err error) {
 
 // noteCaller notes the caller's own name for whom it calls.
 func (g *Gateway) noteCaller(c *call) {
-	if user := c.in.body.Text("user"); user != "" {
+	if user := c.api.EndUser(&c.in.body); user != "" {
 		c.rec.EndUser = g.deps.HashUser(c.who.Project, user)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 )
 
@@ -44,7 +45,7 @@ func (g *Gateway) recover(c *gin.Context) {
 	if c.Writer.Written() {
 		panic(http.ErrAbortHandler) // an answer has begun: cutting it is the one honest end left
 	}
-	g.refuse(c.Writer, "", fault.New(fault.Internal, internalMessage))
+	g.refuse(c.Writer, wire.Chat{}, "", fault.New(fault.Internal, internalMessage))
 }
 
 // kindOf names a panic without its value.

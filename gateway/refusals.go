@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/promptgate/promptgate/gateway/wire"
 )
 
 const (
@@ -14,7 +16,7 @@ const (
 	maxRemembered = 1000      // providers; beyond, each call finds out for itself
 )
 
-// additionRefusals remembers the providers that refused stream_options, which we add to streams to learn their usage.
+// additionRefusals remembers the providers that refused what we add to streams to learn their usage.
 type additionRefusals struct {
 	any   atomic.Bool
 	mu    sync.RWMutex
@@ -49,9 +51,12 @@ func (r *additionRefusals) remembers(project, provider string, now time.Time) bo
 }
 
 // blamesAddition reports whether a refusal may be about the field that we added: it names it, or complains of a field without saying which.
-func blamesAddition(said []byte) bool {
+func blamesAddition(said []byte, added wire.Edit) bool {
 	said = bytes.ToLower(said)
-	for _, word := range []string{"stream_options", "include_usage", "unknown", "unrecognized", "unrecognised", "unexpected", "unsupported", "not supported", "extra", "not permitted", "not allowed"} {
+	if bytes.Contains(said, []byte(added.Name)) {
+		return true
+	}
+	for _, word := range []string{"include_usage", "unknown", "unrecognized", "unrecognised", "unexpected", "unsupported", "not supported", "extra", "not permitted", "not allowed"} {
 		if bytes.Contains(said, []byte(word)) {
 			return true
 		}

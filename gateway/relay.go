@@ -8,18 +8,14 @@ import (
 	"os"
 
 	"github.com/promptgate/promptgate/gateway/provider"
-	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 )
 
 // relay passes a stream on as it comes: read, scan, write, flush. Once a byte has gone out there is no other answer, and no further
 // attempt: what goes wrong then ends the stream with an error event and no [DONE].
 func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response, target provider.Target) error {
-	if c.ans.scan == nil {
-		c.ans.scan = new(wire.StreamScanner)
-	}
-	scan := c.ans.scan
-	scan.Reset(c.withholds(target))
+	scan := c.ans.scan // accept made it
+	scan.Reset(c.api, c.withholds(target))
 	if res.Sent {
 		g.letGo(c)
 	}
@@ -131,7 +127,7 @@ func endsEvent(before bool, p []byte) bool {
 func (c *call) judgeStream() error {
 	result := c.ans.scan.Result()
 	switch {
-	case result.Error != nil || result.Finish == "error":
+	case result.Failed():
 		// The caller has the provider's own words; nothing is to be added to them.
 		return fault.New(fault.ProviderError, "The provider %q ended its stream with an error.", c.rec.Provider)
 	case !result.Complete():
@@ -150,7 +146,7 @@ func (g *Gateway) endStream(c *call, err error) error {
 	if fault.Is(err, fault.ProviderTruncated) {
 		last = c.ans.scan.Truncation(c.rec.ID)
 	} else {
-		last = append([]byte("\n\n"), wire.ErrorEvent(err)...) // blank lines end whatever event was under way
+		last = c.ans.scan.ErrorEvent(err)
 	}
 	if g.write(c, last) == nil {
 		_ = g.flush(c) // it was the last thing to try

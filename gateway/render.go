@@ -10,6 +10,9 @@ import (
 	"github.com/promptgate/promptgate/internal/fault"
 )
 
+// renderedBytes is about how much a prompt adds to a request's body.
+const renderedBytes = 4 << 10
+
 // render makes the edits that turn the caller's body into the provider's: the reference goes, the version's messages and
 // parameters come. A call without a prompt needs none.
 func (g *Gateway) render(_ context.Context, c *call) error {
@@ -22,23 +25,17 @@ func (g *Gateway) render(_ context.Context, c *call) error {
 	if err := version.CheckVariables(vars, c.declared); err != nil {
 		return placed(err, c.in.ref.Place)
 	}
-	own, err := c.in.body.Messages()
-	if err != nil {
-		return err
-	}
-	own = wire.WithContent(own)
 	c.out.edits = c.in.ref.Strip(c.out.edits[:0])
-	merged, err := wire.Merge(&c.in.body, version.Content(), wire.Locks{Reads: c.mayRead()}, c.out.edits)
+	c.out.rendered = g.buffers.get(len(c.in.body.Raw()) + renderedBytes)
+	composed, err := c.api.Compose(&c.in.body, wire.Prompt{
+		Version: version, Variables: vars, Locks: wire.Locks{Reads: c.mayRead()},
+	}, c.out.rendered.B, c.out.edits)
+	c.out.rendered.B = composed.Rendered
 	if err != nil {
 		return err
 	}
-	c.out.model, c.out.byCaller = merged.Model, merged.ModelByCaller
-	c.out.messages = g.buffers.get(len(own) + 4<<10)
-	if c.out.messages.B, err = version.AppendMessages(c.out.messages.B, vars, own); err != nil {
-		return err
-	}
-	c.out.edits = merged.Edits
-	c.out.edits = append(c.out.edits, wire.Edit{Name: "messages", Value: c.out.messages.B})
+	c.out.model, c.out.byCaller = composed.Model, composed.ModelByCaller
+	c.out.edits, c.out.messages = composed.Edits, composed.Messages
 	return nil
 }
 

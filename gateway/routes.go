@@ -7,12 +7,10 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
 )
-
-// The endpoints below a provider's base URL.
-const chatCompletions = "chat/completions"
 
 // Engine is a Gin engine with the middleware and fallbacks of the gateway and, on demand, its routes; the management API goes onto the
 // same one. Gin's own mode is the process's: set it to release in main.
@@ -38,13 +36,13 @@ func (g *Gateway) Handler() http.Handler {
 
 // Routes adds the data plane. The router must run Guard first, as Engine's does.
 func (g *Gateway) Routes(r gin.IRouter) {
-	r.POST("/v1/chat/completions", g.chat)
+	r.POST("/v1/chat/completions", g.Calls(wire.Chat{}))
 	r.POST("/v1/prompts/*path", g.byPath)
 	r.GET("/v1/models", g.models)
 	r.GET("/v1/models/*id", g.modelByID)
 	// Azure's addresses. Its api-version is not looked at: it versions that vendor's API, not ours.
 	r.POST("/openai/deployments/*path", g.byDeployment)
-	r.POST("/openai/v1/chat/completions", g.chat)
+	r.POST("/openai/v1/chat/completions", g.Calls(wire.Chat{}))
 	r.GET("/openai/v1/models", g.models)
 	r.GET("/openai/v1/models/*id", g.modelByID)
 	r.POST("/v1/feedback", g.feedback)
@@ -75,23 +73,22 @@ func (g *Gateway) HealthRoutes(r gin.IRouter) {
 	r.Match(get, "/readyz", g.readyz)
 }
 
-func (g *Gateway) chat(c *gin.Context) {
-	call := g.borrow(c.Writer, c.Request)
-	call.action, call.rec.Endpoint = policy.ActionCall, chatCompletions
-	g.serve(call, g.calling)
+// Calls serves the calls of one shape. The router must run Guard first.
+func (g *Gateway) Calls(api wire.API) gin.HandlerFunc {
+	return func(c *gin.Context) { g.serve(g.borrow(c.Writer, c.Request, api, policy.ActionCall), g.calling) }
 }
 
 // byDeployment serves Azure's form of a call, /openai/deployments/{model}/chat/completions: the address names the model.
 func (g *Gateway) byDeployment(c *gin.Context) {
 	rest := strings.TrimPrefix(c.Request.URL.EscapedPath(), "/openai/deployments/")
-	name, found := strings.CutSuffix(rest, "/"+chatCompletions)
+	name, found := strings.CutSuffix(rest, "/"+wire.Chat{}.Endpoint())
 	model, err := url.PathUnescape(name)
 	if !found || err != nil || model == "" {
 		g.NoRoute(c)
 		return
 	}
-	call := g.borrow(c.Writer, c.Request)
-	call.action, call.rec.Endpoint, call.pathModel = policy.ActionCall, chatCompletions, model
+	call := g.borrow(c.Writer, c.Request, wire.Chat{}, policy.ActionCall)
+	call.pathModel = model
 	g.serve(call, g.calling)
 }
 
@@ -100,13 +97,12 @@ func (g *Gateway) byPath(c *gin.Context) {
 	name, verb, ok := splitPath(c.Request.URL)
 	switch {
 	case ok && verb == "completions":
-		call := g.borrow(c.Writer, c.Request)
-		call.action, call.rec.Endpoint = policy.ActionCall, chatCompletions
+		call := g.borrow(c.Writer, c.Request, wire.Chat{}, policy.ActionCall)
 		call.byPath, call.pathName = true, name
 		g.serve(call, g.calling)
 	case ok && verb == "render":
-		call := g.borrow(c.Writer, c.Request)
-		call.action, call.rec.Endpoint = policy.ActionRead, "render"
+		call := g.borrow(c.Writer, c.Request, wire.Chat{}, policy.ActionRead)
+		call.rec.Endpoint = "render"
 		call.byPath, call.pathName = true, name
 		g.serve(call, g.rendering)
 	default:
@@ -149,5 +145,5 @@ func (g *Gateway) refuseAs(c *gin.Context, status int, err error) {
 	if idErr != nil {
 		id = ""
 	}
-	g.refuseStatus(c.Writer, id, status, err)
+	g.refuseStatus(c.Writer, wire.Chat{}, id, status, err)
 }

@@ -73,7 +73,7 @@ func (c *call) estimatedInput() int64 {
 	}
 	n := len(c.in.body.Raw())
 	if c.out.messages != nil {
-		n = len(c.out.messages.B)
+		n = len(c.out.messages)
 	}
 	return int64(n / bytesPerToken)
 }

@@ -36,7 +36,7 @@ func (g *Gateway) show(_ context.Context, c *call) error {
 	request := json.RawMessage(c.in.body.Splice(nil, edits))
 	body, err := json.Marshal(rendering{
 		Object: "prompt.rendering", Prompt: r.Prompt.Name, PromptID: r.Prompt.ID, Version: r.Version, Label: r.Label, Digest: r.Digest,
-		Model: c.out.model, Messages: c.out.messages.B, Request: request,
+		Model: c.out.model, Messages: c.out.messages, Request: request,
 		Success: true, Data: request,
 	})
 	if err != nil {

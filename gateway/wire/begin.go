@@ -12,39 +12,31 @@ const (
 	Fails                      // an error, or an end without an answer
 )
 
-// Begins judges the beginning of a stream by its first event: comments and empty events say nothing.
-func Begins(p []byte) Beginning {
+// Begins judges the beginning of a stream by its first event that says something: comments and empty events say nothing. It forgets what it
+// read, so that Feed can read it again.
+func (s *StreamScanner) Begins(p []byte) Beginning {
+	defer func() { s.res = StreamResult{} }()
 	p = bytes.TrimPrefix(p, []byte("\xef\xbb\xbf"))
 	for len(p) > 0 {
 		end := eventEnd(p)
 		if end < 0 {
 			return Undecided
 		}
-		data, isError := payload(p[:end])
+		ev := eventOf(p[:end])
 		p = p[end:]
-		data = bytes.TrimSpace(data)
-		switch {
-		case isError:
-			return Fails
-		case len(data) == 0:
+		ev.Data = bytes.TrimSpace(ev.Data)
+		if len(ev.Data) == 0 {
 			continue
-		case string(data) == doneMark:
-			return Fails
 		}
-		return beginsWith(data)
+		s.api.ReadEvent(&s.res, ev)
+		switch {
+		case s.res.Failed(), s.res.Done && !s.res.Started, !s.res.Done && ev.Data[0] != '{':
+			return Fails
+		case s.res.Events > 0:
+			return Answers
+		}
 	}
 	return Undecided
-}
-
-// beginsWith judges one chunk.
-func beginsWith(data []byte) Beginning {
-	var s StreamScanner
-	s.Reset(false)
-	s.readChunk(data)
-	if s.res.Error != nil || s.res.Finish == finishError || data[0] != '{' {
-		return Fails
-	}
-	return Answers
 }
 
 // finishError is the finish reason of a choice that broke off, as some providers spell it.

@@ -89,7 +89,7 @@ func BenchmarkStreamChunk(b *testing.B) {
 	first := `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o","choices":[{"index":0,"delta":{"role":"assistant","content":"x"},"finish_reason":null}],"usage":null}` + "\n\n"
 	chunk := `data: {"id":"chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT","object":"chat.completion.chunk","created":1741569952,"model":"gpt-4o-mini-2024-07-18","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"content":" Hello"},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n"
 	var s StreamScanner
-	s.Reset(true)
+	s.Reset(Chat{}, true)
 	out := make([][]byte, 0, 4)
 	out = s.Feed([]byte(first), out)
 	p := []byte(chunk)
@@ -106,7 +106,7 @@ func BenchmarkStreamChunk(b *testing.B) {
 func BenchmarkStreamChunkSplit(b *testing.B) {
 	chunk := `data: {"id":"chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT","object":"chat.completion.chunk","created":1741569952,"model":"gpt-4o-mini-2024-07-18","system_fingerprint":"fp_44709d6fcb","choices":[{"index":0,"delta":{"content":" Hello"},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n"
 	var s StreamScanner
-	s.Reset(true)
+	s.Reset(Chat{}, true)
 	out := make([][]byte, 0, 4)
 	p := []byte(chunk)
 	b.SetBytes(int64(len(p)))

@@ -71,16 +71,9 @@ func errorType(code fault.Code) string {
 const internalMessage = "The gateway failed to handle this request. Try again; if it happens again, give the x-promptgate-call-id of this " +
 	"answer to whoever runs the gateway."
 
-// ErrorBody is err in OpenAI's envelope {"error":{"message","type","param","code"}}. An error that is no fault, or a fault with the code
-// Internal, says nothing but that something went wrong.
-func ErrorBody(err error) []byte { return appendErrorBody(nil, err) }
-
+// appendErrorBody appends err in OpenAI's envelope {"error":{"message","type","param","code"}}.
 func appendErrorBody(dst []byte, err error) []byte {
-	code, message, param := fault.Internal, internalMessage, ""
-	var f *fault.Error
-	if errors.As(err, &f) && Status(f.Code) != http.StatusInternalServerError {
-		code, message, param = f.Code, f.Message, f.Param
-	}
+	code, message, param := Told(err)
 	dst = append(dst, `{"error":{"message":`...)
 	dst = appendString(dst, message)
 	dst = append(dst, `,"type":`...)
@@ -94,6 +87,16 @@ func appendErrorBody(dst []byte, err error) []byte {
 	dst = append(dst, `,"code":`...)
 	dst = appendString(dst, string(code))
 	return append(dst, "}}"...)
+}
+
+// Told is what a caller is told of an error, in whichever shape. An error that is no fault, or a fault with the code Internal, says nothing but that
+// something went wrong.
+func Told(err error) (code fault.Code, message, param string) {
+	var f *fault.Error
+	if errors.As(err, &f) && Status(f.Code) != http.StatusInternalServerError {
+		return f.Code, f.Message, f.Param
+	}
+	return fault.Internal, internalMessage, ""
 }
 
 // messageOf is the public message of a fault.

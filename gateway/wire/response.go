@@ -36,9 +36,9 @@ func ParseAnswer(body []byte) (c Completion, whole bool) {
 		switch what := topField(name); {
 		case name == "choices":
 			c.readAnswers(value)
-		case what == fieldError:
+		case what == FieldError:
 			c.take(what, value[:min(len(value), maxCapture)])
-		case what != fieldNone && len(value) <= maxCapture: // more is not what it should be
+		case what != FieldNone && len(value) <= maxCapture: // more is not what it should be
 			c.take(what, value)
 		}
 	}
@@ -62,7 +62,7 @@ func (c *Completion) readAnswers(v []byte) {
 			var key, value []byte
 			if key, value, ok = inner.member(); ok && string(key) == `"finish_reason"` {
 				failed = string(value) == `"error"`
-				c.take(fieldFinish, value)
+				c.take(FieldFinish, value)
 			}
 		}
 		if !failed {
@@ -73,23 +73,23 @@ func (c *Completion) readAnswers(v []byte) {
 }
 
 // take notes the value of one field.
-func (c *Completion) take(what field, v []byte) {
+func (c *Completion) take(what Field, v []byte) {
 	switch what {
-	case fieldID:
+	case FieldID:
 		setString(&c.ID, v)
-	case fieldModel:
+	case FieldModel:
 		setString(&c.Model, v)
-	case fieldFinish:
+	case FieldFinish:
 		if c.Finish == "" {
 			setString(&c.Finish, v)
 		}
-	case fieldUsage:
+	case FieldUsage:
 		if t, cost, _ := parseUsage(v); t.Reported {
 			c.Usage, c.Cost = t, cost
 		}
-	case fieldTier:
+	case FieldTier:
 		setString(&c.Tier, v)
-	case fieldError:
+	case FieldError:
 		if v = bytes.TrimSpace(v); !isNull(v) {
 			c.Error = bytes.Clone(v)
 		}
@@ -99,21 +99,8 @@ func (c *Completion) take(what field, v []byte) {
 // maxCapture bounds what is kept of one value, in bytes: a usage object has a few hundred.
 const maxCapture = 2 << 10
 
-// field is a value that is looked for.
-type field uint8
-
-const (
-	fieldNone field = iota
-	fieldID
-	fieldModel
-	fieldUsage
-	fieldError
-	fieldFinish
-	fieldTier
-)
-
 // ResponseScanner reads an answer's JSON on its way to the caller, in pieces of any size; it keeps at most maxCapture bytes however
-// large the answer is. The zero value is ready. Not safe for concurrent use.
+// large the answer is. Call Reset before use. Not safe for concurrent use.
 type ResponseScanner struct {
 	depth    int
 	inString bool
@@ -121,14 +108,16 @@ type ResponseScanner struct {
 	inKey    bool // the string is a member's name
 	wantKey  bool // the next string at this depth is a name
 	objects  uint64
-	choices  bool // inside the top-level "choices"
-	chunk    bool // there were any
+	api      API
+	content  bool // there was a member that holds what the model says
 
 	key     [24]byte
 	keyLen  int
-	next    field // what the value that comes is
-	capture field // what is being kept
-	at      int   // depth at which the capture began
+	parent  [24]byte // the top-level member that the names stand in
+	inside  int      // its length
+	next    Field    // what the value that comes is
+	capture Field    // what is being kept
+	at      int      // depth at which the capture began
 	buf     []byte
 	result  Completion
 }
@@ -143,7 +132,7 @@ func (s *ResponseScanner) Write(p []byte) (int, error) {
 func (s *ResponseScanner) Result() Completion { return s.result }
 
 // Reset readies the scanner for another answer, keeping its buffer.
-func (s *ResponseScanner) Reset() { *s = ResponseScanner{buf: s.buf[:0]} }
+func (s *ResponseScanner) Reset(api API) { *s = ResponseScanner{api: api, buf: s.buf[:0]} }
 
 func (s *ResponseScanner) feed(p []byte) {
 	for i := 0; i < len(p); {
@@ -178,12 +167,12 @@ func (s *ResponseScanner) stringBytes(p []byte, i int) int {
 		return end
 	}
 	s.inString = false
-	if s.capture != fieldNone {
+	if s.capture != FieldNone {
 		s.keepByte('"')
 	}
 	if s.inKey {
 		s.named()
-	} else if s.capture != fieldNone && s.depth == s.at {
+	} else if s.capture != FieldNone && s.depth == s.at {
 		s.captured()
 	}
 	return end + 1
@@ -198,7 +187,7 @@ func (s *ResponseScanner) text(p []byte) {
 			s.keyLen += copy(s.key[s.keyLen:], p)
 		}
 	}
-	if s.capture != fieldNone {
+	if s.capture != FieldNone {
 		s.keep(p)
 	}
 }
@@ -206,62 +195,57 @@ func (s *ResponseScanner) text(p []byte) {
 // named ends a member's name: is its value looked for?
 func (s *ResponseScanner) named() {
 	s.inKey, s.wantKey = false, false
-	if s.capture != fieldNone {
+	if s.capture != FieldNone {
 		return
 	}
-	s.next = fieldNone
-	if s.keyLen < 0 {
-		if s.depth == 1 {
-			s.choices = false
-		}
-		return
+	s.next = FieldNone
+	name := s.key[:max(s.keyLen, 0)]
+	if s.depth == 1 {
+		s.inside = copy(s.parent[:], name)
 	}
-	name := string(s.key[:s.keyLen]) // does not escape
-	switch {
-	case s.depth == 1:
-		s.choices = name == "choices"
-		s.chunk = s.chunk || s.choices
-		s.next = topField(name)
-	case s.depth == 3 && s.choices && name == "finish_reason":
-		s.next = fieldFinish
+	if s.keyLen >= 0 {
+		s.next = s.api.Field(s.depth, s.parent[:s.inside], name)
+	}
+	if s.next == FieldContent {
+		s.content, s.next = true, FieldNone
 	}
 }
 
-func topField(name string) field {
+func topField(name string) Field {
 	switch name {
 	case "id":
-		return fieldID
+		return FieldID
 	case "model":
-		return fieldModel
+		return FieldModel
 	case "usage":
-		return fieldUsage
+		return FieldUsage
 	case "error":
-		return fieldError
+		return FieldError
 	case "service_tier":
-		return fieldTier
+		return FieldTier
 	}
-	return fieldNone
+	return FieldNone
 }
 
 // structural takes a byte outside of strings.
 func (s *ResponseScanner) structural(c byte) {
 	switch c {
 	case ' ', '\n', '\r', '\t', ':':
-		if s.capture != fieldNone {
+		if s.capture != FieldNone {
 			s.keepByte(c)
 		}
 		return
 	case ',', '}', ']':
-		if s.capture != fieldNone && s.depth == s.at {
+		if s.capture != FieldNone && s.depth == s.at {
 			s.captured() // a number or a literal ends where the next thing begins
 		}
-		s.next = fieldNone
+		s.next = FieldNone
 	default:
-		if s.next != fieldNone {
-			s.capture, s.at, s.next, s.buf = s.next, s.depth, fieldNone, s.buf[:0]
+		if s.next != FieldNone {
+			s.capture, s.at, s.next, s.buf = s.next, s.depth, FieldNone, s.buf[:0]
 		}
 	}
-	if s.capture != fieldNone {
+	if s.capture != FieldNone {
 		s.keepByte(c)
 	}
 	switch c {
@@ -296,7 +280,7 @@ func (s *ResponseScanner) close() {
 		s.depth--
 	}
 	s.wantKey = false
-	if s.capture != fieldNone && s.depth == s.at {
+	if s.capture != FieldNone && s.depth == s.at {
 		s.captured()
 	}
 }
@@ -308,9 +292,9 @@ func (s *ResponseScanner) inObject() bool { return s.depth < 64 && s.objects>>s.
 func (s *ResponseScanner) keep(p []byte) {
 	if room := maxCapture - len(s.buf); len(p) > room {
 		p = p[:max(room, 0)]
-		if s.capture != fieldError {
+		if s.capture != FieldError {
 			s.buf = s.buf[:0]
-			s.capture = fieldNone // too long to be what it should be
+			s.capture = FieldNone // too long to be what it should be
 			return
 		}
 	}
@@ -331,7 +315,7 @@ func (s *ResponseScanner) keepByte(c byte) {
 // captured ends a captured value.
 func (s *ResponseScanner) captured() {
 	what := s.capture
-	s.capture = fieldNone
+	s.capture = FieldNone
 	s.result.take(what, s.buf)
 }
 

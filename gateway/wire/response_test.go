@@ -27,13 +27,14 @@ func TestCompletion(t *testing.T) {
 			assert.Equal(t, want.ID, id)
 			assert.Equal(t, want.Usage, usage)
 			var s ResponseScanner
+			s.Reset(Chat{})
 			for i := range len(body) {
 				n, err := s.Write([]byte{body[i]})
 				require.NoError(t, err)
 				require.Equal(t, 1, n)
 			}
 			assert.Equal(t, want, s.Result())
-			s.Reset()
+			s.Reset(Chat{})
 			assert.Equal(t, Completion{}, s.Result())
 		})
 	}
@@ -51,6 +52,7 @@ func TestCompletion(t *testing.T) {
 // answered is what a scanner makes of a body that comes in one piece.
 func answered(body string) Completion {
 	var s ResponseScanner
+	s.Reset(Chat{})
 	s.feed([]byte(body))
 	return s.Result()
 }
@@ -123,6 +125,7 @@ func FuzzCompletion(f *testing.F) {
 			return
 		}
 		var s ResponseScanner
+		s.Reset(Chat{})
 		for p := body; len(p) > 0; p = p[min(size, len(p)):] {
 			s.feed(p[:min(size, len(p))])
 		}

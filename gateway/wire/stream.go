@@ -32,10 +32,14 @@ func (r *StreamResult) Complete() bool {
 // Feed while the other fills.
 const holdMax = 4 << 10
 
+// Failed reports whether the stream told of an error: as such, or as the reason for which it finished.
+func (r *StreamResult) Failed() bool { return r.Error != nil || r.Finish == finishError }
+
 // StreamScanner relays server-sent events as the provider's bytes and reads them on the way. It keeps at most 8 KiB, however long a line
 // is. An event is passed on when it is complete (until then no client can use it) or when it outgrows what is kept: so an event
 // that a cut left short does not spoil the error event that follows. Call Reset before use. Not safe for concurrent use.
 type StreamScanner struct {
+	api      API
 	withhold bool
 
 	// Where in the stream the next byte stands.
@@ -58,9 +62,9 @@ type StreamScanner struct {
 	out         [][]byte
 }
 
-// Reset readies the scanner for a stream, keeping its buffers. With withhold the usage chunk with empty choices is kept back.
-func (s *StreamScanner) Reset(withhold bool) {
-	*s = StreamScanner{withhold: withhold, lineStart: true, hold: s.hold[:0], spare: s.spare[:0], big: s.big}
+// Reset readies the scanner for a stream of a shape, keeping its buffers. With withhold the event that says nothing but the usage is kept back.
+func (s *StreamScanner) Reset(api API, withhold bool) {
+	*s = StreamScanner{api: api, withhold: withhold, lineStart: true, hold: s.hold[:0], spare: s.spare[:0], big: s.big}
 }
 
 // Result is what was read so far; it changes with the next call.
@@ -198,7 +202,7 @@ func (s *StreamScanner) release() {
 
 // overflow begins to relay an event as it comes.
 func (s *StreamScanner) overflow() {
-	s.big.reset()
+	s.big.reset(s.api)
 	s.big.feed(s.hold)
 	s.release()
 	s.over, s.mid = true, true
@@ -213,8 +217,7 @@ func (s *StreamScanner) Finish(out [][]byte) [][]byte {
 		s.endBig()
 		s.res.Truncated = s.res.Truncated || !s.big.json.whole()
 	case s.fields && len(s.hold) > 0:
-		data, _ := payload(s.hold)
-		if cutShort(data) {
+		if cutShort(eventOf(s.hold).Data) {
 			s.res.Truncated = true
 		} else if !s.inspect(s.hold) {
 			s.release()
@@ -229,18 +232,18 @@ func (s *StreamScanner) Finish(out [][]byte) [][]byte {
 	return out
 }
 
-// Truncation is the error event that ends a stream which the provider cut, with the line ends that it needs after what was relayed.
-// No [DONE] follows it. Call it after Finish.
+// Truncation is the error event that ends a stream which the provider cut. Call it after Finish.
 func (s *StreamScanner) Truncation(callID string) []byte {
-	event := ErrorEvent(fault.New(fault.ProviderTruncated,
+	return s.ErrorEvent(fault.New(fault.ProviderTruncated,
 		"The provider's stream broke off before its end; what came is incomplete. Send the request again (call %s).", callID))
-	if s.mid {
-		return append([]byte("\n\n"), event...)
-	}
-	return event
 }
 
-// ErrorEvent is err as an event of a stream: "data: {envelope}" and a blank line.
-func ErrorEvent(err error) []byte {
-	return append(appendErrorBody([]byte("data: "), err), '\n', '\n')
+// ErrorEvent is the event that ends a stream with an error of ours, with the line ends that it needs after what was relayed. Nothing follows it,
+// a [DONE] least of all. Call it after Finish.
+func (s *StreamScanner) ErrorEvent(err error) []byte {
+	var event []byte
+	if s.mid {
+		event = append(event, "\n\n"...)
+	}
+	return s.api.AppendErrorEvent(event, err)
 }

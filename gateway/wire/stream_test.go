@@ -29,7 +29,7 @@ func usageTokens() metrics.Tokens {
 // relay sends the pieces through a scanner and returns what came out, with the scanner after Finish.
 func relay(t require.TestingT, withhold bool, pieces ...[]byte) ([]byte, *StreamScanner) {
 	s := new(StreamScanner)
-	s.Reset(withhold)
+	s.Reset(Chat{}, withhold)
 	var got []byte
 	var out [][]byte
 	for _, p := range pieces {
@@ -103,7 +103,7 @@ func TestStreamStartsWithContent(t *testing.T) {
 
 func TestStreamForwardsAtOnce(t *testing.T) {
 	var s StreamScanner
-	s.Reset(true)
+	s.Reset(Chat{}, true)
 	feed := func(p string) string { return string(bytes.Join(s.Feed([]byte(p), nil), nil)) }
 	assert.Equal(t, ": ping\n", feed(": ping\n"), "a comment does not wait for a blank line")
 	assert.Equal(t, "\n", feed("\n"))
@@ -340,7 +340,7 @@ func FuzzStream(f *testing.F) {
 
 func TestStreamScannerIsReused(t *testing.T) {
 	_, s := relay(t, true, everyByte(sse("\n", chunkText, chunkUsage, "[DONE]")+"data: {\"x\":1")...)
-	s.Reset(false)
+	s.Reset(Chat{}, false)
 	assert.Equal(t, StreamResult{}, *s.Result())
 	in := sse("\n", chunkUsage)
 	assert.Equal(t, in, string(bytes.Join(s.Feed([]byte(in), nil), nil)))

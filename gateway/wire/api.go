@@ -1,0 +1,81 @@
+package wire
+
+import (
+	"encoding/json"
+
+	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/registry/template"
+)
+
+// API is one shape of requests and answers, such as OpenAI's chat completions. A route sets it; the pipeline's stages know no shape but through
+// it. Implementations hold no state, since what they learn of an answer is kept in its Completion or StreamResult; they are safe for concurrent use.
+type API interface {
+	// Endpoint is the shape's address below a provider's base URL, and its name in the ledger: "chat/completions".
+	Endpoint() string
+
+	// Compose puts a prompt into a request's body: the edits that do, appended to edits, which take the reference out already. What it renders it
+	// appends to dst. A fault when the caller's fields and the version's cannot be brought together.
+	Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, error)
+	// UsageEdit is the edit by which a provider reports usage on a stream. needed is false when it does so anyway: then nothing is withheld.
+	UsageEdit(b *Body) (e Edit, needed bool)
+	// EndUser is the caller's own name for whom it calls, "" when there is none.
+	EndUser(b *Body) string
+
+	// ReadAnswer reads the body of an answer that is no stream, or its beginning: what stands before a cut is found. whole is false when it is cut.
+	ReadAnswer(body []byte) (c Completion, whole bool)
+	// ReadEvent reads one event of a stream into r: Events, Started, Done, Error, Usage and the rest, whichever it tells. It reports whether the event
+	// says nothing but the usage that UsageEdit asked for: such a one can be withheld. ev is valid during the call only.
+	ReadEvent(r *StreamResult, ev Event) (usageOnly bool)
+	// Field says what a member of an event's JSON is, for events too long to be kept: depth is 1 for the object's own members, 2 and more for those inside
+	// of the member called parent. An array is a depth of its own.
+	Field(depth int, parent, name []byte) Field
+
+	// AppendError appends an error as the whole body of an answer. AppendErrorEvent appends it as the event that ends a stream, in the form on which
+	// clients raise.
+	AppendError(dst []byte, err error) []byte
+	AppendErrorEvent(dst []byte, err error) []byte
+	// AppendRefusal appends a provider's refusal without its message, which may repeat the prompt. body may be what dst is cut from.
+	AppendRefusal(dst, body []byte, status int) []byte
+}
+
+// Prompt is what a call brings to its request, in no shape yet.
+type Prompt struct {
+	Version   *template.Compiled
+	Variables map[string]json.RawMessage
+	Locks     Locks
+}
+
+// Composed is what a prompt and a request came to.
+type Composed struct {
+	Merged
+	Rendered []byte // dst with what was rendered: the edits point into it
+	Messages []byte // the part of it that is the messages, for showing
+}
+
+// Event is one event of a stream.
+type Event struct {
+	Name []byte // of its "event" line; empty when it has none
+	Data []byte // its data lines, joined
+}
+
+// Field is a value that is looked for in an answer.
+type Field uint8
+
+// The fields.
+const (
+	FieldNone Field = iota
+	FieldID
+	FieldModel
+	FieldUsage
+	FieldError
+	FieldFinish
+	FieldTier
+	FieldContent // holds what the model says
+)
+
+// Usage reads a usage object as any of the known providers spells it, for shapes whose usage stands elsewhere than in chat's. reported is false when it
+// holds no figures that can be believed.
+func Usage(v []byte) (t metrics.Tokens, costMicros int64, reported bool) {
+	t, costMicros, _ = parseUsage(v)
+	return t, costMicros, t.Reported
+}
