@@ -15,6 +15,7 @@ type Compiled struct {
 	variables []variable     // sorted by name
 	index     map[string]int // of variables
 	units     []unit
+	messages  []unit // one for each message or placeholder, for Render
 	minBytes  int    // of literals, for the first guess of a size
 	lastUser  string // the variable that takes the last user message
 }
@@ -36,6 +37,7 @@ type unit struct {
 	pieces  []piece
 	single  bool   // content is one string
 	tail    []byte // what follows the content
+	message *Message
 	history int    // of a placeholder: its variable; else -1
 }
 
@@ -176,10 +178,11 @@ func (t *text) isStatic() bool {
 func (c *Compiled) addMessage(i int, byPath map[string]*text) {
 	m := &c.content.Messages[i]
 	if m.Type == TypePlaceholder {
-		c.units = append(c.units, unit{history: c.index[m.Name]})
+		c.units = append(c.units, unit{history: c.index[m.Name], message: m})
+		c.messages = append(c.messages, c.units[len(c.units)-1])
 		return
 	}
-	u := unit{history: -1, head: messageHead(m), tail: messageTail(m)}
+	u := unit{history: -1, head: messageHead(m), tail: messageTail(m), message: m}
 	path := fmt.Sprintf("messages[%d]", i)
 	static := true
 	if len(m.Parts) == 0 && m.Text != "" {
@@ -196,6 +199,7 @@ func (c *Compiled) addMessage(i int, byPath map[string]*text) {
 		u.pieces = append(u.pieces, piece{text: t})
 		static = static && t.isStatic()
 	}
+	c.messages = append(c.messages, u)
 	if !static {
 		c.units = append(c.units, u)
 		c.minBytes += len(u.head) + len(u.tail) + 64

@@ -267,30 +267,46 @@ func (r *rendering) appendParts(dst []byte, t *text) ([]byte, error) {
 		}
 		return append(dst, tail...), nil
 	}
+	err = r.split(t, len(dst), func(part RenderedPart) {
+		if part.Media != nil {
+			dst = append(appendComma(dst), part.Media...)
+		} else {
+			dst = append(append(append(appendComma(dst), head...), part.Text...), tail...)
+		}
+	})
+	return dst, err
+}
+
+// split takes a text apart into the texts before, between and after the media that stand in it. used is how much of the limit is spent. A part's text
+// is valid during the call only.
+func (r *rendering) split(t *text, used int, emit func(RenderedPart)) error {
 	var open []byte // the text since the last medium
 	flush := func() {
 		if len(open) > 0 {
-			dst = append(append(append(appendComma(dst), head...), open...), tail...)
+			emit(RenderedPart{Text: open})
+			used += len(open)
 			open = open[:0]
 		}
 	}
 	for i := range t.segments {
 		s := &t.segments[i]
 		if s.variable < 0 || s.members != "" || r.values[s.variable].kind != valueMedia {
+			var err error
 			if open, err = r.appendSegment(open, s); err != nil {
-				return nil, err
+				return err
 			}
 		} else {
 			open = append(open, s.literal...)
 			flush()
-			dst = append(appendComma(dst), r.values[s.variable].raw...)
+			emit(RenderedPart{Media: r.values[s.variable].raw})
+			used += len(r.values[s.variable].raw)
 		}
-		if len(dst)+len(open) > r.limit {
-			return nil, tooLarge()
+		if used+len(open) > r.limit {
+			return tooLarge()
 		}
 	}
 	flush()
-	return dst, nil
+	return nil
 }
 
 // appendText appends a text between the quotes of a JSON string.

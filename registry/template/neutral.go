@@ -1,0 +1,75 @@
+package template
+
+import "encoding/json"
+
+// Rendered is one message of a rendering, in no shape: each shape of requests writes it in its own way. AppendMessages is that for chat completions,
+// prepared when the version was compiled.
+type Rendered struct {
+	Message *Message       // whose role, name and tool calls are the version's; read only
+	Parts   []RenderedPart // of its content, texts and media in order
+	Whole   bool           // the content is one text, not a list of parts
+	Items   []byte         // of a placeholder that a variable fills: chat messages, joined by commas; nil for any other
+	Caller  bool           // the place of the caller's own messages; without any they follow the last message
+}
+
+// RenderedPart is one part of a message's content: either of the two.
+type RenderedPart struct {
+	Text  []byte // what stands between the quotes of a JSON string
+	Media []byte // a content part as chat completions have it: {"type":"image_url","image_url":{…}}
+}
+
+// Render is what a version's messages come to with a call's variables. Errors are those of AppendMessages.
+func (c *Compiled) Render(vars map[string]json.RawMessage) ([]Rendered, error) {
+	var few [16]value
+	r := rendering{c: c, values: few[:0], limit: MaxRenderedBytes, steps: maxRenderSteps}
+	if err := r.load(vars); err != nil {
+		return nil, err
+	}
+	out := make([]Rendered, 0, len(c.messages))
+	buf := make([]byte, 0, c.minBytes+256) // of all texts, so that the limit counts each
+	placed := false
+	for i := range c.messages {
+		u := &c.messages[i]
+		one := Rendered{Message: u.message, Whole: u.single}
+		if u.history >= 0 {
+			given := r.values[u.history]
+			one.Caller = given.kind == valueAbsent && !placed
+			placed = placed || one.Caller
+			one.Items = given.raw
+		}
+		for _, p := range u.pieces {
+			if p.static != nil {
+				one.Parts = append(one.Parts, RenderedPart{Media: p.static})
+				continue
+			}
+			var err error
+			if buf, one.Parts, err = r.renderText(buf, p.text, one.Parts); err != nil {
+				return nil, err
+			}
+		}
+		one.Whole = one.Whole && len(one.Parts) == 1 && one.Parts[0].Media == nil
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// renderText appends the parts of a text; their bytes are appended to buf.
+func (r *rendering) renderText(buf []byte, t *text, parts []RenderedPart) ([]byte, []RenderedPart, error) {
+	start := len(buf)
+	if !r.media(t) {
+		buf, err := r.appendText(buf, t)
+		if err != nil {
+			return nil, nil, err
+		}
+		return buf, append(parts, RenderedPart{Text: buf[start:len(buf):len(buf)]}), nil
+	}
+	err := r.split(t, start, func(p RenderedPart) {
+		if p.Media == nil {
+			from := len(buf)
+			buf = append(buf, p.Text...)
+			p.Text = buf[from:len(buf):len(buf)]
+		}
+		parts = append(parts, p)
+	})
+	return buf, parts, err
+}
