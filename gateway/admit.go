@@ -8,10 +8,10 @@ import (
 
 // admit judges what can be judged before the body is understood, the caller's address and the request's size, and reads the body.
 func (g *Gateway) admit(_ context.Context, c *call) error {
-	if err := c.who.ComesFrom(c.r.RemoteAddr); err != nil {
+	if err := c.who.ComesFrom(c.req.From); err != nil {
 		return err
 	}
-	if c.r.ContentLength > g.opts.MaxBodyBytes {
+	if c.req.Length > g.opts.MaxBodyBytes {
 		return g.tooLarge()
 	}
 	return g.readBody(c)

@@ -12,10 +12,15 @@ import (
 
 // authenticate finds out who calls, gives the call its id, and waits for the registry's revision that the caller demands.
 func (g *Gateway) authenticate(ctx context.Context, c *call) error {
-	who, err := g.principal(ctx, c.r)
-	if err == nil {
-		if demanded := c.r.Header["X-Promptgate-Min-Revision"]; len(demanded) > 0 {
-			who, err = g.catchUp(ctx, c.r, demanded[0])
+	who, err := c.who, error(nil)
+	known := who != nil // by Do's caller
+	if !known {
+		who, err = g.principal(ctx, c.req.Header)
+	}
+	if demanded := c.req.Header["X-Promptgate-Min-Revision"]; err == nil && len(demanded) > 0 {
+		// Who calls may have changed by what is waited for.
+		if err = g.catchUp(ctx, demanded[0]); err == nil && !known {
+			who, err = g.principal(ctx, c.req.Header)
 		}
 	}
 	if err != nil {
@@ -33,8 +38,8 @@ func (g *Gateway) authenticate(ctx context.Context, c *call) error {
 }
 
 // principal is who a request comes from.
-func (g *Gateway) principal(ctx context.Context, r *http.Request) (*policy.Principal, error) {
-	key, err := policy.Credential(r.Header)
+func (g *Gateway) principal(ctx context.Context, header http.Header) (*policy.Principal, error) {
+	key, err := policy.Credential(header)
 	if err != nil {
 		return nil, err
 	}
@@ -51,20 +56,20 @@ func (g *Gateway) principal(ctx context.Context, r *http.Request) (*policy.Princ
 	return who, nil
 }
 
-// catchUp waits until this replica has seen the demanded revision, then asks again who calls: that, too, may have changed by it.
-func (g *Gateway) catchUp(ctx context.Context, r *http.Request, demanded string) (*policy.Principal, error) {
+// catchUp waits until this replica has seen the demanded revision.
+func (g *Gateway) catchUp(ctx context.Context, demanded string) error {
 	want, err := strconv.ParseInt(demanded, 10, 64)
 	if err != nil || want < 0 {
-		return nil, fault.New(fault.InvalidRequest, "The header x-promptgate-min-revision must be a revision: a number that a change was answered with.").
+		return fault.New(fault.InvalidRequest, "The header x-promptgate-min-revision must be a revision: a number that a change was answered with.").
 			WithParam("x-promptgate-min-revision")
 	}
 	if g.deps.Feed.Revision() < want {
 		wait, cancel := context.WithTimeout(ctx, g.opts.RevisionTimeout)
 		defer cancel()
 		if err := g.deps.Feed.Wait(wait, want); err != nil {
-			return nil, fault.Wrap(err, fault.RegistryUnavailable,
+			return fault.Wrap(err, fault.RegistryUnavailable,
 				"This replica has not seen revision %d yet. Try again shortly, or without x-promptgate-min-revision.", want)
 		}
 	}
-	return g.principal(ctx, r)
+	return nil
 }

@@ -19,7 +19,7 @@ type call struct {
 	ctl *http.ResponseController
 	ctx context.Context //nolint:containedctx // of the stage that runs, for what it has others call back
 	g   *Gateway
-	r   *http.Request
+	req Request
 
 	api      wire.API      // the shape, set by the route
 	action   policy.Action // what the route is for: call or read
@@ -111,7 +111,7 @@ type answer struct {
 // reset forgets everything but the memory that is worth keeping. It works in place: the call is large, and a copy of it would be made anew
 // for every request.
 func (c *call) reset() {
-	c.w, c.ctl, c.r, c.lender, c.who, c.ctx, c.g, c.api = nil, nil, nil, nil, nil, nil, nil, nil
+	c.w, c.ctl, c.req, c.lender, c.who, c.ctx, c.g, c.api = nil, nil, Request{}, nil, nil, nil, nil, nil
 	c.action, c.pathName, c.pathModel, c.byPath, c.done = "", "", "", false, false
 
 	c.in.body.Reset()
@@ -132,12 +132,12 @@ func (c *call) reset() {
 }
 
 // borrow readies a call for one request.
-func (g *Gateway) borrow(w http.ResponseWriter, r *http.Request, api wire.API, action policy.Action) *call {
+func (g *Gateway) borrow(w http.ResponseWriter, req Request, api wire.API, action policy.Action) *call {
 	c, ok := g.calls.Get().(*call)
 	if !ok {
 		c = new(call)
 	}
-	c.w, c.r, c.lender, c.g, c.api, c.action = w, r, &g.buffers, g, api, action
+	c.w, c.req, c.lender, c.g, c.api, c.action = w, req, &g.buffers, g, api, action
 	c.rec.Endpoint = api.Endpoint()
 	c.ctl = http.NewResponseController(bottom(w))
 	c.rec.Start = g.deps.Clock()

@@ -16,20 +16,28 @@ import (
 const internalMessage = "Something went wrong here. Try again, and tell an admin when it stays."
 
 // finish ends the answer of a call that has been recorded.
-func (g *Gateway) finish(c *call, err error) {
+func (g *Gateway) finish(ctx context.Context, c *call, err error) {
 	if err != nil {
-		g.logFault(c.r.Context(), c.rec.ID, err)
+		g.logFault(ctx, c.rec.ID, err)
 	}
 	switch {
 	case c.ans.large:
 		_ = g.write(c, []byte{c.ans.last}) // a caller that left now has the whole record, too
 	case c.ans.begun: // a stream: endStream has said what there was to say
 	case err != nil:
-		h := c.w.Header()
+		h := newHead(c.w.Header())
 		if c.ref.resolved != nil {
-			c.describe(newHead(h))
+			c.describe(h)
 		}
-		g.refuse(c.w, c.api, c.rec.ID, err)
+		c.ans.begun = true
+		g.armDeadline(c)
+		g.refuse(c.w, h, c.api, c.rec.ID, err)
+	case c.ans.ours:
+		h := newHead(c.w.Header())
+		c.describe(h)
+		c.ans.begun = true
+		g.armDeadline(c)
+		writeOwn(c.w, h, c.rec.ID, c.ans.status, c.ans.buf.B)
 	default:
 		g.begin(c, int64(len(c.ans.buf.B)))
 		_ = g.write(c, c.ans.buf.B)
@@ -37,21 +45,28 @@ func (g *Gateway) finish(c *call, err error) {
 }
 
 // refuse answers with our own error, as the shape spells it. What it sets depends on the error alone.
-func (g *Gateway) refuse(w http.ResponseWriter, api wire.API, callID string, err error) {
-	g.refuseStatus(w, api, callID, statusOf(fault.CodeOf(err)), err)
+func (g *Gateway) refuse(w http.ResponseWriter, h *head, api wire.API, callID string, err error) {
+	h.explain(err)
+	writeOwn(w, h, callID, statusOf(fault.CodeOf(err)), api.AppendError(nil, err))
 }
 
-func (g *Gateway) refuseStatus(w http.ResponseWriter, api wire.API, callID string, status int, err error) {
-	code := fault.CodeOf(err)
-	body := api.AppendError(nil, err)
-	h := newHead(w.Header())
+// writeOwn writes a whole answer of ours: everything but what a provider said goes out here.
+func writeOwn(w http.ResponseWriter, h *head, id string, status int, body []byte) {
 	h.set("Content-Type", "application/json")
 	h.set("Content-Length", strconv.Itoa(len(body)))
+	h.set("Cache-Control", "no-store")
 	h.set("X-Content-Type-Options", "nosniff")
-	if callID != "" {
-		h.set("X-Promptgate-Call-Id", callID)
-		h.named(callID)
+	if id != "" {
+		h.set("X-Promptgate-Call-Id", id)
+		h.named(id)
 	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // nobody is left to tell when this fails
+}
+
+// explain sets what a refusal's head says of its reason.
+func (h *head) explain(err error) {
+	code := fault.CodeOf(err)
 	h.set("X-Promptgate-Error-Origin", originOf(code))
 	switch code {
 	case fault.InvalidAPIKey:
@@ -65,8 +80,6 @@ func (g *Gateway) refuseStatus(w http.ResponseWriter, api wire.API, callID strin
 	if errors.As(err, &pe) && pe.RetryAfter > 0 {
 		h.set("Retry-After", strconv.Itoa(int((pe.RetryAfter+time.Second-1)/time.Second)))
 	}
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // nobody is left to tell when this fails
 }
 
 // originOf says whose fault a code is.

@@ -182,7 +182,7 @@ func (c *call) prepare(ctx context.Context) {
 	}
 	back.Caller, back.Targets = c.who.ID, c.out.targets
 	// A client that tries again by itself says so: trying again within its trials would multiply them.
-	retry := c.r.Header.Get("X-Stainless-Retry-Count")
+	retry := c.req.Header.Get("X-Stainless-Retry-Count")
 	back.Once = retry != "" && retry != "0"
 }
 
@@ -206,7 +206,7 @@ func (c *call) request(t provider.Target) *provider.Request {
 		body = c.out.body.B
 	}
 	return &provider.Request{
-		Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: onward(c.r.Header), CallID: c.rec.ID,
+		Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: onward(c.req.Header), CallID: c.rec.ID,
 	}
 }
 

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"log/slog"
-	"net/http"
 	"sync"
 	"sync/atomic"
 
@@ -52,19 +51,6 @@ func New(deps Deps, opts Options) (*Gateway, error) {
 	g.catalog = catalog
 	g.calling, g.rendering = g.callPipeline(), g.renderPipeline()
 	return g, nil
-}
-
-// serve runs one request down a pipeline and ends its answer.
-func (g *Gateway) serve(c *call, p pipeline) {
-	clean := false
-	defer func() { g.giveBack(c, clean) }()
-	err := p.run(c.r.Context(), c)
-	if c.ans.large && err != nil {
-		clean = true // recorded; the caller must not take half an answer for a whole one
-		panic(http.ErrAbortHandler)
-	}
-	g.finish(c, err)
-	clean = true
 }
 
 // noMeter counts nothing.

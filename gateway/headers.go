@@ -8,7 +8,7 @@ import (
 )
 
 // headCap is how many headers of our own an answer has at most.
-const headCap = 15
+const headCap = 16
 
 // head sets response headers whose keys are canonical already, with one allocation for all values. The slab is never reused: the
 // server may read it after the handler returned.
@@ -36,7 +36,7 @@ func (h *head) named(id string) {
 }
 
 // namesItself reports whether the caller gave its request an id, which Guard echoes.
-func (c *call) namesItself() bool { return saneID(c.r.Header[requestID]) }
+func (c *call) namesItself() bool { return saneID(c.req.Header[requestID]) }
 
 // saneID reports whether a request id can be repeated: one, short, and of characters that no log or header trips over.
 func saneID(values []string) bool {
@@ -71,9 +71,6 @@ func (g *Gateway) begin(c *call, length int64) {
 	c.describe(h)
 	if c.ans.status >= 400 {
 		h.set("X-Promptgate-Error-Origin", "provider")
-	} else if c.ans.ours {
-		h.set("Content-Type", "application/json")
-		h.set("Cache-Control", "no-store")
 	} else if token := g.deps.CallIDs.Token(c.rec.Project, c.rec.ID, g.opts.TokenTTL); token != "" {
 		h.set("X-Promptgate-Feedback-Token", token)
 	}

@@ -27,9 +27,9 @@ func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
 	}
 	c.rec.Stream = c.in.stream
 	if c.byPath {
-		c.in.ref, err = wire.ParsePathReference(c.pathName, &c.in.body, c.r.Header)
+		c.in.ref, err = wire.ParsePathReference(c.pathName, &c.in.body, c.req.Header)
 	} else {
-		c.in.ref, err = wire.ParseReference(&c.in.body, c.r.Header)
+		c.in.ref, err = wire.ParseReference(&c.in.body, c.req.Header)
 	}
 	if err != nil || !c.in.ref.Present {
 		return err

@@ -29,9 +29,9 @@ var errNoRoom = errors.New("gateway: no room for the body")
 // would lose a provider's early answer while it still reads from a client. What has come counts, in the caller's share of MaxBuffered, while
 // it is held; what is merely promised does not.
 func (g *Gateway) readBody(c *call) error {
-	c.in.pace = pace{ReadCloser: c.r.Body, call: c}
-	length, from := c.r.ContentLength, io.Reader(&c.in.pace)
-	coding := c.r.Header.Get("Content-Encoding")
+	c.in.pace = pace{ReadCloser: c.req.Body, call: c}
+	length, from := c.req.Length, io.Reader(&c.in.pace)
+	coding := c.req.Header.Get("Content-Encoding")
 	if coding != "" && !strings.EqualFold(coding, "identity") {
 		length = -1
 		unpacked, err := c.unpack(coding, http.MaxBytesReader(nil, &c.in.pace, g.opts.MaxBodyBytes))
@@ -68,7 +68,7 @@ func (g *Gateway) bodyRefusal(c *call, err error) error {
 	case fault.CodeOf(err) != fault.Internal:
 		return err
 	case c.in.pace.err == nil || errors.Is(c.in.pace.err, io.EOF): // it came whole; it is what it holds that cannot be read
-		return fault.Wrap(err, fault.InvalidRequest, "The body is not what Content-Encoding says: %s.", c.r.Header.Get("Content-Encoding")).WithParam("Content-Encoding")
+		return fault.Wrap(err, fault.InvalidRequest, "The body is not what Content-Encoding says: %s.", c.req.Header.Get("Content-Encoding")).WithParam("Content-Encoding")
 	}
 	return fault.Wrap(err, fault.ClientClosed, "The request was cut.")
 }
@@ -127,10 +127,10 @@ type pace struct {
 // Read implements io.Reader.
 func (p *pace) Read(b []byte) (int, error) {
 	c := p.call
-	if p.got > 0 || c.r.ContentLength < 0 || c.r.ContentLength > paceAfter {
+	if p.got > 0 || c.req.Length < 0 || c.req.Length > paceAfter {
 		opts := &c.g.opts
 		until := c.rec.Start.Add(opts.BodyGrace + time.Duration(float64(p.got)/float64(opts.MinBodyRate)*float64(time.Second)))
-		if last, bounded := wholeBy(c.r.Context(), c.rec.Start); bounded && last.Before(until) {
+		if last, bounded := wholeBy(c.ctx, c.rec.Start); bounded && last.Before(until) {
 			until = last
 		}
 		_ = c.ctl.SetReadDeadline(until) // not supported by every writer of tests; net/http lifts it when the body has ended

@@ -100,7 +100,7 @@ func TestEndsEvent(t *testing.T) {
 // A pooled call is as good as a new one: what one request left behind never shows in the next.
 func TestCallResets(t *testing.T) {
 	c := &call{done: true, byPath: true, pathName: "x", action: policy.ActionCall, who: &policy.Principal{}, lender: &buffers{},
-		w: httptest.NewRecorder(), r: &http.Request{}, ctl: &http.ResponseController{}}
+		w: httptest.NewRecorder(), req: Request{From: "x"}, ctl: &http.ResponseController{}}
 	c.in.buf, c.in.held, c.in.stream, c.in.ref.Handle, c.ans.armed = &buffer{}, 1, true, "h", time.Now()
 	c.rec.Project, c.ref.label, c.ans.begun, c.out.byCaller = "p", "l", true, true
 	require.NoError(t, c.in.body.Scan([]byte(`{"model":"secret"}`)))

@@ -206,7 +206,7 @@ func (g *Gateway) mayCall(ctx context.Context, who *policy.Principal, want polic
 
 // identified is who sends a request that is no call, and an id to name the request by.
 func (g *Gateway) identified(ctx context.Context, r *http.Request) (*policy.Principal, string, error) {
-	who, err := g.principal(ctx, r)
+	who, err := g.principal(ctx, r.Header)
 	if err == nil {
 		err = who.ComesFrom(r.RemoteAddr)
 	}
@@ -230,7 +230,7 @@ func (g *Gateway) refuseCall(c *gin.Context, id string, err error) {
 		err = f
 	}
 	g.logFault(c.Request.Context(), id, err)
-	g.refuse(c.Writer, wire.Chat{}, id, err)
+	g.refuse(c.Writer, newHead(c.Writer.Header()), wire.Chat{}, id, err)
 }
 
 // answer ends a request that is no call with a body of ours.
@@ -240,11 +240,5 @@ func (g *Gateway) answer(c *gin.Context, id string, status int, v any) {
 		g.refuseCall(c, id, fault.Wrap(err, fault.Internal, internalMessage))
 		return
 	}
-	h := newHead(c.Writer.Header())
-	h.set("Content-Type", "application/json")
-	h.set("Cache-Control", "no-store")
-	h.set("X-Promptgate-Call-Id", id)
-	h.named(id)
-	c.Writer.WriteHeader(status)
-	_, _ = c.Writer.Write(body) // nobody is left to tell when this fails
+	writeOwn(c.Writer, newHead(c.Writer.Header()), id, status, body)
 }

@@ -37,15 +37,20 @@ func (g *Gateway) recover(c *gin.Context) {
 	if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(r)
 	}
-	stack := make([]byte, stackBytes)
-	stack = stack[:runtime.Stack(stack, false)]
-	g.deps.Events.count(eventPanic)
-	g.log.Error("panic while serving", "route", c.FullPath(), "kind", kindOf(r), "stack", string(stack))
+	g.notePanic(c.FullPath(), r)
 	c.Abort()
 	if c.Writer.Written() {
 		panic(http.ErrAbortHandler) // an answer has begun: cutting it is the one honest end left
 	}
-	g.refuse(c.Writer, wire.Chat{}, "", fault.New(fault.Internal, internalMessage))
+	g.refuse(c.Writer, newHead(c.Writer.Header()), wire.Chat{}, "", fault.New(fault.Internal, internalMessage))
+}
+
+// notePanic counts and logs a panic.
+func (g *Gateway) notePanic(where string, r any) {
+	stack := make([]byte, stackBytes)
+	stack = stack[:runtime.Stack(stack, false)]
+	g.deps.Events.count(eventPanic)
+	g.log.Error("panic while serving", "route", where, "kind", kindOf(r), "stack", string(stack))
 }
 
 // kindOf names a panic without its value.

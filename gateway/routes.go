@@ -75,7 +75,9 @@ func (g *Gateway) HealthRoutes(r gin.IRouter) {
 
 // Calls serves the calls of one shape. The router must run Guard first.
 func (g *Gateway) Calls(api wire.API) gin.HandlerFunc {
-	return func(c *gin.Context) { g.serve(g.borrow(c.Writer, c.Request, api, policy.ActionCall), g.calling) }
+	return func(c *gin.Context) {
+		g.serveHTTP(c, g.borrow(c.Writer, requestOf(c.Request), api, policy.ActionCall), g.calling)
+	}
 }
 
 // byDeployment serves Azure's form of a call, /openai/deployments/{model}/chat/completions: the address names the model.
@@ -87,9 +89,9 @@ func (g *Gateway) byDeployment(c *gin.Context) {
 		g.NoRoute(c)
 		return
 	}
-	call := g.borrow(c.Writer, c.Request, wire.Chat{}, policy.ActionCall)
+	call := g.borrow(c.Writer, requestOf(c.Request), wire.Chat{}, policy.ActionCall)
 	call.pathModel = model
-	g.serve(call, g.calling)
+	g.serveHTTP(c, call, g.calling)
 }
 
 // byPath serves /v1/prompts/{name}/render and /completions. Names hold slashes, as such or percent-encoded.
@@ -97,14 +99,14 @@ func (g *Gateway) byPath(c *gin.Context) {
 	name, verb, ok := splitPath(c.Request.URL)
 	switch {
 	case ok && verb == "completions":
-		call := g.borrow(c.Writer, c.Request, wire.Chat{}, policy.ActionCall)
+		call := g.borrow(c.Writer, requestOf(c.Request), wire.Chat{}, policy.ActionCall)
 		call.byPath, call.pathName = true, name
-		g.serve(call, g.calling)
+		g.serveHTTP(c, call, g.calling)
 	case ok && verb == "render":
-		call := g.borrow(c.Writer, c.Request, wire.Chat{}, policy.ActionRead)
+		call := g.borrow(c.Writer, requestOf(c.Request), wire.Chat{}, policy.ActionRead)
 		call.rec.Endpoint = "render"
 		call.byPath, call.pathName = true, name
-		g.serve(call, g.rendering)
+		g.serveHTTP(c, call, g.rendering)
 	default:
 		g.NoRoute(c)
 	}
@@ -145,5 +147,7 @@ func (g *Gateway) refuseAs(c *gin.Context, status int, err error) {
 	if idErr != nil {
 		id = ""
 	}
-	g.refuseStatus(c.Writer, wire.Chat{}, id, status, err)
+	h := newHead(c.Writer.Header())
+	h.explain(err)
+	writeOwn(c.Writer, h, id, status, wire.Chat{}.AppendError(nil, err))
 }

@@ -38,7 +38,7 @@ type unit struct {
 	single  bool   // content is one string
 	tail    []byte // what follows the content
 	message *Message
-	history int    // of a placeholder: its variable; else -1
+	history int // of a placeholder: its variable; else -1
 }
 
 // piece is one part of a message's content: encoded already, or a text.
