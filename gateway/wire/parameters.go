@@ -104,9 +104,9 @@ func sameField(name string) string {
 }
 
 // spellings are the names under which some provider takes the field that a lock names: its other and older ones would get around it. The first is
-// the field's own.
-func spellings(lock string) []string {
-	for _, group := range [...][]string{
+// the field's own; "" fills up. An array costs no allocation.
+func spellings(lock string) [6]string {
+	for _, group := range [...][6]string{
 		{"model", "models", "engine", "deployment_id", "fallbacks"},
 		{"messages", "input", "instructions", "system"},
 		{"tools", "functions"},
@@ -114,11 +114,11 @@ func spellings(lock string) []string {
 		{"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"},
 		{"response_format", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"},
 	} {
-		if slices.ContainsFunc(group, func(name string) bool { return strings.EqualFold(name, lock) }) {
+		if slices.ContainsFunc(group[:], func(name string) bool { return strings.EqualFold(name, lock) }) {
 			return group
 		}
 	}
-	return []string{lock}
+	return [6]string{lock}
 }
 
 // checkLock compares what the caller sent for one locked field with what the version says.
@@ -129,7 +129,7 @@ func checkLock(b *Body, c *template.Content, name string, reads func() (bool, er
 	}
 	for i := range b.members {
 		m := &b.members[i]
-		at := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, m.Name) })
+		at := slices.IndexFunc(names[:], func(name string) bool { return name != "" && strings.EqualFold(name, m.Name) })
 		if at < 0 {
 			continue
 		}

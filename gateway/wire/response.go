@@ -38,6 +38,7 @@ func ParseAnswer(body []byte) (c Completion, whole bool) {
 			c.readAnswers(value)
 		case what == FieldError:
 			c.take(what, value[:min(len(value), maxCapture)])
+		case what == FieldModel: // the plan's is recorded
 		case what != FieldNone && len(value) <= maxCapture: // more is not what it should be
 			c.take(what, value)
 		}
@@ -62,7 +63,6 @@ func (c *Completion) readAnswers(v []byte) {
 			var key, value []byte
 			if key, value, ok = inner.member(); ok && string(key) == `"finish_reason"` {
 				failed = string(value) == `"error"`
-				c.take(FieldFinish, value)
 			}
 		}
 		if !failed {
