@@ -15,20 +15,21 @@ const renderedBytes = 4 << 10
 
 // render makes the edits that turn the caller's body into the provider's: the reference goes, the version's messages and
 // parameters come. A call without a prompt needs none.
-func (g *Gateway) render(_ context.Context, c *call) error {
+func (g *Gateway) render(ctx context.Context, c *call) error {
 	if c.ref.resolved == nil {
 		c.out.model, c.out.byCaller = c.in.model, false // authorized already
 		return nil
 	}
 	version := c.ref.resolved.Template
 	vars := c.in.ref.Variables
-	if err := version.CheckVariables(vars, c.declared); err != nil {
+	values, err := version.Bind(ctx, vars, c.declared)
+	if err != nil {
 		return placed(err, c.in.ref.Place)
 	}
 	c.out.edits = c.in.ref.Strip(c.out.edits[:0])
 	c.out.rendered = g.buffers.get(len(c.in.body.Raw()) + renderedBytes)
 	composed, err := c.api.Compose(&c.in.body, wire.Prompt{
-		Version: version, Variables: vars, Locks: wire.Locks{Reads: c.mayRead()},
+		Version: version, Values: values, Locks: wire.Locks{Reads: c.mayRead()},
 	}, c.out.rendered.B, c.out.edits)
 	c.out.rendered.B = composed.Rendered
 	if err != nil {

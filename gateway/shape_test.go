@@ -37,7 +37,7 @@ func (toy) AppendError(dst []byte, err error) []byte {
 }
 
 func (toy) Compose(b *wire.Body, p wire.Prompt, dst []byte, edits []wire.Edit) (wire.Composed, error) {
-	all, err := p.Version.Render(p.Variables)
+	all, err := p.Values.Render()
 	c := wire.Composed{Merged: wire.Merged{Edits: edits, Model: p.Version.Content().Model}, Rendered: dst}
 	own, _ := b.Get("turns")
 	turns, system := []string{}, ""

@@ -407,7 +407,9 @@ func TestIncludedTexts(t *testing.T) {
 	g.src.edit(func() { g.src.versions[versionID("a", p.ID, 1)] = v })
 	got, err := g.resolve(t, "a", "x", number(1))
 	require.NoError(t, err)
-	out, err := got.Template.AppendMessages(nil, nil, nil)
+	bound, err := got.Template.Bind(t.Context(), nil, nil)
+	require.NoError(t, err)
+	out, err := bound.AppendMessages(nil, nil)
 	require.NoError(t, err)
 	require.Contains(t, string(out), "Say: part 1")
 

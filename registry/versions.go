@@ -54,9 +54,6 @@ func (s *Service) check(ctx context.Context, p Prompt, in VersionInput) (Checked
 	if len(c.Variables) == 0 {
 		c.Variables = nil
 	}
-	if err := template.Check(c); err != nil {
-		return Checked{}, err
-	}
 	if _, err := template.Compile(c, refs); err != nil {
 		return Checked{}, err
 	}

@@ -1,8 +1,6 @@
 package wire
 
 import (
-	"encoding/json"
-
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/registry/template"
 )
@@ -40,9 +38,9 @@ type API interface {
 
 // Prompt is what a call brings to its request, in no shape yet.
 type Prompt struct {
-	Version   *template.Compiled
-	Variables map[string]json.RawMessage
-	Locks     Locks
+	Version *template.Compiled
+	Values  *template.Values // of the version's variables
+	Locks   Locks
 }
 
 // Composed is what a prompt and a request came to.

@@ -26,7 +26,7 @@ func (Chat) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, erro
 		return Composed{Rendered: dst}, err
 	}
 	before := len(dst)
-	dst, err = p.Version.AppendMessages(dst, p.Variables, own)
+	dst, err = p.Values.AppendMessages(dst, own)
 	c := Composed{Merged: merged, Rendered: dst, Messages: dst[before:]}
 	if err != nil {
 		return c, err

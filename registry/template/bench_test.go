@@ -14,10 +14,11 @@ func benchmark(b *testing.B, c Content, vars raws, caller string) {
 	raw := []byte(caller)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := out.CheckVariables(vars, nil); err != nil {
+		values, err := out.Bind(b.Context(), vars, nil)
+		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := out.AppendMessages(buf, vars, raw); err != nil {
+		if _, err := values.AppendMessages(buf, raw); err != nil {
 			b.Fatal(err)
 		}
 	}

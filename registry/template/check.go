@@ -1,13 +1,17 @@
 package template
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
+
+	"github.com/promptgate/promptgate/internal/schemacost"
 )
 
 // The types of parts that a message may have.
@@ -26,12 +30,18 @@ var (
 // Check refuses, with InvalidTemplate and the path at fault as Param, all that can be refused when a version is saved and its
 // references are pinned; what only the included texts can show is Compile's to refuse. It does not change c.
 func Check(c Content) error {
-	for _, check := range []func(*Content) error{checkMessages, checkTexts, checkModel, checkParameters, checkLocked, checkVariables} {
-		if err := check(&c); err != nil {
-			return err
+	_, err := check(&c)
+	return err
+}
+
+// check is Check, and the variables' schemas, which cost too much to be compiled twice.
+func check(c *Content) (map[string]*schema, error) {
+	for _, check := range []func(*Content) error{checkMessages, checkTexts, checkModel, checkParameters, checkLocked} {
+		if err := check(c); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return checkVariables(c)
 }
 
 func checkMessages(c *Content) error {
@@ -123,6 +133,9 @@ func checkParts(path string, parts []Part) error {
 			if err := checkRaw(at+".value", p.Value, '{'); err != nil {
 				return err
 			}
+			if bytes.Contains(canonicalJSON(p.Value), []byte("{{")) {
+				return invalid(at+".value", "what a part of type %s holds is sent as it is, and no variable is put into it; let a variable bring the whole part, in a text part that is just {{name}}", p.Type)
+			}
 		default:
 			return invalid(at+".type", "the type must be text, image_url, file or input_audio")
 		}
@@ -168,8 +181,8 @@ func checkTexts(c *Content) error {
 }
 
 func checkModel(c *Content) error {
-	if len(c.Model) > 200 || !utf8.ValidString(c.Model) || strings.TrimSpace(c.Model) != c.Model {
-		return invalid("model", "a model's name has at most 200 bytes of UTF-8 and no white space around it; correct it")
+	if len(c.Model) > 200 || strings.TrimSpace(c.Model) != c.Model || !printable(c.Model) {
+		return invalid("model", "a model's name has at most 200 bytes of printable UTF-8, which a header may carry, and no white space around it; correct it")
 	}
 	if c.Model == "default" || strings.HasPrefix(c.Model, "prompt/") || strings.HasPrefix(c.Model, "@prompt/") {
 		return invalid("model", "%q stands for a prompt or for no model; name a model", c.Model)
@@ -185,7 +198,16 @@ func checkModel(c *Content) error {
 	return nil
 }
 
+// printable reports whether every character of s can be seen, or is a plain space: what holds may stand in a header.
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
 func checkParameters(c *Content) error {
+	if len(c.Parameters) > MaxParameters {
+		return invalid("parameters", "there are %d; at most %d are taken, so remove those that the provider does not know", len(c.Parameters), MaxParameters)
+	}
+	total := 0
 	for _, name := range slices.Sorted(maps.Keys(c.Parameters)) {
 		path := "parameters." + name
 		if !fieldPattern.MatchString(name) {
@@ -204,6 +226,9 @@ func checkParameters(c *Content) error {
 		if err := checkRaw(path, c.Parameters[name], 0); err != nil {
 			return err
 		}
+		if total += len(c.Parameters[name]); total > MaxParameterBytes {
+			return invalid("parameters", "they have more than %d bytes together; shorten them", MaxParameterBytes)
+		}
 	}
 	if c.Parameters["max_tokens"] != nil && c.Parameters["max_completion_tokens"] != nil {
 		return invalid("parameters.max_tokens", "max_tokens and max_completion_tokens are one field; keep one of them")
@@ -212,6 +237,9 @@ func checkParameters(c *Content) error {
 }
 
 func checkLocked(c *Content) error {
+	if len(c.Locked) > MaxLocked {
+		return invalid("locked", "there are %d; at most %d are taken", len(c.Locked), MaxLocked)
+	}
 	for i, name := range c.Locked {
 		path := fmt.Sprintf("locked[%d]", i)
 		if !fieldPattern.MatchString(name) {
@@ -224,38 +252,41 @@ func checkLocked(c *Content) error {
 	return nil
 }
 
-func checkVariables(c *Content) error {
+func checkVariables(c *Content) (map[string]*schema, error) {
 	if len(c.Variables) > MaxVariables {
-		return invalid("variables", "there are %d; at most %d are taken, so gather some in an object", len(c.Variables), MaxVariables)
+		return nil, invalid("variables", "there are %d; at most %d are taken, so gather some in an object", len(c.Variables), MaxVariables)
 	}
-	last := ""
+	last, budget, schemas := "", schemacost.NewBudget(), make(map[string]*schema, len(c.Variables))
 	for _, name := range slices.Sorted(maps.Keys(c.Variables)) {
 		if c.Variables[name].LastUserMessage {
 			if last != "" {
-				return invalid("variables."+name+".last_user_message", "the variable %q takes the last user message already; let one of them", last)
+				return nil, invalid("variables."+name+".last_user_message", "the variable %q takes the last user message already; let one of them", last)
 			}
 			if slices.ContainsFunc(c.Messages, func(m Message) bool { return m.Type == TypePlaceholder && m.Name == name }) {
-				return invalid("variables."+name+".last_user_message", "a placeholder takes messages, not the text of one; remove it here")
+				return nil, invalid("variables."+name+".last_user_message", "a placeholder takes messages, not the text of one; remove it here")
 			}
 			last = name
 		}
 		if !ValidName(name) {
-			return invalid("variables", "%q is no variable name; use letters, digits, _ and -, at most %d bytes", name, MaxNameBytes)
+			return nil, invalid("variables", "%q is no variable name; use letters, digits, _ and -, at most %d bytes", name, MaxNameBytes)
 		}
-		if _, err := compileVariable(name, c.Variables[name]); err != nil {
-			return err
+		s, err := compileVariable(name, c.Variables[name], budget)
+		if err != nil {
+			return nil, err
 		}
+		schemas[name] = s
 	}
-	return nil
+	budget.Seal()
+	return schemas, nil
 }
 
 // compileVariable compiles a variable's schema and holds its default to it.
-func compileVariable(name string, v Variable) (*schema, error) {
+func compileVariable(name string, v Variable, budget *schemacost.Budget) (*schema, error) {
 	path := "variables." + name
 	if n := inexactIn(v.Schema); n != "" {
 		return nil, invalid(path+".schema", "the number %s cannot be kept exactly; round it", n)
 	}
-	s, err := compileSchema(v.Schema)
+	s, err := compileSchema(v.Schema, budget)
 	if err != nil {
 		return nil, invalid(path+".schema", "the JSON Schema cannot be used: %s", err)
 	}
@@ -267,7 +298,8 @@ func compileVariable(name string, v Variable) (*schema, error) {
 	}
 	def, err := classify(v.Default)
 	if err == nil {
-		err = s.check(def.checkable(v.Default))
+		meter := schemacost.NewMeter()
+		err = s.check(def.checkable(v.Default), &meter)
 	}
 	if err != nil {
 		return nil, invalid(path+".default", "the default does not fit the variable: %s", err)
@@ -307,6 +339,9 @@ func checkObjects(path string, raw json.RawMessage) error {
 	var items []json.RawMessage
 	if err := json.Unmarshal(raw, &items); err != nil {
 		return invalid(path, "%s", errMalformed)
+	}
+	if len(items) > MaxTools {
+		return invalid(path, "there are %d; at most %d are taken", len(items), MaxTools)
 	}
 	for i, item := range items {
 		if kindOf(item) != '{' {

@@ -1,12 +1,10 @@
 package template
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
-
-	"github.com/cbroglie/mustache"
+	"strings"
 )
 
 // Compiled is a version's content parsed to trees, ready to render; safe for concurrent use.
@@ -16,6 +14,7 @@ type Compiled struct {
 	index     map[string]int // of variables
 	units     []unit
 	messages  []unit // one for each message or placeholder, for Render
+	slots     int    // of all variables' members
 	minBytes  int    // of literals, for the first guess of a size
 	lastUser  string // the variable that takes the last user message
 }
@@ -26,8 +25,8 @@ type variable struct {
 	required bool // and no default
 	history  bool // fills a placeholder
 	schema   *schema
-	fallback json.RawMessage // the default, nil for none
-	value    value           // of the default
+	value    value    // of the default
+	members  *members // that texts without sections print, nil for none
 }
 
 // unit is a step of rendering: a run of messages that never change, one message with variables, or a placeholder.
@@ -47,19 +46,16 @@ type piece struct {
 	text   *text
 }
 
-// text is a template ready to render: straight for one without sections, else a tree of the mustache library.
+// text is a template ready to render: straight for one without sections, else a tree.
 type text struct {
-	path     string
 	segments []segment
-	tree     *mustache.Template
-	leaves   []int // variables that the tree prints by their own name
+	tree     []op
 }
 
-// segment is a literal, as it stands in a JSON string, and the variable after it (-1: none).
+// segment is a literal, as it stands in a JSON string, and the variable after it (-1: none), or a member of it (-1: itself).
 type segment struct {
-	literal  []byte
-	variable int
-	members  string // "b.c" of {{a.b.c}}
+	literal          []byte
+	variable, member int
 }
 
 // Compile prepares c for rendering. refs holds every included content by its digest (Reference.Digest), those that included
@@ -81,18 +77,17 @@ func Compile(c Content, refs map[string]Content) (*Compiled, error) {
 		return nil, err
 	}
 	c.Variables = vars
-	if err := Check(c); err != nil {
+	schemas, err := check(&c)
+	if err != nil {
 		return nil, err
 	}
 	out := &Compiled{content: c}
-	if err := out.addVariables(); err != nil {
+	if err := out.addVariables(schemas); err != nil {
 		return nil, err
 	}
 	byPath := make(map[string]*text, len(all))
 	for i, t := range all {
-		if byPath[t.path], err = out.newText(t.path, expanded[i]); err != nil {
-			return nil, err
-		}
+		byPath[t.path] = out.newText(expanded[i])
 	}
 	for i := range c.Messages {
 		out.addMessage(i, byPath)
@@ -107,7 +102,7 @@ func (c *Compiled) Content() *Content { return &c.content }
 // (Variable.LastUserMessage), "" when there is none.
 func (c *Compiled) LastUserVariable() string { return c.lastUser }
 
-func (c *Compiled) addVariables() error {
+func (c *Compiled) addVariables(schemas map[string]*schema) error {
 	c.index = make(map[string]int, len(c.content.Variables))
 	places := map[string]bool{}
 	for _, m := range c.content.Messages {
@@ -117,16 +112,14 @@ func (c *Compiled) addVariables() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.content.Variables)) {
 		declared := c.content.Variables[name]
-		s, err := compileVariable(name, declared)
-		if err != nil {
-			return err
-		}
-		v := variable{name: name, schema: s, history: places[name]}
+		v := variable{name: name, schema: schemas[name], history: places[name]}
 		v.required = declared.Required && len(declared.Default) == 0
 		if len(declared.Default) > 0 {
-			v.fallback = declared.Default
-			if v.value, err = classify(declared.Default); err == nil && v.history {
-				err = checkHistory(declared.Default)
+			var err error
+			if v.history {
+				v.value, err = historyValue(declared.Default)
+			} else {
+				v.value, err = classify(declared.Default)
 			}
 			if err != nil {
 				return invalid("variables."+name+".default", "the default cannot be used: %s", err)
@@ -145,28 +138,43 @@ func (c *Compiled) addVariables() error {
 }
 
 // newText prepares an expanded text.
-func (c *Compiled) newText(path string, tokens []token) (*text, error) {
-	t := &text{path: path}
+func (c *Compiled) newText(tokens []token) *text {
 	for _, tok := range tokens {
 		if tok.kind != tokText && tok.kind != tokValue {
-			return t, c.addTree(t, tokens)
+			tree, _ := c.newTree(tokens)
+			return &text{tree: tree}
 		}
 	}
-	open := segment{variable: -1}
+	t := &text{}
+	open := segment{variable: -1, member: -1}
 	for _, tok := range tokens {
 		if tok.kind == tokText {
 			open.literal = appendEscaped(open.literal, tok.text)
 			continue
 		}
-		name, members := cutName(tok.text)
-		open.variable, open.members = c.index[name], members
+		path := strings.Split(tok.text, ".")
+		open.variable = c.index[path[0]]
+		if len(path) > 1 {
+			open.member = c.slotOf(open.variable, path[1:])
+		}
 		t.segments = append(t.segments, open)
-		open = segment{variable: -1}
+		open = segment{variable: -1, member: -1}
 	}
 	if len(open.literal) > 0 {
 		t.segments = append(t.segments, open)
 	}
-	return t, nil
+	return t
+}
+
+// slotOf is where Bind puts the member of a variable.
+func (c *Compiled) slotOf(variable int, path []string) int {
+	v := &c.variables[variable]
+	if v.members == nil {
+		v.members = &members{slot: -1}
+	}
+	slot := v.members.add(path, c.slots)
+	c.slots = max(c.slots, slot+1)
+	return slot
 }
 
 // isStatic reports whether t has no variables.
@@ -205,7 +213,7 @@ func (c *Compiled) addMessage(i int, byPath map[string]*text) {
 		c.minBytes += len(u.head) + len(u.tail) + 64
 		return
 	}
-	encoded, _ := c.appendMessage(nil, &u, nil) // a static message has nothing that can fail
+	encoded, _ := (*Values)(nil).appendMessage(nil, &u) // a static message has nothing that can fail
 	if n := len(c.units); n > 0 && c.units[n-1].static != nil {
 		c.units[n-1].static = append(append(c.units[n-1].static, ','), encoded...)
 	} else {

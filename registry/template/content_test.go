@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/schemacost"
 )
 
 func raw(s string) json.RawMessage { return json.RawMessage(s) }
@@ -194,7 +195,7 @@ func TestCheck(t *testing.T) {
 func TestSchemasReadNoFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "schema.json")
 	require.NoError(t, os.WriteFile(path, []byte(`{"type":"string"}`), 0o600))
-	_, err := compileSchema(raw(`{"$ref":"file://` + filepath.ToSlash(path) + `"}`))
+	_, err := compileOne(`{"$ref":"file://` + filepath.ToSlash(path) + `"}`)
 	require.ErrorContains(t, err, "$defs")
 }
 
@@ -218,9 +219,15 @@ func TestSchemas(t *testing.T) {
 		{`false`, ``, `1`},
 	} {
 		t.Run(c.schema, func(t *testing.T) {
-			s, err := compileSchema(raw(c.schema))
+			s, err := compileOne(c.schema)
 			require.NoError(t, err)
-			check := func(v string) error { return (&variable{name: "x", schema: s}).check(raw(v)) }
+			check := func(text string) error {
+				meter, v := schemacost.NewMeter(), &variable{name: "x", schema: s}
+				if _, err := v.take(raw(text), &meter); err != nil {
+					return v.invalid(err)
+				}
+				return nil
+			}
 			if c.good != "" {
 				require.NoError(t, check(c.good))
 			}

@@ -73,13 +73,15 @@ func References(c Content) ([]string, error) {
 // includer replaces includes by the tokens of what they include. Tokens, not text: whatever delimiters or braces stand around an
 // include, nothing in the included text is read twice.
 type includer struct {
-	refs     map[string]Content // by digest
-	expanded map[string][]token // by digest
-	bytes    int                // of literals in all texts
+	refs      map[string]Content             // by digest
+	expanded  map[string][]token             // by digest
+	variables map[string]map[string]Variable // declared by a text and those below it, by digest
+	bytes     int                            // of literals in all texts
+	tags      int
 }
 
 func newIncluder(refs map[string]Content) *includer {
-	return &includer{refs: refs, expanded: map[string][]token{}}
+	return &includer{refs: refs, expanded: map[string][]token{}, variables: map[string]map[string]Variable{}}
 }
 
 // expand returns the tokens of one text of c with its includes replaced.
@@ -170,6 +172,12 @@ func includedText(c *Content) (string, error) {
 func (in *includer) account(tokens []token) error {
 	for _, t := range tokens {
 		in.bytes += len(t.text)
+		if t.kind != tokText {
+			in.tags++
+		}
+	}
+	if in.tags > MaxContentTags {
+		return fmt.Errorf("with the texts that it includes the version has more than %d tags; use sections over lists instead", MaxContentTags)
 	}
 	if in.bytes > MaxContentBytes {
 		return fmt.Errorf("with the texts that it includes the version has more than %d bytes; shorten it or pass long material as a variable", MaxContentBytes)

@@ -75,17 +75,8 @@ func inferFrom(c *Content, in *includer, all [][]token) (map[string]Variable, er
 func (in *includer) declared(c *Content, vars map[string]Variable) error {
 	from := map[string]Variable{}
 	for _, pin := range c.References {
-		if _, used := in.expanded[pin.Digest]; !used {
-			continue
-		}
-		below := in.refs[pin.Digest]
-		theirs := map[string]Variable{}
-		for name, v := range below.Variables {
-			if !v.Inferred {
-				theirs[name] = v
-			}
-		}
-		if err := in.declared(&below, theirs); err != nil {
+		theirs, err := in.declaredBelow(pin.Digest)
+		if err != nil {
 			return err
 		}
 		for _, name := range slices.Sorted(maps.Keys(theirs)) {
@@ -103,6 +94,29 @@ func (in *includer) declared(c *Content, vars map[string]Variable) error {
 	}
 	maps.Copy(vars, from)
 	return nil
+}
+
+// declaredBelow is what an included text and the texts below it declare. Each text is read once, by however many ways it is included.
+func (in *includer) declaredBelow(digest string) (map[string]Variable, error) {
+	if _, used := in.expanded[digest]; !used {
+		return nil, nil
+	}
+	theirs, known := in.variables[digest]
+	if known {
+		return theirs, nil
+	}
+	below := in.refs[digest]
+	theirs = map[string]Variable{}
+	for name, v := range below.Variables {
+		if !v.Inferred {
+			theirs[name] = v
+		}
+	}
+	if err := in.declared(&below, theirs); err != nil {
+		return nil, err
+	}
+	in.variables[digest] = theirs
+	return theirs, nil
 }
 
 // usage is how texts use one name, or one member of an object.

@@ -26,22 +26,27 @@ import (
 
 // Bounds of a version, so that neither saving nor rendering one can take a machine down. Bytes unless said otherwise.
 const (
-	MaxTextBytes     = 256 << 10 // one text
-	MaxContentBytes  = 1 << 20   // all texts of a version, included ones too
-	MaxRawBytes      = 4 << 20   // one raw JSON field: tools, an image in a part
-	MaxSchemaBytes   = 64 << 10  // one variable's schema
-	MaxMessages      = 512       // messages of a version
-	MaxParts         = 64        // parts of a message
-	MaxTags          = 2000      // tags of one text, included texts expanded
-	MaxVariables     = 256       // declared and inferred
-	MaxSectionDepth  = 16        // sections in sections
-	MaxIncludeDepth  = 5         // texts in texts
-	MaxNameBytes     = 128       // a variable's name, dots included
-	MaxJSONDepth     = 64        // nesting of a value or a raw field
-	MaxListItems     = 10_000    // of a list that a value holds, where sections may repeat over it
-	MaxRenderedBytes = 16 << 20  // what a version's messages may become, the caller's own not counted
-	maxRenderSteps   = 200_000   // pieces of text that sections may write in one call
-	maxDataSteps     = 500_000   // values, and stretches of copied bytes, that are made ready for sections in one call
+	MaxTextBytes      = 256 << 10 // one text
+	MaxContentBytes   = 1 << 20   // all texts of a version, included ones too
+	MaxRawBytes       = 4 << 20   // one raw JSON field: tools, an image in a part
+	MaxSchemaBytes    = 64 << 10  // one variable's schema
+	MaxMessages       = 512       // messages of a version
+	MaxParts          = 64        // parts of a message
+	MaxTags           = 2000      // tags of one text, included texts expanded
+	MaxContentTags    = 20_000    // tags of all texts of a version, included texts expanded
+	MaxParameters     = 128       // further body fields
+	MaxParameterBytes = 256 << 10 // of all of them
+	MaxLocked         = 128       // locked fields
+	MaxTools          = 1024      // tools of a version, tool calls of a message
+	MaxVariables      = 256       // declared and inferred
+	MaxSectionDepth   = 16        // sections in sections
+	MaxIncludeDepth   = 5         // texts in texts
+	MaxNameBytes      = 128       // a variable's name, dots included
+	MaxJSONDepth      = 64        // nesting of a value or a raw field
+	MaxListItems      = 10_000    // of a list that a value holds, where sections may repeat over it
+	MaxRenderedBytes  = 16 << 20  // what a version's messages may become, the caller's own not counted
+	maxRenderSteps    = 1_000_000 // of sections in one call: tags and names that are looked up
+	maxDataSteps      = 200_000   // values that are made ready for sections in one call
 )
 
 // tokenKind is what a token of a text does.
@@ -83,7 +88,7 @@ func ValidName(s string) bool { return len(s) <= MaxNameBytes && namePattern.Mat
 const literalHint = `to write {{ as text, change the delimiters before it: {{=<% %>=}}`
 
 // scanner reads a text's tags. Its treatment of lines that hold nothing but a tag is the mustache library's, byte for byte
-// (a property test compares the two), because that library renders what has sections.
+// (a property test compares the two).
 type scanner struct {
 	src         string
 	pos         int

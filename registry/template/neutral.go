@@ -1,7 +1,5 @@
 package template
 
-import "encoding/json"
-
 // Rendered is one message of a rendering, in no shape: each shape of requests writes it in its own way. AppendMessages is that for chat completions,
 // prepared when the version was compiled.
 type Rendered struct {
@@ -14,21 +12,22 @@ type Rendered struct {
 
 // RenderedPart is one part of a message's content: either of the two.
 type RenderedPart struct {
-	Text  []byte // what stands between the quotes of a JSON string
-	Media []byte // a content part as chat completions have it: {"type":"image_url","image_url":{…}}
+	Text  []byte     // what stands between the quotes of a JSON string
+	Media []byte     // a content part as chat completions have it: {"type":"image_url","image_url":{…}}
+	Input *InputPart // with Media, when a variable brought it: the same in no provider's form; it may be a text in a list of parts
 }
 
 // Render is what a version's messages come to with a call's variables. Errors are those of AppendMessages.
-func (c *Compiled) Render(vars map[string]json.RawMessage) ([]Rendered, error) {
-	var few [16]value
-	r := rendering{c: c, values: few[:0], limit: MaxRenderedBytes, steps: maxRenderSteps}
-	if err := r.load(vars); err != nil {
-		return nil, err
-	}
+func (r *Values) Render() ([]Rendered, error) {
+	c := r.c
+	r.limit = MaxRenderedBytes
 	out := make([]Rendered, 0, len(c.messages))
 	buf := make([]byte, 0, c.minBytes+256) // of all texts, so that the limit counts each
 	placed := false
 	for i := range c.messages {
+		if err := r.ctx.Err(); err != nil {
+			return nil, err
+		}
 		u := &c.messages[i]
 		one := Rendered{Message: u.message, Whole: u.single}
 		if u.history >= 0 {
@@ -54,9 +53,9 @@ func (c *Compiled) Render(vars map[string]json.RawMessage) ([]Rendered, error) {
 }
 
 // renderText appends the parts of a text; their bytes are appended to buf.
-func (r *rendering) renderText(buf []byte, t *text, parts []RenderedPart) ([]byte, []RenderedPart, error) {
+func (r *Values) renderText(buf []byte, t *text, parts []RenderedPart) ([]byte, []RenderedPart, error) {
 	start := len(buf)
-	if !r.media(t) {
+	if !r.brings(t) {
 		buf, err := r.appendText(buf, t)
 		if err != nil {
 			return nil, nil, err

@@ -1,47 +1,89 @@
 package template
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/schemacost"
 )
 
 const variablePath = "prompt.variables."
 
-// CheckVariables judges a call's variables against their schemas: MissingVariable (also for several: all are named), then
+// Values are one call's variables, judged and ready to be put into a version's texts. They refer to the JSON that was bound.
+type Values struct {
+	c       *Compiled
+	ctx     context.Context //nolint:containedctx // the call's, which these values end with
+	values  []value
+	members []value // what members.extract found
+	nodes   []node  // of variables that sections use, made when the first needs them
+	data    int     // values that nodes may still hold
+	limit   int     // of the length of what is built
+	steps   int     // of sections, left
+	meter   schemacost.Meter
+	few     [8]value // room for the values of most versions
+}
+
+// Bind judges a call's variables against their schemas: MissingVariable (also for several: all are named), then
 // UnknownVariable or InvalidVariable, with Param "prompt.variables.<name>". A value is missing only when its name is absent: null,
 // "", 0 and false are values. known tells whether any version of the prompt declares a name, whose value is then ignored; nil: none
 // does. No message holds a value.
-func (c *Compiled) CheckVariables(vars map[string]json.RawMessage, known func(name string) bool) error {
-	var missing []string
+//
+// Each value is read a fixed number of times, whatever the texts do with it, and what schemas cost is counted over all of them. When ctx
+// ends Bind stops with its error.
+func (c *Compiled) Bind(ctx context.Context, vars map[string]json.RawMessage, known func(name string) bool) (*Values, error) {
+	v := &Values{c: c, ctx: ctx, data: maxDataSteps, steps: maxRenderSteps, meter: schemacost.NewMeter()}
+	if v.values = v.few[:0]; len(c.variables) > len(v.few) {
+		v.values = make([]value, 0, len(c.variables))
+	}
 	found := 0
+	var missing []string
 	for i := range c.variables {
-		v := &c.variables[i]
-		raw, ok := vars[v.name]
-		if !ok {
-			if v.required {
-				missing = append(missing, v.name)
-			}
-			continue
-		}
-		found++
-		if missing != nil {
-			continue
-		}
-		if err := v.check(raw); err != nil {
-			return err
+		if _, ok := vars[c.variables[i].name]; ok {
+			found++
+		} else if c.variables[i].required {
+			missing = append(missing, c.variables[i].name)
 		}
 	}
 	if missing != nil {
-		return missingFault(missing)
+		return nil, missingFault(missing)
 	}
-	if found == len(vars) {
-		return nil
+	if c.slots > 0 {
+		v.members = make([]value, c.slots)
 	}
-	return c.checkUnknown(vars, known)
+	for i := range c.variables {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		declared := &c.variables[i]
+		val := declared.value
+		raw, given := vars[declared.name]
+		if given {
+			var err error
+			if val, err = declared.take(raw, &v.meter); err != nil {
+				return nil, declared.invalid(err)
+			}
+		}
+		v.values = append(v.values, val)
+		if declared.members == nil {
+			continue
+		}
+		if val.kind == valueParts {
+			return nil, declared.invalid(errors.New("the prompt reads a member of it; send a plain object"))
+		}
+		if val.kind == valueJSON {
+			declared.members.extract(val.raw, 0, v.members)
+		}
+	}
+	if found < len(vars) {
+		if err := c.checkUnknown(vars, known); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
 }
 
 func missingFault(names []string) error {
@@ -70,58 +112,42 @@ func (c *Compiled) checkUnknown(vars map[string]json.RawMessage, known func(name
 	return fault.New(fault.UnknownVariable, "no version of the prompt has a variable %q; remove it or correct its name", shown).WithParam(variablePath + shown)
 }
 
-func (v *variable) check(raw json.RawMessage) error {
+// take classifies a given value and holds it to the variable's schema.
+func (v *variable) take(raw json.RawMessage, meter *schemacost.Meter) (value, error) {
+	var val value
+	var err error
 	if v.history {
-		if err := checkHistory(raw); err != nil {
-			return v.invalid(err)
-		}
-		if v.schema == nil {
-			return nil
-		}
+		val, err = historyValue(raw)
+	} else {
+		val, err = classify(raw)
 	}
-	val, err := classify(raw)
 	if err == nil && v.schema != nil {
-		err = v.schema.check(val.checkable(raw))
+		err = v.schema.check(val.checkable(raw), meter)
 	}
-	if err != nil {
-		return v.invalid(err)
-	}
-	return nil
+	return val, err
 }
 
 func (v *variable) invalid(reason error) error {
 	return fault.New(fault.InvalidVariable, "the variable %q cannot be used: %s", v.name, reason).WithParam(variablePath + v.name)
 }
 
-// rendering is one call's values.
-type rendering struct {
-	c      *Compiled
-	values []value
-	data   map[string]any // for sections; made when the first text needs it
-	limit  int            // of the length of what is built
-	steps  int            // of sections, left
-}
-
 // AppendMessages appends the JSON array of messages for the provider to dst, which is returned as it was on an error. caller is
 // the JSON array of messages that the caller sent, nil or empty for none; its items go, byte for byte, to the first placeholder
-// that no variable fills, else to the end. What a version's variables do not mention is ignored, so call CheckVariables before.
+// that no variable fills, else to the end.
 //
 // Whatever the values are, the number and the roles of the messages are the template's: values end up inside of JSON strings,
-// and an input_image or input_file as a content part of the message that names it. Only a placeholder's variable brings messages,
+// and images, audio and files as content parts of the message that names them. Only a placeholder's variable brings messages,
 // none of role system or developer.
 //
-// Errors: MissingVariable, InvalidVariable (malformed, or no fit for its place), RequestTooLarge past MaxRenderedBytes,
-// InvalidRequest when caller is no array.
-func (c *Compiled) AppendMessages(dst []byte, vars map[string]json.RawMessage, caller []byte) ([]byte, error) {
+// The work is linear in the texts and what they print, counted where sections repeat, and stops with the context of Bind.
+// Errors: InvalidVariable (no fit for its place), RequestTooLarge past MaxRenderedBytes, InvalidRequest when caller is no array.
+func (r *Values) AppendMessages(dst, caller []byte) ([]byte, error) {
+	c := r.c
 	items, err := arrayItems(caller)
 	if err != nil {
 		return dst, fault.Wrap(err, fault.InvalidRequest, "messages must be an array; send a list of messages").WithParam("messages")
 	}
-	var few [16]value
-	r := rendering{c: c, values: few[:0], limit: len(dst) + MaxRenderedBytes, steps: maxRenderSteps}
-	if err := r.load(vars); err != nil {
-		return dst, err
-	}
+	r.limit = len(dst) + MaxRenderedBytes
 	out := append(slices.Grow(dst, c.minBytes+len(caller)+256), '[')
 	placed := false
 	for i := range c.units {
@@ -138,7 +164,10 @@ func (c *Compiled) AppendMessages(dst []byte, vars map[string]json.RawMessage, c
 				r.limit += len(items) + 1
 			}
 		default:
-			if out, err = c.appendMessage(appendComma(out), u, &r); err != nil {
+			if err = r.ctx.Err(); err == nil {
+				out, err = r.appendMessage(appendComma(out), u)
+			}
+			if err != nil {
 				return dst, err
 			}
 		}
@@ -152,40 +181,13 @@ func (c *Compiled) AppendMessages(dst []byte, vars map[string]json.RawMessage, c
 	return append(out, ']'), nil
 }
 
-// load classifies the values of all variables, given or default.
-func (r *rendering) load(vars map[string]json.RawMessage) error {
-	for i := range r.c.variables {
-		v := &r.c.variables[i]
-		raw, given := vars[v.name]
-		val := v.value
-		var err error
-		switch {
-		case given && v.history, !given && v.history && v.fallback != nil:
-			val, err = historyValue(raw, v.fallback, given)
-		case given:
-			val, err = classify(raw)
-		case v.required:
-			return missingFault([]string{v.name})
-		}
-		if err != nil {
-			return v.invalid(err)
-		}
-		r.values = append(r.values, val)
-	}
-	return nil
-}
-
 // historyValue is the items of a placeholder's variable, as they were sent.
-func historyValue(raw, fallback json.RawMessage, given bool) (value, error) {
-	if given {
-		if err := checkHistory(raw); err != nil {
-			return value{}, err
-		}
-	} else {
-		raw = fallback // checked by Compile
+func historyValue(raw json.RawMessage) (value, error) {
+	if err := checkHistory(raw); err != nil {
+		return value{}, err
 	}
 	items, err := arrayItems(raw)
-	return value{valueJSON, items}, err
+	return value{kind: valueJSON, raw: items}, err
 }
 
 // arrayItems is what stands between the brackets of a JSON array, without white space around it.
@@ -220,12 +222,12 @@ func tooLarge() error {
 }
 
 // appendMessage appends one message. r may be nil when the message is static.
-func (c *Compiled) appendMessage(dst []byte, u *unit, r *rendering) ([]byte, error) {
+func (r *Values) appendMessage(dst []byte, u *unit) ([]byte, error) {
 	dst = append(dst, u.head...)
 	var err error
 	switch {
 	case len(u.pieces) == 0:
-	case u.single && !r.media(u.pieces[0].text):
+	case u.single && !r.brings(u.pieces[0].text):
 		if dst, err = r.appendText(append(dst, '"'), u.pieces[0].text); err != nil {
 			return nil, err
 		}
@@ -244,24 +246,24 @@ func (c *Compiled) appendMessage(dst []byte, u *unit, r *rendering) ([]byte, err
 	return append(dst, u.tail...), nil
 }
 
-// media reports whether a value that t prints becomes a content part of its own.
-func (r *rendering) media(t *text) bool {
+// brings reports whether a value that t prints becomes content parts of its own.
+func (r *Values) brings(t *text) bool {
 	if r == nil {
 		return false
 	}
-	for _, s := range t.segments {
-		if s.variable >= 0 && r.values[s.variable].kind == valueMedia {
+	for i := range t.segments {
+		if s := &t.segments[i]; s.variable >= 0 && s.member < 0 && r.values[s.variable].kind == valueParts {
 			return true
 		}
 	}
 	return false
 }
 
-// appendParts appends a text as one part, or as the parts before, between and after the media that stand in it.
-func (r *rendering) appendParts(dst []byte, t *text) ([]byte, error) {
+// appendParts appends a text as one part, or as the parts before, between and after those that its values bring.
+func (r *Values) appendParts(dst []byte, t *text) ([]byte, error) {
 	const head, tail = `{"type":"text","text":"`, `"}`
 	var err error
-	if !r.media(t) {
+	if !r.brings(t) {
 		if dst, err = r.appendText(append(appendComma(dst), head...), t); err != nil {
 			return nil, err
 		}
@@ -279,8 +281,8 @@ func (r *rendering) appendParts(dst []byte, t *text) ([]byte, error) {
 
 // split takes a text apart into the texts before, between and after the media that stand in it. used is how much of the limit is spent. A part's text
 // is valid during the call only.
-func (r *rendering) split(t *text, used int, emit func(RenderedPart)) error {
-	var open []byte // the text since the last medium
+func (r *Values) split(t *text, used int, emit func(RenderedPart)) error {
+	var open []byte // the text since the last part
 	flush := func() {
 		if len(open) > 0 {
 			emit(RenderedPart{Text: open})
@@ -290,7 +292,7 @@ func (r *rendering) split(t *text, used int, emit func(RenderedPart)) error {
 	}
 	for i := range t.segments {
 		s := &t.segments[i]
-		if s.variable < 0 || s.members != "" || r.values[s.variable].kind != valueMedia {
+		if s.variable < 0 || s.member >= 0 || r.values[s.variable].kind != valueParts {
 			var err error
 			if open, err = r.appendSegment(open, s); err != nil {
 				return err
@@ -298,8 +300,14 @@ func (r *rendering) split(t *text, used int, emit func(RenderedPart)) error {
 		} else {
 			open = append(open, s.literal...)
 			flush()
-			emit(RenderedPart{Media: r.values[s.variable].raw})
-			used += len(r.values[s.variable].raw)
+			parts := *r.values[s.variable].parts
+			for j := range parts {
+				part := RenderedPart{Media: parts[j].appendChat(nil), Input: &parts[j]}
+				if used += len(part.Media); used > r.limit {
+					return tooLarge()
+				}
+				emit(part)
+			}
 		}
 		if used+len(open) > r.limit {
 			return tooLarge()
@@ -310,9 +318,13 @@ func (r *rendering) split(t *text, used int, emit func(RenderedPart)) error {
 }
 
 // appendText appends a text between the quotes of a JSON string.
-func (r *rendering) appendText(dst []byte, t *text) ([]byte, error) {
+func (r *Values) appendText(dst []byte, t *text) ([]byte, error) {
 	if t.tree != nil {
-		return r.appendTree(dst, t)
+		s := sections{Values: r, dst: dst}
+		if err := s.run(t.tree); err != nil {
+			return nil, err
+		}
+		return s.dst, nil
 	}
 	var err error
 	for i := range t.segments {
@@ -324,17 +336,14 @@ func (r *rendering) appendText(dst []byte, t *text) ([]byte, error) {
 }
 
 // appendSegment appends a literal and the value after it.
-func (r *rendering) appendSegment(dst []byte, s *segment) ([]byte, error) {
+func (r *Values) appendSegment(dst []byte, s *segment) ([]byte, error) {
 	dst = append(dst, s.literal...)
 	if s.variable < 0 {
 		return dst, nil
 	}
-	v := r.values[s.variable]
-	if s.members != "" {
-		if v.kind == valueMedia {
-			return nil, r.c.variables[s.variable].invalid(errors.New("the prompt reads a member of it; send a plain object"))
-		}
-		v = v.member(s.members)
+	v := &r.values[s.variable]
+	if s.member >= 0 {
+		v = &r.members[s.member]
 	}
 	if len(dst)+len(v.raw) > r.limit {
 		return nil, tooLarge()
@@ -344,48 +353,4 @@ func (r *rendering) appendSegment(dst []byte, s *segment) ([]byte, error) {
 		return nil, tooLarge() // escaping made it longer
 	}
 	return dst, nil
-}
-
-// appendTree appends a text with sections.
-func (r *rendering) appendTree(dst []byte, t *text) ([]byte, error) {
-	for _, i := range t.leaves {
-		if r.values[i].kind == valueMedia {
-			return nil, r.c.variables[i].invalid(errors.New("an image or a file cannot stand in a text with sections; send text, or move its tag to a text of its own"))
-		}
-	}
-	if err := r.loadData(); err != nil {
-		return nil, err
-	}
-	w := &sectionWriter{dst: dst, limit: r.limit, steps: r.steps}
-	err := t.tree.FRender(w, r.data)
-	r.steps = w.steps
-	switch {
-	case err == nil && w.err == nil:
-		return w.dst, nil
-	case errors.Is(w.err, errTooMany):
-		return nil, fault.New(fault.RequestTooLarge, "the prompt's sections repeat too often with these variables; send shorter lists").WithParam("prompt.variables")
-	case errors.Is(w.err, errTooLong):
-		return nil, tooLarge()
-	}
-	return nil, fault.Wrap(err, fault.InvalidTemplate, "the prompt's sections cannot be rendered with these variables").WithParam(t.path)
-}
-
-// loadData prepares the values for sections, once a call.
-func (r *rendering) loadData() error {
-	if r.data != nil {
-		return nil
-	}
-	r.data = make(map[string]any, len(r.values))
-	d := decoder{left: maxDataSteps}
-	for i, v := range r.values {
-		if v.kind == valueAbsent || r.c.variables[i].history {
-			continue
-		}
-		data, err := v.data(&d)
-		if err != nil {
-			return r.c.variables[i].invalid(err)
-		}
-		r.data[r.c.variables[i].name] = data
-	}
-	return nil
 }

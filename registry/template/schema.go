@@ -36,8 +36,9 @@ func (noLoader) Load(url string) (any, error) {
 	return nil, fmt.Errorf("%s is another document; copy what is needed below $defs", url)
 }
 
-// compileSchema prepares a JSON Schema (2020-12 unless it says otherwise). Regular expressions are Go's, linear in time.
-func compileSchema(raw json.RawMessage) (*schema, error) {
+// compileSchema prepares a JSON Schema (2020-12 unless it says otherwise). Regular expressions are Go's, linear in time. All schemas of a
+// version share a budget.
+func compileSchema(raw json.RawMessage, budget *schemacost.Budget) (*schema, error) {
 	if len(raw) > MaxSchemaBytes {
 		return nil, fmt.Errorf("it has %d bytes; at most %d are taken", len(raw), MaxSchemaBytes)
 	}
@@ -55,13 +56,13 @@ func compileSchema(raw json.RawMessage) (*schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	if keyword := schemacost.LateBound(doc); keyword != "" {
-		return nil, fmt.Errorf("%s is not taken; use $ref and $anchor", keyword)
+	if err := budget.Take(doc); err != nil {
+		return nil, err
 	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.UseLoader(noLoader{})
-	c.UseRegexpEngine(schemacost.Pattern)
+	c.UseRegexpEngine(budget.Pattern)
 	if err := c.AddResource(schemaURL, doc); err != nil {
 		return nil, schemaFault(err)
 	}
@@ -141,14 +142,14 @@ func schemaFault(err error) error {
 }
 
 // check says what value breaks, nil when nothing. The reason holds no part of the value, because errors are logged.
-func (s *schema) check(value json.RawMessage) error {
+func (s *schema) check(value json.RawMessage, meter *schemacost.Meter) error {
 	if s == nil {
 		return nil
 	}
 	if s.kind != 0 {
 		return s.checkScalar(value)
 	}
-	err := s.validate(value)
+	err := s.validate(value, meter)
 	var broken *jsonschema.ValidationError
 	if errors.As(err, &broken) {
 		return errors.New(explain(broken))
@@ -159,12 +160,15 @@ func (s *schema) check(value json.RawMessage) error {
 var errTooCostly = errors.New("to hold it against the variable's schema takes too long; send less, or simplify the schema")
 
 // validate is the validator's judgement on valid JSON, within bounds.
-func (s *schema) validate(value json.RawMessage) error {
+func (s *schema) validate(value json.RawMessage, meter *schemacost.Meter) error {
+	if !meter.Readable(countValues(value)) {
+		return errTooCostly
+	}
 	doc, err := decodeForSchema(value)
 	if err != nil {
 		return err
 	}
-	if !schemacost.Affordable(s.compiled, doc) {
+	if !meter.Affordable(s.compiled, doc) {
 		return errTooCostly
 	}
 	return s.compiled.Validate(doc)

@@ -48,12 +48,13 @@ func (noFiles) Load(string) (any, error) {
 func valid(schema, instance string) bool {
 	const at = "mem:///schema"
 	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(schema))
-	if err != nil || schemacost.LateBound(doc) != "" {
+	budget := schemacost.NewBudget()
+	if err != nil || budget.Take(doc) != nil {
 		return false
 	}
 	c := jsonschema.NewCompiler()
 	c.UseLoader(noFiles{})
-	c.UseRegexpEngine(schemacost.Pattern)
+	c.UseRegexpEngine(budget.Pattern)
 	if c.AddResource(at, doc) != nil {
 		return false
 	}
@@ -61,8 +62,10 @@ func valid(schema, instance string) bool {
 	if err != nil {
 		return false
 	}
+	budget.Seal()
+	meter := schemacost.NewMeter()
 	value, err := jsonschema.UnmarshalJSON(strings.NewReader(instance))
-	return err == nil && schemacost.Affordable(compiled, value) && compiled.Validate(value) == nil
+	return err == nil && meter.Affordable(compiled, value) && compiled.Validate(value) == nil
 }
 
 // builder makes a small instance of a schema, or gives up.
