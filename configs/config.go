@@ -55,6 +55,7 @@ type Feedback struct {
 type Database struct {
 	URL          string `koanf:"url"` // "" is SQLite in Data; postgres://… for replicas
 	MaxOpenConns int    `koanf:"max_open_conns"`
+	Anchor       string `koanf:"anchor"` // REVISION:HASH, as `promptgate audit verify` prints it: a database that is older, or another one, is refused
 }
 
 // Redis is the cache that replicas share; no address, no Redis.

@@ -95,6 +95,8 @@ func (v *validation) server(s Server) {
 	v.check(s.PingInterval >= 0, "server.ping_interval", "is %s; use 0 for none", s.PingInterval)
 }
 
+var anchorPattern = regexp.MustCompile(`^[1-9][0-9]{0,18}:[0-9a-f]{64}$`)
+
 func (v *validation) database(c Config) {
 	u := c.Database.URL
 	known := u == "" || c.Postgres() || strings.HasPrefix(u, "sqlite:")
@@ -103,6 +105,8 @@ func (v *validation) database(c Config) {
 		_, err := url.Parse(u)
 		v.check(err == nil, "database.url", "is no URL; percent-encode special characters in the password")
 	}
+	v.check(c.Database.Anchor == "" || anchorPattern.MatchString(c.Database.Anchor), "database.anchor",
+		"is %q; write REVISION:HASH, as `promptgate audit verify` prints it", c.Database.Anchor)
 	v.atLeast("database.max_open_conns", int64(c.Database.MaxOpenConns), 2)
 }
 

@@ -82,6 +82,10 @@ func newApp(ctx context.Context, cfg configs.Config, log *slog.Logger) (a *App, 
 	if err := a.preload(ctx); err != nil {
 		return a, err
 	}
+	if s := a.stores; s.seen == nil && s.lastKnown == nil && cfg.Database.Anchor == "" && s.feed.Revision() > 0 {
+		log.Warn("this data folder has seen no revision of the database before, so it is taken as it is, even were it put back from long ago: "+
+			"set database.anchor to a revision that was noted elsewhere", "revision", s.feed.Revision())
+	}
 	a.server = a.httpServer(engine)
 	a.server.BaseContext = a.gateway.BaseContext
 	return a, nil
@@ -237,7 +241,11 @@ func (a *App) preload(ctx context.Context) error {
 	}
 	a.keeper.authn.Preload(l.Keys)
 	a.keeper.routes.Preload(l.Routes)
-	return a.keeper.resolver.Preload(ctx, l.Registry)
+	if err := a.keeper.resolver.Preload(ctx, l.Registry); err != nil {
+		return err
+	}
+	a.stores.forgetSince(l.Revision)
+	return nil
 }
 
 // migrateLate does what a start does once the database answers, when it did not at the start.

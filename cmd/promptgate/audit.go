@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+
+	"github.com/promptgate/promptgate/internal/journal"
 )
 
 type auditCmd struct {
-	Verify auditVerifyCmd `cmd:"" help:"Check the journal's hash chain, and that versions and labels are what it says."`
+	Verify auditVerifyCmd `cmd:"" help:"Check the journal's hash chain, and that every row that decides something is what it says."`
 }
 
 type auditVerifyCmd struct{ settings }
@@ -25,9 +27,15 @@ func (c auditVerifyCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	defer s.close()
+	_, err = verifyAll(ctx, s, io)
+	return err
+}
+
+// verifyAll checks the journal, then every row that decides something against it, and prints what it found. It returns the journal's head.
+func verifyAll(ctx context.Context, s *stores, io *streams) (head journal.Anchor, err error) {
 	report, err := s.feed.Verify(ctx)
 	if err != nil {
-		return err
+		return head, err
 	}
 	for _, p := range report.Problems {
 		fmt.Fprintf(io.out, "revision %d: %s\n", p.Revision, p.Kind)
@@ -35,24 +43,32 @@ func (c auditVerifyCmd) Run(ctx context.Context, io *streams) error {
 	fmt.Fprintf(io.out, "%d events, %d sealed payloads, %d shredded; head is revision %d, hash %s\n",
 		report.Events, report.Payloads, report.Shredded, report.Head.Revision, report.Head.Hash)
 	if !report.OK() {
-		return fmt.Errorf("the journal is not as it was written: %d problem(s); the prompts were not compared with it", report.Found)
+		return head, fmt.Errorf("the journal is not as it was written: %d problem(s); the rows were not compared with it", report.Found)
 	}
-	fmt.Fprintln(io.out, "the journal is as it was written")
-	rows, err := s.registry.Verify(ctx)
+	fmt.Fprintf(io.out, "the journal is as it was written; anchor: %s\n", report.Head)
+	rows, err := s.feed.VerifyRows(ctx, decidingTables())
 	if err != nil {
-		return err
+		return head, err
 	}
 	for _, p := range rows.Problems {
 		fmt.Fprintln(io.out, p)
 	}
-	fmt.Fprintf(io.out, "%d versions, %d labels", rows.Versions, rows.Labels)
-	if rows.Shredded > 0 {
-		fmt.Fprintf(io.out, "; prompts of %d shredded events cannot be compared", rows.Shredded)
+	prompts, err := s.registry.Verify(ctx)
+	if err != nil && rows.Found == 0 {
+		return head, err
+	}
+	for _, p := range prompts.Problems {
+		fmt.Fprintln(io.out, p)
+	}
+	fmt.Fprintf(io.out, "%d rows, %d versions, %d labels", rows.Rows, prompts.Versions, prompts.Labels)
+	if prompts.Shredded > 0 {
+		fmt.Fprintf(io.out, "; prompts of %d shredded events cannot be compared in full", prompts.Shredded)
 	}
 	fmt.Fprintln(io.out)
-	if !rows.OK() {
-		return fmt.Errorf("the prompts are not what the journal says: %d difference(s); restore a backup", rows.Found)
+	if rows.Found > 0 || !prompts.OK() {
+		return head, fmt.Errorf("the database is not what the journal says: %d row(s), and of prompts %d difference(s); none of it is served; restore a backup",
+			rows.Found, prompts.Found)
 	}
-	_, err = fmt.Fprintln(io.out, "the prompts are what the journal says")
-	return err
+	_, err = fmt.Fprintln(io.out, "the rows are what the journal says")
+	return report.Head, err
 }

@@ -26,7 +26,7 @@ func TestAuditNamesAnEditedRow(t *testing.T) {
 
 	out, errOut, code := runHere(t, "audit", "verify", "--data", cfg.Data)
 	require.Zero(t, code, errOut)
-	require.Contains(t, out, "the prompts are what the journal says")
+	require.Contains(t, out, "the rows are what the journal says")
 
 	_, err = s.db.ExecContext(t.Context(), "UPDATE registry_versions SET digest = 'sha256:0'")
 	require.NoError(t, err)

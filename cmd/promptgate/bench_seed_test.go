@@ -55,7 +55,7 @@ func seeded(b *testing.B, prompts, keys int) *seed {
 // tellRows has the journal tell of all rows that were put in beside it, or nobody would believe them.
 func tellRows(b *testing.B, s *stores, by journal.Origin) {
 	b.Helper()
-	written, _, err := s.feed.Written(b.Context())
+	told, err := s.feed.History(b.Context(), s.db.DB)
 	require.NoError(b, err)
 	coder := authentic.NewCoder(s.db.DB, nil)
 	var rows []any
@@ -66,7 +66,7 @@ func tellRows(b *testing.B, s *stores, by journal.Origin) {
 			row := all.Elem().Index(i).Addr().Interface()
 			w, err := coder.Key(row)
 			require.NoError(b, err)
-			if _, told := written[w.ID()]; !told {
+			if !told.Told(w) {
 				rows = append(rows, row)
 			}
 		}

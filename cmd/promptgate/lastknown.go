@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/seal"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
@@ -108,6 +109,7 @@ func (k *keeper) save(now time.Time) error {
 		return err
 	}
 	k.what, k.written = what, now
+	k.feed.Settled(l.Revision)
 	return nil
 }
 
@@ -135,6 +137,20 @@ func readLastKnown(dir string, open func(exported []byte) (*seal.Sealer, error))
 		return nil, nil, fmt.Errorf("%s: %w", lastKnownName, err)
 	}
 	return l, sealer, nil
+}
+
+// forgetSince ends what of a file of this revision was changed afterwards, as far as this replica had seen.
+func (s *stores) forgetSince(revision int64) {
+	if s.seen == nil || s.seen.Revision <= revision {
+		return
+	}
+	c := journal.Change{Revision: s.seen.Revision}
+	for _, t := range s.seen.Touches {
+		if t.Revision > revision {
+			c.Touches = append(c.Touches, t.Touch)
+		}
+	}
+	s.feed.hint(c)
 }
 
 // explainMissing says why a start without the database is not possible.

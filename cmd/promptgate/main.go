@@ -35,6 +35,7 @@ type cli struct {
 	Call    callCmd    `cmd:"" help:"Call a prompt by name and label."`
 	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, revoke."`
 	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`
+	Restore restoreCmd `cmd:"" help:"Say that a database that is older than the one served before was restored on purpose."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up or down."`
 	Ready   readyCmd   `cmd:"" help:"Ask a gateway whether it is ready: for health checks."`
 	Help    helpCmd    `cmd:"" help:"Read the manual: promptgate help <topic>."`

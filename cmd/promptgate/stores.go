@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -36,8 +37,9 @@ type stores struct {
 	hasher    *keys.Hasher
 	feed      *feed
 	reads     *metrics.Reads
-	shared    *shared    // nil without Redis
-	lastKnown *lastKnown // set when the database is down and what was served last stands in for it
+	shared    *shared       // nil without Redis
+	seen      *journal.Seen // what was seen here before; nil when nothing was
+	lastKnown *lastKnown    // set when the database is down and what was served last stands in for it
 	registry  *registrystore.Store
 	service   *registry.Service
 	checker   *rbac.Checker
@@ -55,7 +57,17 @@ const startTimeout = 5 * time.Second
 
 // openStores opens, migrates and unseals. Subscribers register with feed before feed.Load. reg may be nil. standIn allows a start
 // without the database from the last-known-good file.
-func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, reg prometheus.Registerer, standIn bool) (s *stores, err error) {
+func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, reg prometheus.Registerer, standIn bool) (*stores, error) {
+	return openStoresAs(ctx, cfg, log, reg, opening{standIn: standIn})
+}
+
+// opening is how the database is opened.
+type opening struct {
+	standIn     bool // start without it, when it is down
+	whateverAge bool // also when a newer one was seen here
+}
+
+func openStoresAs(ctx context.Context, cfg configs.Config, log *slog.Logger, reg prometheus.Registerer, how opening) (s *stores, err error) {
 	s = &stores{feed: &feed{}, reads: metrics.NewReads()}
 	defer func() {
 		if err != nil {
@@ -65,13 +77,15 @@ func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, reg p
 	if s.db, err = sqldb.Open(ctx, sqldb.Options{URL: cfg.DatabaseURL(), MaxOpen: cfg.Database.MaxOpenConns}); err != nil {
 		return s, err
 	}
-	if err = s.unseal(ctx, cfg, log, standIn); err != nil {
+	if err = s.unseal(ctx, cfg, log, how.standIn); err != nil {
 		return s, err
 	}
 	if s.shared, err = openShared(s, cfg, log, reg); err != nil {
 		return s, err
 	}
-	s.feed.Journal = journal.New(s.db, s.sealer, journal.Options{Log: log, Notifier: s.shared.notifier()})
+	if s.feed.Journal, err = openJournal(s, cfg, log, how); err != nil {
+		return s, err
+	}
 	s.shared.subscribe(s.feed.Journal)
 	if s.hasher, err = keys.NewHasher(s.sealer.DeriveKey(keys.HashPurpose)); err != nil {
 		return s, err
@@ -84,6 +98,30 @@ func openStores(ctx context.Context, cfg configs.Config, log *slog.Logger, reg p
 	s.providers = providerstore.New(s.db, s.feed.Journal, s.sealer, providerstore.Options{})
 	s.service, err = registry.NewService(s.registry, registry.ServiceOptions{})
 	return s, err
+}
+
+// openJournal makes the journal, which refuses a database that is older than what was seen here or noted in the configuration.
+func openJournal(s *stores, cfg configs.Config, log *slog.Logger, how opening) (*journal.Journal, error) {
+	o := journal.Options{Log: log, Notifier: s.shared.notifier(), Dir: cfg.Data}
+	if !how.whateverAge {
+		var err error
+		if o.Seen, err = journal.ReadSeen(cfg.Data, s.sealer); err != nil {
+			return nil, err
+		}
+		s.seen = o.Seen
+	}
+	if l := s.lastKnown; l != nil && o.Seen != nil && l.Revision < o.Seen.Since {
+		return nil, fmt.Errorf("the database cannot be reached, and the %s file is older than the one that was written here last (revision %d, not %d)",
+			lastKnownName, l.Revision, o.Seen.Since)
+	}
+	if text := cfg.Database.Anchor; text != "" {
+		a, err := journal.ParseAnchor(text)
+		if err != nil {
+			return nil, fmt.Errorf("database.anchor: %w", err)
+		}
+		o.Anchors = append(o.Anchors, a)
+	}
+	return journal.New(s.db, s.sealer, o), nil
 }
 
 // unseal migrates and opens the data keys; when the database does not answer, those of the last-known-good file.
@@ -141,6 +179,9 @@ func (s *stores) load(ctx context.Context) error {
 func (s *stores) close() {
 	if s == nil {
 		return
+	}
+	if s.feed.Journal != nil {
+		_ = s.feed.Keep() // what Run could not keep it has logged
 	}
 	_ = s.shared.close(context.Background())
 	if s.db != nil {

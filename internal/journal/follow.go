@@ -35,6 +35,7 @@ func (j *Journal) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		j.poll(ctx)
+		j.keepSeen()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -160,6 +161,7 @@ func (j *Journal) follows(prev []byte) bool { return j.tip == nil || bytes.Equal
 
 func (j *Journal) deliver(c Change, row *eventRow) {
 	j.foldNext(row)
+	j.noteTouches(c)
 	for _, fn := range j.subscribers {
 		fn(c)
 	}

@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,9 @@ type Options struct {
 	Log      *slog.Logger     // nil discards
 	// Anchors are revisions that were noted outside the database: one that is older, or another one, is not believed.
 	Anchors []Anchor
+	// Dir is where the newest revision that was seen is kept; "" keeps none. Seen is what ReadSeen found there.
+	Dir  string
+	Seen *Seen
 }
 
 // Notifier carries word of new revisions between replicas, faster than polling does. It may lose any of them.
@@ -43,6 +47,13 @@ type Journal struct {
 	notify  Notifier
 	log     *slog.Logger
 	rows    *rows
+	dir     string
+
+	keeping   sync.Mutex // guards kept
+	kept      Seen       // what is in the file
+	keepFails bool       // of Run only
+	touchedMu sync.Mutex
+	touched   []Told // since kept
 
 	applied   atomic.Int64 // the revision that every subscriber has been told of
 	confirmed atomic.Int64 // nanoseconds since 1970; 0 until the database first answered
@@ -73,11 +84,18 @@ func New(db *sqldb.DB, sealer *seal.Sealer, o Options) *Journal {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Journal{
-		db: db, sealer: sealer, chain: chain{key: sealer.DeriveKey("journal/chain")},
+	j := &Journal{
+		dir: o.Dir, db: db, sealer: sealer, chain: chain{key: sealer.DeriveKey("journal/chain")},
 		clock: o.Clock, every: o.Poll, timeout: o.Timeout, notify: o.Notifier, log: o.Log,
-		rows: newRows(db, sealer.DeriveKey("journal/rows"), o.Anchors), applying: make(chan struct{}, 1), news: make(chan struct{}), nudge: make(chan struct{}, 1),
+		applying: make(chan struct{}, 1), news: make(chan struct{}), nudge: make(chan struct{}, 1),
 	}
+	anchors := o.Anchors
+	if o.Seen != nil {
+		j.kept = *o.Seen
+		anchors = append(slices.Clone(anchors), o.Seen.Anchor)
+	}
+	j.rows = newRows(db, sealer.DeriveKey("journal/rows"), anchors)
+	return j
 }
 
 // Subscribe registers fn to be told of every change after the revision that Load or Resume starts from: in the order of
@@ -116,6 +134,7 @@ func (j *Journal) Load(ctx context.Context) error {
 	at := j.rows.folded.Load()
 	j.tip = at.hash
 	j.advance(at.revision)
+	j.startKeeping(at.revision)
 	j.confirm(asked)
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -125,6 +124,8 @@ func (j *Journal) fold(ctx context.Context, db bun.IDB) error {
 	return nil
 }
 
+func hexOf(hash []byte) string { return hex.EncodeToString(hash) }
+
 // foldedTo is a place in the chain.
 type foldedTo struct {
 	revision int64
@@ -158,7 +159,7 @@ func (j *Journal) foldEvent(e *eventRow) error {
 	case !hmac.Equal(e.Hash, j.chain.hash(e)):
 		return fmt.Errorf("%w (revision %d was altered)", errForged, e.Revision)
 	}
-	if noted, ok := r.notes[e.Revision]; ok && noted != hex.EncodeToString(e.Hash) {
+	if noted, ok := r.notes[e.Revision]; ok && noted != hexOf(e.Hash) {
 		return fmt.Errorf("%w (revision %d has another hash than was noted)", errNoted, e.Revision)
 	}
 	writes, err := authentic.Decode(e.Written)
@@ -313,30 +314,39 @@ func (j *Journal) writes(ctx context.Context, tx bun.Tx, ev *Event) ([]byte, err
 	return authentic.Encode(out), nil
 }
 
-// Written calls fn for each row that is to be there, folded from the whole chain, which must have been verified: its table and key, and its sum.
-func (j *Journal) Written(ctx context.Context) (map[string]authentic.Write, int64, error) {
-	all := map[string]authentic.Write{}
+// History folds the whole chain, as db has it.
+func (j *Journal) History(ctx context.Context, db bun.IDB) (*authentic.History, error) {
+	h := authentic.NewHistory()
 	var last int64
 	for {
 		var events []eventRow
-		err := j.db.NewSelect().Model(&events).Column("revision", "written").Where("revision > ?", last).Order("revision").Limit(foldPage).Scan(ctx)
+		err := db.NewSelect().Model(&events).Column("revision", "written").Where("revision > ?", last).Order("revision").Limit(foldPage).Scan(ctx)
 		if err != nil {
-			return nil, 0, fmt.Errorf("journal: read events: %w", sqldb.Classify(err))
+			return nil, fmt.Errorf("journal: read events: %w", sqldb.Classify(err))
 		}
 		if len(events) == 0 {
-			break
+			return h, nil
 		}
 		for i := range events {
+			last = events[i].Revision
 			writes, err := authentic.Decode(events[i].Written)
 			if err != nil {
-				return nil, 0, err
+				return nil, fmt.Errorf("journal: revision %d: %w", last, err)
 			}
-			for _, w := range writes {
-				all[w.ID()] = w
-			}
+			h.Add(last, writes)
 		}
-		last = events[len(events)-1].Revision
 	}
-	maps.DeleteFunc(all, func(_ string, w authentic.Write) bool { return w.Gone })
-	return all, last, nil
+}
+
+// VerifyRows compares all rows of the models' tables with the chain, which must have been verified, in one snapshot of the database. It may run beside
+// a gateway. The error says that it could not be read to the end.
+func (j *Journal) VerifyRows(ctx context.Context, models []any) (report authentic.Report, err error) {
+	err = j.snapshot(ctx, func(tx bun.Tx) error {
+		h, err := j.History(ctx, tx)
+		if err == nil {
+			report, err = j.rows.coder.Compare(ctx, tx, h, models)
+		}
+		return err
+	})
+	return report, err
 }

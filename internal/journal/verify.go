@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/hmac"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"strconv"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -18,6 +22,20 @@ import (
 type Anchor struct {
 	Revision int64
 	Hash     string // hexadecimal
+}
+
+// String is how people note it.
+func (a Anchor) String() string { return strconv.FormatInt(a.Revision, 10) + ":" + a.Hash }
+
+// ParseAnchor reads what String wrote.
+func ParseAnchor(text string) (Anchor, error) {
+	number, hash, _ := strings.Cut(text, ":")
+	revision, err := strconv.ParseInt(number, 10, 64)
+	raw, hexErr := hex.DecodeString(hash)
+	if err != nil || hexErr != nil || revision < 1 || len(raw) != sha256.Size {
+		return Anchor{}, fmt.Errorf("%q is no anchor: write REVISION:HASH, as `promptgate audit verify` prints it", text)
+	}
+	return Anchor{revision, strings.ToLower(hash)}, nil
 }
 
 // Report is what Verify found.
@@ -55,26 +73,34 @@ const (
 
 const maxProblems = 100
 
-// Verify reads the whole chain, in one snapshot of the database, and reports every place that was changed since it was
+// Verify holds the chain against the journal's own anchors as well, and reads the whole of it, in one snapshot of the database, and reports every place that was changed since it was
 // written. The error says that it could not be read to the end.
 func (j *Journal) Verify(ctx context.Context, anchors ...Anchor) (Report, error) {
+	v := &verifier{j: j, anchors: maps.Clone(j.rows.notes)}
+	for _, a := range anchors {
+		v.anchors[a.Revision] = a.Hash
+	}
+	if err := j.snapshot(ctx, func(tx bun.Tx) error { return v.run(ctx, tx) }); err != nil {
+		return Report{}, err
+	}
+	return v.report, nil
+}
+
+// snapshot runs fn on one state of the database.
+func (j *Journal) snapshot(ctx context.Context, fn func(tx bun.Tx) error) error {
 	opts := &sql.TxOptions{ReadOnly: true}
 	if j.db.Dialect == sqldb.Postgres {
 		opts.Isolation = sql.LevelRepeatableRead
 	}
 	tx, err := j.db.BeginTx(ctx, opts)
+	if err == nil {
+		defer func() { _ = tx.Rollback() }() // it only read
+		err = fn(tx)
+	}
 	if err != nil {
-		return Report{}, fmt.Errorf("journal: verify: %w", sqldb.Classify(err))
+		return fmt.Errorf("journal: verify: %w", sqldb.Classify(err))
 	}
-	defer func() { _ = tx.Rollback() }() // it only read
-	v := &verifier{j: j, anchors: map[int64]string{}}
-	for _, a := range anchors {
-		v.anchors[a.Revision] = a.Hash
-	}
-	if err := v.run(ctx, tx); err != nil {
-		return Report{}, fmt.Errorf("journal: verify: %w", sqldb.Classify(err))
-	}
-	return v.report, nil
+	return nil
 }
 
 type verifier struct {
