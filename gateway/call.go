@@ -9,6 +9,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/limits"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -42,8 +43,8 @@ type call struct {
 
 // inbound is what the caller sent.
 type inbound struct {
-	buf    *buffer // holds body's bytes
-	held   int64   // bytes of memory that count against MaxBuffered, in the caller's share
+	buf    *buffer            // holds body's bytes
+	held   limits.Reservation // of memory for its bytes, in the caller's share of MaxBuffered
 	pace   pace
 	body   wire.Body
 	model  string // as sent
@@ -79,13 +80,13 @@ type outbound struct {
 	usage    bool    // usageSet is ours: what it brings is withheld
 	usageSet wire.Edit
 	// estimated is how many tokens the request has, once it was let go.
-	estimated  int64
-	targets    []provider.Target
-	tier       string        // service tier that was asked for; "" for none
-	unasked    bool          // usageSet was ours and is left out: a provider refused it
-	callbacks  provider.Call // call.request and its like, made once
-	reserved   bool
-	recordable bool // room for its record is reserved
+	estimated int64
+	targets   []provider.Target
+	tier      string             // service tier that was asked for; "" for none
+	unasked   bool               // usageSet was ours and is left out: a provider refused it
+	callbacks provider.Call      // call.request and its like, made once
+	place     limits.Reservation // among the calls that run
+	held      limits.Set         // what else is reserved for it: settled or released once it is recorded
 }
 
 // answer is what came back, and how far it got.
@@ -115,14 +116,14 @@ func (c *call) reset() {
 	c.action, c.pathName, c.pathModel, c.byPath, c.done = "", "", "", false, false
 
 	c.in.body.Reset()
-	c.in.buf, c.in.pace, c.in.held, c.in.model, c.in.stream, c.in.ref = nil, pace{}, 0, "", false, wire.Reference{}
+	c.in.buf, c.in.pace, c.in.held, c.in.model, c.in.stream, c.in.ref = nil, pace{}, limits.Reservation{}, "", false, wire.Reference{}
 
 	c.ref = chosen{}
 
 	clear(c.out.edits)
 	back := &c.out.callbacks
 	back.Caller, back.Targets, back.Once = "", nil, false
-	c.out = outbound{edits: c.out.edits[:0], callbacks: *back}
+	c.out = outbound{edits: c.out.edits[:0], callbacks: *back, held: c.out.held}
 
 	clear(c.ans.slices)
 	c.ans = answer{slices: c.ans.slices[:0], scan: c.ans.scan}
@@ -149,7 +150,7 @@ func (g *Gateway) borrow(w http.ResponseWriter, req Request, api wire.API, actio
 func (g *Gateway) letGo(c *call) {
 	g.noteCaller(c)
 	c.out.estimated = c.estimatedInput()
-	c.give(c.in.held)
+	c.in.held.Release()
 	for _, b := range []*buffer{c.in.buf, c.out.rendered, c.out.body} {
 		g.buffers.put(b)
 	}
@@ -160,8 +161,12 @@ func (g *Gateway) letGo(c *call) {
 
 // giveBack returns what the call holds. A call that panicked is not pooled: nobody knows who still points into it.
 func (g *Gateway) giveBack(c *call, reuse bool) {
-	g.unreserve(c)
-	c.give(c.in.held)
+	if c.out.place.Held() {
+		c.out.place.Release()
+		g.meter.CallEnded()
+	}
+	c.out.held.Release() // nothing, when the pipeline ran its closers
+	c.in.held.Release()
 	if !reuse {
 		return
 	}

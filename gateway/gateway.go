@@ -3,11 +3,10 @@ package gateway
 import (
 	"log/slog"
 	"sync"
-	"sync/atomic"
 
 	"github.com/promptgate/promptgate/internal/fault"
-	"github.com/promptgate/promptgate/internal/room"
 	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/policy/limits"
 )
 
 // Gateway serves the data plane. Build it with New.
@@ -21,8 +20,9 @@ type Gateway struct {
 	flights   *flights
 	calls     sync.Pool // of *call
 	buffers   buffers
-	running   atomic.Int64 // calls that hold a reservation
-	room      *room.Room   // for bytes of request bodies, shared by callers
+	places    *limits.Places // calls that run
+	memory    *limits.Memory // bytes of request bodies, shared by callers
+	limiters  []limits.Limiter
 	refusals  additionRefusals
 	catalog   *catalog
 	calling   pipeline
@@ -40,7 +40,8 @@ func New(deps Deps, opts Options) (*Gateway, error) {
 	g := &Gateway{
 		deps: deps, opts: opts.withDefaults(), log: deps.Log, meter: deps.Meter, flights: newFlights(),
 	}
-	g.room = room.New(g.opts.MaxBuffered)
+	g.places, g.memory = limits.NewPlaces(g.opts.MaxInFlight), limits.NewMemory(g.opts.MaxBuffered)
+	g.limiters = append([]limits.Limiter{recordRoom{g}}, deps.Limiters...)
 	if g.meter == nil {
 		g.meter = noMeter{}
 	}

@@ -100,20 +100,14 @@ func (c *call) unpack(coding string, from io.Reader) (io.ReadCloser, error) {
 
 // charge takes room for n more bytes in the caller's share.
 func (c *call) charge(n int64) error {
-	if !c.g.room.Take(c.who.ID, n) {
+	if !c.g.memory.More(&c.in.held, c.who.ID, n) {
 		return errNoRoom
 	}
-	c.in.held += n
 	return nil
 }
 
 // give returns n bytes of what the call holds.
-func (c *call) give(n int64) {
-	if n != 0 {
-		c.g.room.Give(c.who.ID, n)
-		c.in.held -= n
-	}
-}
+func (c *call) give(n int64) { c.g.memory.Less(&c.in.held, n) }
 
 // pace cuts a body that comes more slowly than MinBodyRate, after a grace for its beginning: who sends a byte now and then would otherwise hold
 // what it has sent for as long as the server bears a request.

@@ -18,6 +18,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/limits"
 )
 
 func TestReadAll(t *testing.T) {
@@ -101,7 +102,7 @@ func TestEndsEvent(t *testing.T) {
 func TestCallResets(t *testing.T) {
 	c := &call{done: true, byPath: true, pathName: "x", action: policy.ActionCall, who: &policy.Principal{}, lender: &buffers{},
 		w: httptest.NewRecorder(), req: Request{From: "x"}, ctl: &http.ResponseController{}}
-	c.in.buf, c.in.held, c.in.stream, c.in.ref.Handle, c.ans.armed = &buffer{}, 1, true, "h", time.Now()
+	c.in.buf, c.in.held, c.in.stream, c.in.ref.Handle, c.ans.armed = &buffer{}, limits.Grant(nil, "", 1), true, "h", time.Now()
 	c.rec.Project, c.ref.label, c.ans.begun, c.out.byCaller = "p", "l", true, true
 	require.NoError(t, c.in.body.Scan([]byte(`{"model":"secret"}`)))
 	c.in.model = "secret"

@@ -11,6 +11,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/limits"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -31,11 +32,12 @@ type Deps struct {
 	HashDigest    func(project, digest string) string // keyed hash of a version's digest, for those who may not read the version
 	Clock         func() time.Time
 	Log           *slog.Logger
-	Meter         Meter        // optional
-	Events        *Events      // optional: counts what is no call
-	Calls         Calls        // optional: without it only one's own calls can be scored, by our id or a token
-	Metrics       http.Handler // optional: serves GET /metrics
-	Checks        []Check      // optional: what /readyz asks
+	Limiters      []limits.Limiter // optional: budgets and rates, asked in this order before a provider is
+	Meter         Meter            // optional
+	Events        *Events          // optional: counts what is no call
+	Calls         Calls            // optional: without it only one's own calls can be scored, by our id or a token
+	Metrics       http.Handler     // optional: serves GET /metrics
+	Checks        []Check          // optional: what /readyz asks
 }
 
 // Registry finds prompts. registry.Resolver is the one that serves.

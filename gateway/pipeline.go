@@ -26,11 +26,12 @@ func (g *Gateway) callPipeline() pipeline {
 		g.resolve,      // which version
 		g.render,       // the messages and parameters
 		g.plan,         // which targets; a model that the caller chose is authorized too
-		g.reserve,      // room for one more call
+		g.reserve,      // a place, room for its record, and what limiters hold for the dearest target
 		g.forward,      // ask the provider; streams are relayed here
 	).andAlways(
 		g.settle, // tokens and cost
 		g.record, // into the spool, before the answer ends
+		g.spend,  // what was reserved
 	)
 }
 

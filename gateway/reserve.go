@@ -4,38 +4,70 @@ import (
 	"context"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/policy/limits"
 )
 
-// reserve takes a place for one more call and room for its record, or sheds it at once: a caller that is told so in a millisecond can go elsewhere,
-// one that queues cannot; and a call that could not be recorded is not made, unless the operator says otherwise. serve gives both back when the answer
-// has ended.
-func (g *Gateway) reserve(_ context.Context, c *call) error {
-	if g.running.Add(1) > int64(g.opts.MaxInFlight) {
-		g.running.Add(-1)
+// reserve takes a place for one more call, room for its record, and what the limiters hold for it, or sheds it at once. serve gives the place back when
+// the answer has ended, spend the rest once the call is recorded.
+func (g *Gateway) reserve(ctx context.Context, c *call) (err error) {
+	ask := limits.Ask{Project: c.who.Project, Principal: c.who.ID, Prompt: c.rec.PromptID, Model: c.out.model, Cost: c}
+	if c.out.place, err = g.places.Reserve(ctx, ask); err != nil {
 		return g.shed()
 	}
-	switch err := g.deps.Recorder.Reserve(); {
-	case err == nil:
-		c.out.recordable = true
-	case !g.opts.ServeUnrecorded:
-		g.running.Add(-1)
-		g.deps.Events.count(eventUnrecordable)
-		return fault.Wrap(err, fault.Overloaded, "Calls cannot be recorded now, so none is made: try again shortly. An admin finds the reason in the log.")
-	}
-	c.out.reserved = true
 	g.meter.CallStarted()
-	return nil
+	return c.out.held.Reserve(ctx, g.limiters, ask)
 }
 
-// unreserve gives back what reserve took.
-func (g *Gateway) unreserve(c *call) {
-	if c.out.recordable {
-		g.deps.Recorder.Release()
-		c.out.recordable = false
+// spend settles what was reserved for a call that was made, and releases it for one that nobody answered.
+func (g *Gateway) spend(_ context.Context, c *call, _ error) {
+	if c.rec.Provider == "" {
+		c.out.held.Release()
+		return
 	}
-	if c.out.reserved {
-		g.running.Add(-1)
-		c.out.reserved = false
-		g.meter.CallEnded()
+	spent := limits.Spent{Tokens: c.rec.Tokens.Input + c.rec.Tokens.Output}
+	if c.rec.CostMicros != nil {
+		spent.Micros, spent.Priced = *c.rec.CostMicros, true
+	}
+	c.out.held.Settle(spent)
+}
+
+var _ limits.Coster = (*call)(nil)
+
+// Dearest implements limits.Coster.
+func (c *call) Dearest(output int64) (micros int64, known bool) {
+	tokens := metrics.Tokens{Input: c.estimatedInput(), Output: output, Estimated: true}
+	if most := c.api.OutputLimit(&c.in.body, c.out.edits); most > 0 {
+		tokens.Output = most
+	}
+	for _, t := range c.out.targets {
+		cost, ok := c.g.deps.Pricer.Cost(t.Provider.Name(), t.Model, c.rec.Start, tokens)
+		if !ok || !standardTier(c.out.tier) {
+			return 0, false
+		}
+		micros = max(micros, cost)
+	}
+	return micros, len(c.out.targets) > 0
+}
+
+// recordRoom is room in the spool for a call's record: a call that could not be recorded is not made, unless the operator says otherwise.
+type recordRoom struct{ g *Gateway }
+
+// Reserve implements limits.Limiter.
+func (r recordRoom) Reserve(context.Context, limits.Ask) (limits.Reservation, error) {
+	switch err := r.g.deps.Recorder.Reserve(); {
+	case err == nil:
+		return limits.Grant(r, "", 1), nil
+	case r.g.opts.ServeUnrecorded:
+		return limits.Reservation{}, nil
+	default:
+		r.g.deps.Events.count(eventUnrecordable)
+		return limits.Reservation{}, fault.Wrap(err, fault.Overloaded, "Calls cannot be recorded now, so none is made: try again shortly. An admin finds the reason in the log.")
 	}
 }
+
+// Settle implements limits.Limiter.
+func (r recordRoom) Settle(string, int64, limits.Spent) { r.g.deps.Recorder.Release() }
+
+// Release implements limits.Limiter.
+func (r recordRoom) Release(string, int64) { r.g.deps.Recorder.Release() }

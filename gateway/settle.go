@@ -38,11 +38,19 @@ func (g *Gateway) cost(c *call, tokens metrics.Tokens) (micros int64, ok bool) {
 	if tier == "" {
 		tier = c.out.tier
 	}
-	switch tier {
-	case "", "auto", "default", "standard", "standard_only":
+	if standardTier(tier) {
 		return g.deps.Pricer.Cost(c.rec.Provider, c.rec.Model, c.rec.Start, tokens)
 	}
 	return 0, false
+}
+
+// standardTier reports whether a service tier costs what a provider's list says.
+func standardTier(tier string) bool {
+	switch tier {
+	case "", "auto", "default", "standard", "standard_only":
+		return true
+	}
+	return false
 }
 
 // readUsage takes the tokens that the provider reported; where it reported none, they are estimated from what went by: unknown is not nothing.

@@ -22,6 +22,7 @@ type toy struct{}
 var _ wire.API = toy{}
 
 func (toy) Endpoint() string                                { return "toy" }
+func (toy) OutputLimit(*wire.Body, []wire.Edit) int64       { return 0 }
 func (toy) EndUser(b *wire.Body) string                     { return b.Text("for") }
 func (toy) UsageEdit(*wire.Body) (e wire.Edit, needed bool) { return e, false }
 func (toy) AppendRefusal(dst, _ []byte, _ int) []byte       { return append(dst, `{"wrong":"refused"}`...) }

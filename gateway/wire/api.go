@@ -16,6 +16,8 @@ type API interface {
 	Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, error)
 	// UsageEdit is the edit by which a provider reports usage on a stream. needed is false when it does so anyway: then nothing is withheld.
 	UsageEdit(b *Body) (e Edit, needed bool)
+	// OutputLimit is how many tokens of answer a request allows at most, all of its answers together: edits are what will be made to b. 0 when it sets no bound.
+	OutputLimit(b *Body, edits []Edit) int64
 	// EndUser is the caller's own name for whom it calls, "" when there is none.
 	EndUser(b *Body) string
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"strconv"
 
 	"github.com/promptgate/promptgate/metrics"
 )
@@ -37,6 +38,26 @@ func (Chat) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, erro
 
 // UsageEdit implements API.
 func (Chat) UsageEdit(b *Body) (e Edit, needed bool) { return UsageEdit(b) }
+
+// OutputLimit implements API.
+func (Chat) OutputLimit(b *Body, edits []Edit) int64 {
+	most, each := int64(0), int64(1)
+	for _, name := range [...]string{"max_tokens", "max_completion_tokens", "n"} {
+		value, _ := b.Get(name)
+		if e := editOf(edits, name); e != nil {
+			value = e.Value
+		}
+		n, err := strconv.ParseInt(string(value), 10, 32)
+		switch {
+		case err != nil || n <= 0: // not said, or not to be believed
+		case name == "n":
+			each = n
+		default:
+			most = max(most, n)
+		}
+	}
+	return most * each
+}
 
 // EndUser implements API.
 func (Chat) EndUser(b *Body) string { return b.Text("user") }
