@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
-	"github.com/gowebpki/jcs"
 
 	"github.com/promptgate/promptgate/registry/template"
 )
@@ -96,12 +95,11 @@ func sameJSON(a, b json.RawMessage) bool {
 }
 
 func canonical(raw json.RawMessage) []byte {
-	// jcs takes objects and arrays; any value is one inside an array.
-	out, err := jcs.Transform(slices.Concat([]byte("["), raw, []byte("]")))
+	out, err := template.Canonical(raw)
 	if err != nil {
 		return raw
 	}
-	return out[1 : len(out)-1]
+	return out
 }
 
 // compareMessages pairs messages from both ends inwards, so that one added in the middle shows as added, and the rest by position.

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gowebpki/jcs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/schemacost"
@@ -272,4 +274,16 @@ func TestInfer(t *testing.T) {
 
 	_, err = Infer(Content{Messages: []Message{{Role: "user", Text: "{{history}}"}, {Type: TypePlaceholder, Name: "history"}}}, nil)
 	requireFault(t, err, fault.InvalidTemplate, "messages[1].name")
+}
+
+// TestDigestsAreCanonicalJSON holds our canonical form against another implementation of RFC 8785, which looks for the place of each member among those before.
+func TestDigestsAreCanonicalJSON(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		raw := jsonValue(3).Filter(func(raw json.RawMessage) bool { return !strings.Contains(string(raw), "1e400") }).Draw(rt, "json")
+		got, err := Canonical(append(append([]byte("["), raw...), ']'))
+		require.NoError(rt, err)
+		want, err := jcs.Transform(append(append([]byte("["), raw...), ']'))
+		require.NoError(rt, err)
+		require.Equal(rt, string(want), string(got))
+	})
 }

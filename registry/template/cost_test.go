@@ -175,14 +175,11 @@ func TestIncludesThatFanOut(t *testing.T) {
 	var below []Reference
 	for level := range MaxIncludeDepth {
 		var layer []Reference
-		for i := range 16 {
+		for i := range 12 {
 			c := Content{Messages: []Message{{Role: "user", Text: "x"}}, Variables: map[string]Variable{"v": {}}}
-			c.Messages[0].Text = fmt.Sprintf("%d-%d", level, i)
+			c.Messages[0].Text = fmt.Sprintf("{{! %d-%d }}", level, i) // prints nothing, so that no count of tags stops it
 			for _, r := range below {
 				c.Messages[0].Text += "{{> " + r.Spelling + "}}"
-			}
-			if level > 1 { // few tags, many ways: the innermost are reached through the pins alone
-				c.Messages[0].Text = fmt.Sprintf("%d-%d{{> %s}}", level, i, below[0].Spelling)
 			}
 			c.References = below
 			d := digest(t, c)
@@ -197,6 +194,8 @@ func TestIncludesThatFanOut(t *testing.T) {
 	}
 	c := userSays(tags.String())
 	c.References = below
-	used := bytesOf(func() { _, _ = Infer(c, refs) })
+	var err error
+	used := bytesOf(func() { _, err = Infer(c, refs) })
+	require.NoError(t, err)
 	assert.Less(t, used, int64(32<<20))
 }
