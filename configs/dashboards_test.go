@@ -182,7 +182,7 @@ func gatewayRows() []row {
 			},
 			{title: "Oldest waiting record", unit: "s", width: 6, queries: one(gauge("promptgate_spool_oldest_seconds"), i)},
 			{title: "Records", unit: "ops", width: 6, queries: []query{spool("records", "taken"), spool("flushed", "committed")}},
-			{title: "Faults", unit: "ops", width: 6, queries: []query{spool("refused", "refused"), spool("damaged", "damaged"), spool("flush_errors", "tried again")}},
+			{title: "Faults", unit: "ops", width: 6, queries: []query{spool("refused", "refused"), spool("damaged", "damaged"), spool("flush_errors", "tried again"), spool("folded_calls", "figures not kept apart")}},
 		}},
 		{"Process", []panel{
 			{title: "CPU", unit: "short", width: 6, about: "Cores.", queries: one(rate("instance", "process_cpu_seconds_total", instance+`,job="promptgate"`), i)},

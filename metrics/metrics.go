@@ -43,6 +43,15 @@ type Attempt struct {
 	CostMicros *int64 // millionths of a US dollar; nil: unpriced, never zero for unknown
 }
 
+// Purpose is what a call was made for; a bounded set. "" is recorded as PurposeProduction.
+type Purpose string
+
+// The purposes.
+const (
+	PurposeProduction Purpose = "production"
+	PurposeSandbox    Purpose = "sandbox" // drafts, the playground, evaluations: figures of production leave them out
+)
+
 // Call is one request as it is recorded.
 type Call struct {
 	ID           string // "call_…", carries a MAC of its project
@@ -52,6 +61,7 @@ type Call struct {
 	PromptName   string
 	Version      int
 	Label        string // as it was resolved; "" when called by version
+	Variant      string // the arm of a rollout that served it; "" without one
 	Digest       string
 	Provider     string // of the attempt that answered
 	Model        string
@@ -59,6 +69,7 @@ type Call struct {
 	Stream       bool
 	CompletionID string // the provider's own id of the answer
 	EndUser      string // keyed hash of the caller's "user"
+	Purpose      Purpose
 	Start        time.Time
 	FirstToken   time.Duration
 	Total        time.Duration

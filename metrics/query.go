@@ -29,31 +29,52 @@ type Page struct {
 	After string
 }
 
-// GroupBy says what each Stats stands for.
-type GroupBy string
+// Dimension is something that figures are kept by, and can be grouped by.
+type Dimension string
 
-// The groupings.
+// The dimensions.
 const (
-	ByPrompt  GroupBy = "prompt"
-	ByVersion GroupBy = "version"
-	ByLabel   GroupBy = "label"
-	ByModel   GroupBy = "model"
+	ByPrompt   Dimension = "prompt"
+	ByVersion  Dimension = "version" // with ByPrompt only: numbers of versions say nothing without their prompt
+	ByLabel    Dimension = "label"
+	ByVariant  Dimension = "variant"
+	ByModel    Dimension = "model"
+	ByProvider Dimension = "provider"
+	ByKey      Dimension = "key"
+	ByEndpoint Dimension = "endpoint"
+	ByPurpose  Dimension = "purpose"
 )
+
+// Other stands in a dimension for all values that were not kept apart: each project has a bounded number of rows of figures a minute. It is no
+// name that anything of ours can have.
+const Other = "(other)"
 
 // StatsQuery asks for figures. They are kept by the minute: Since is rounded down and Until up to one.
 type StatsQuery struct {
-	PromptID string // "" for all of the project, those without a prompt included
-	By       GroupBy
-	Since    time.Time // by a call's start, inclusive; zero for ever
-	Until    time.Time // exclusive; zero for ever
+	PromptID string      // "" for all of the project, those without a prompt included
+	Purpose  Purpose     // "" for all
+	Group    []Dimension // each once, at least one
+	Since    time.Time   // by a call's start, inclusive; zero for ever
+	Until    time.Time   // exclusive; zero for ever
 }
 
-// Stats are the figures of one group. The fields that name it are set as far as the grouping goes.
+// Group names what a Stats stands for. The dimensions that were not grouped by are zero.
+type Group struct {
+	PromptID string
+	Version  int
+	Label    string
+	Variant  string
+	Provider string
+	Model    string
+	Key      string
+	Endpoint string
+	Purpose  Purpose
+}
+
+// Stats are the figures of one group.
 type Stats struct {
-	PromptID, PromptName string
-	Version              int
-	Label                string
-	Provider, Model      string
+	Group
+	PromptName string // the newest; "" unless grouped by prompt
 
 	Calls    int64
 	Errors   int64 // neither ok, nor refused by us, nor cancelled by the caller

@@ -15,6 +15,7 @@ type SpoolStats struct {
 	Flushed          int64   // committed to the database
 	Damaged          int64   // stretches that were unreadable or that the database rejected; their files are kept aside
 	FlushErrors      int64   // failed transactions, each tried again
+	Folded           int64   // committed calls whose figures count as Other, since their minute had too many combinations to keep apart
 }
 
 type spoolCollector struct {
@@ -40,6 +41,7 @@ func RegisterSpool(reg prometheus.Registerer, stats func() SpoolStats) error {
 		d("flushed_total", "Records committed to the database."),
 		d("damaged_total", "Stretches that were unreadable or that the database rejected."),
 		d("flush_errors_total", "Failed transactions, each tried again."),
+		d("folded_calls_total", "Calls whose figures are not kept apart: their minute had too many combinations of prompts, keys and models."),
 	}})
 }
 
@@ -54,7 +56,7 @@ func (c *spoolCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *spoolCollector) Collect(ch chan<- prometheus.Metric) {
 	s := c.stats()
 	values := [...]float64{float64(s.Bytes), float64(s.MaxBytes), float64(s.Segments), s.OldestSeconds,
-		float64(s.Records), float64(s.Refused), float64(s.Flushed), float64(s.Damaged), float64(s.FlushErrors)}
+		float64(s.Records), float64(s.Refused), float64(s.Flushed), float64(s.Damaged), float64(s.FlushErrors), float64(s.Folded)}
 	for i, v := range values {
 		kind := prometheus.GaugeValue
 		if i > 3 {

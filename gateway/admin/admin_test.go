@@ -355,7 +355,11 @@ func TestCallsAndFigures(t *testing.T) {
 
 	stats := e.do(viewer, "GET", "/prompts/support%2Ftriage/stats?by=label", nil).ok(200)["stats"].([]any)
 	require.EqualValues(t, 3, stats[0].(map[string]any)["calls"])
-	e.do(viewer, "GET", "/prompts/support%2Ftriage/stats?by=key", nil).refused(400, "invalid_request")
+	stats = e.do(viewer, "GET", "/prompts/support%2Ftriage/stats?by=key,model", nil).ok(200)["stats"].([]any)
+	require.NotEmpty(t, stats[0].(map[string]any)["key"])
+	for _, bad := range []string{"prompt", "caller", "key,key", "key;model"} {
+		e.do(viewer, "GET", "/prompts/support%2Ftriage/stats?by="+url.QueryEscape(bad), nil).refused(400, "invalid_request")
+	}
 	require.Eventually(t, func() bool {
 		return len(e.do(viewer, "GET", "/prompts/support%2Ftriage/feedback", nil).ok(200)["feedback"].([]any)) == 1
 	}, 10*time.Second, 5*time.Millisecond)

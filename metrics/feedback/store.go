@@ -123,46 +123,13 @@ func (s *Store) scan(rows *sql.Rows, project string) (metrics.Feedback, error) {
 	return f, nil
 }
 
-// Group is what scores are summed up by: fields beyond the query's grouping are zero.
-type Group struct {
-	PromptID        string
-	Version         int
-	Label           string
-	Provider, Model string
-}
-
-// Columns are the columns of metrics_call_blocks and metrics_rollups that make up a Group of each kind; nil for a kind that does not exist.
-func Columns(by metrics.GroupBy) []string {
-	switch by {
-	case metrics.ByPrompt:
-		return []string{"prompt_id"}
-	case metrics.ByVersion:
-		return []string{"prompt_id", "version"}
-	case metrics.ByLabel:
-		return []string{"prompt_id", "label"}
-	case metrics.ByModel:
-		return []string{"provider", "model"}
-	}
-	return nil
-}
-
-// Targets are where a row of Columns(by) is scanned to.
-func (g *Group) Targets(by metrics.GroupBy) []any {
-	switch by {
-	case metrics.ByPrompt:
-		return []any{&g.PromptID}
-	case metrics.ByVersion:
-		return []any{&g.PromptID, &g.Version}
-	case metrics.ByLabel:
-		return []any{&g.PromptID, &g.Label}
-	}
-	return []any{&g.Provider, &g.Model}
-}
-
 // Summary sums up the scores of the calls that q selects, by group and then by name and kind. Scores whose call is not known (yet) are not
 // part of it.
-func (s *Store) Summary(ctx context.Context, project string, q metrics.StatsQuery) (map[Group][]metrics.FeedbackSummary, error) {
-	cols := Columns(q.By)
+func (s *Store) Summary(ctx context.Context, project string, q metrics.StatsQuery) (map[metrics.Group][]metrics.FeedbackSummary, error) {
+	cols, err := Columns(q.Group)
+	if err != nil {
+		return nil, err
+	}
 	group := "c." + strings.Join(cols, ", c.")
 	sel := s.DB.NewSelect().TableExpr("metrics_feedback AS f").
 		Join(joinCalls).Join(joinBlocks).
@@ -172,6 +139,9 @@ func (s *Store) Summary(ctx context.Context, project string, q metrics.StatsQuer
 		OrderExpr(group + ", f.name, f.kind, COUNT(*) DESC, f.category")
 	if q.PromptID != "" {
 		sel = sel.Where("c.prompt_id = ?", q.PromptID)
+	}
+	if q.Purpose != "" {
+		sel = sel.Where("c.purpose = ?", string(q.Purpose))
 	}
 	if !q.Since.IsZero() {
 		sel = sel.Where("c.first_at >= ?", q.Since.Truncate(time.Minute).UnixMicro())
@@ -184,13 +154,13 @@ func (s *Store) Summary(ctx context.Context, project string, q metrics.StatsQuer
 		return nil, sqldb.Classify(err)
 	}
 	defer rows.Close()
-	out := map[Group][]metrics.FeedbackSummary{}
+	out := map[metrics.Group][]metrics.FeedbackSummary{}
 	for rows.Next() {
-		var g Group
+		var g metrics.Group
 		var one metrics.FeedbackSummary
 		var category string
 		var sum sql.NullFloat64
-		if err := rows.Scan(append(g.Targets(q.By), &one.Name, &one.Kind, &category, &one.Count, &sum)...); err != nil {
+		if err := rows.Scan(append(Targets(&g, q.Group), &one.Name, &one.Kind, &category, &one.Count, &sum)...); err != nil {
 			return nil, sqldb.Classify(err)
 		}
 		out[g] = add(out[g], one, category, sum)

@@ -13,32 +13,43 @@ import (
 // blockCalls is how many calls a block has at most: one that is looked for is found among so many.
 const blockCalls = 64
 
-// bundle is the calls of a batch that share a row of figures: their minute and all that they are selected by.
+// bundle is the calls of a batch that share the columns of a block, and a row of figures.
 type bundle struct {
-	key   rollupKey
-	calls []*spooledCall
+	block  rollupKey
+	row    rollupKey
+	folded bool // the row stands for more than the block's columns would say of each call
+	calls  []*spooledCall
 }
 
-// bundles sorts a batch, each bundle by time.
-func bundles(shard string, calls []spooledCall) []*bundle {
-	var out []*bundle
-	byKey := map[rollupKey]*bundle{}
-	last := &bundle{}
+// bundles sorts a batch, each bundle by time. folded is how many of the calls are not kept apart in the figures.
+func (c *rollupCache) bundles(shard string, calls []spooledCall) (out []*bundle, folded int64) {
+	rows := &rowGrants{cache: c, fresh: map[rollupKey]bool{}, more: map[projectMinute]int{}}
+	byKey, byBlock := map[rollupKey]*bundle{}, map[rollupKey]*bundle{}
+	var lastKey rollupKey
+	var last *bundle
 	for i := range calls {
 		c := &calls[i]
-		if key := keyOf(shard, &c.call); key != last.key || len(last.calls) == 0 { // mostly it is the key of the call before
+		if key := keyOf(shard, &c.call); last == nil || key != lastKey { // mostly it is the key of the call before
 			if last = byKey[key]; last == nil {
-				last = &bundle{key: key}
+				fresh := rows.grant(key)
+				if last = byBlock[fresh.block]; last == nil {
+					last = fresh
+					byBlock[fresh.block] = last
+					out = append(out, last)
+				}
 				byKey[key] = last
-				out = append(out, last)
 			}
+			lastKey = key
 		}
 		last.calls = append(last.calls, c)
 	}
 	for _, b := range out {
+		if b.folded {
+			folded += int64(len(b.calls))
+		}
 		slices.SortFunc(b.calls, func(x, y *spooledCall) int { return comparePlaces(&x.call, &y.call) })
 	}
-	return out
+	return out, folded
 }
 
 // comparePlaces orders calls as lists do, the oldest first.

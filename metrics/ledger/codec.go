@@ -19,7 +19,8 @@ const (
 	kindFeedback = 'f'
 
 	growing        = 2 // layouts from here on may have more fields than a reader knows, and attempts have their lengths in front
-	callLayout     = 2
+	withPurpose    = 3 // calls: variant, purpose
+	callLayout     = 3
 	feedbackLayout = 2
 )
 
@@ -117,7 +118,11 @@ func appendCall(b []byte, c *metrics.Call) []byte {
 	for i := range attempts {
 		b = appendAttempt(b, &attempts[i])
 	}
-	return b
+	b = appendText(b, c.Variant)
+	if c.Purpose == metrics.PurposeProduction { // nearly all are: "" stands for it
+		return append(b, 0)
+	}
+	return appendText(b, string(c.Purpose))
 }
 
 func appendAttempt(b []byte, a *metrics.Attempt) []byte {
@@ -309,6 +314,12 @@ func (d *decoder) call(c *metrics.Call, layout byte) {
 			d.skip(more)
 			d.bad = d.bad || more > 0 && layout <= callLayout
 		}
+	}
+	if layout >= withPurpose {
+		c.Variant, c.Purpose = d.string(), metrics.Purpose(d.string())
+	}
+	if c.Purpose == "" {
+		c.Purpose = metrics.PurposeProduction
 	}
 }
 

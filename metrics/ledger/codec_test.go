@@ -43,6 +43,7 @@ func genCall(t *rapid.T) *metrics.Call {
 		PromptName: genText("name", t), Version: rapid.Int().Draw(t, "version"), Label: genText("label", t), Digest: genText("digest", t),
 		Provider: genText("provider", t), Model: genText("model", t), Endpoint: genText("endpoint", t),
 		Stream: rapid.Bool().Draw(t, "stream"), CompletionID: genText("completion", t), EndUser: genText("user", t), Start: genTime(t),
+		Variant: genText("variant", t), Purpose: metrics.Purpose("p" + genText("purpose", t)),
 		FirstToken: genDuration(t), Total: genDuration(t), Overhead: genDuration(t), Status: rapid.Int().Draw(t, "status"),
 		ErrorCode: genText("code", t), Outcome: metrics.Outcome(genText("outcome", t)), Tokens: genTokens(t), CostMicros: cost.Draw(t, "cost"),
 	}
@@ -271,8 +272,15 @@ func TestRecordsGrow(t *testing.T) {
 	_, _, err = decode(append(old, 0))
 	require.ErrorIs(t, err, errRecord)
 	plain := *call
-	plain.Attempts = nil
+	plain.Attempts, plain.Variant, plain.Purpose = nil, "", ""
 	b = appendCall(nil, &plain)
+	b[1] = 2
+	_, _, err = decode(b)
+	require.ErrorIs(t, err, errRecord, "the fields of a later layout")
+	b = b[:len(b)-2]
+	got, _, err = decode(b)
+	require.NoError(t, err)
+	require.Equal(t, metrics.PurposeProduction, got.Purpose, "before there were others")
 	b[1] = 1
 	got, _, err = decode(b)
 	require.NoError(t, err)

@@ -45,7 +45,9 @@ type flusher struct {
 	rows    int64         // of figures written so far
 	down    bool
 
-	flushed, damaged, failures atomic.Int64
+	foldSaid time.Time // when it was last logged that figures are not kept apart
+
+	flushed, damaged, failures, folded atomic.Int64
 }
 
 // batch is a stretch of one segment.
@@ -266,7 +268,7 @@ func (f *flusher) load(path string, pos, size int64) error {
 func (f *flusher) commit(ctx context.Context, b *batch) error {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	fresh, rolled, err := f.apply(ctx, b)
+	a, err := f.apply(ctx, b)
 	if err != nil && rejected(err) {
 		f.cache = newRollupCache()
 		if n := len(b.calls) + len(b.feedback); n > 1 {
@@ -276,7 +278,7 @@ func (f *flusher) commit(ctx context.Context, b *batch) error {
 		f.log.Error("the database rejects a record; its segment is kept aside", "path", b.seg.path, "err", err)
 		b.damaged++
 		b.calls, b.feedback = nil, nil
-		fresh, rolled, err = f.apply(ctx, b)
+		a, err = f.apply(ctx, b)
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		f.limit = max(1, f.limit/4) // the same batch would be too much again
@@ -291,13 +293,30 @@ func (f *flusher) commit(ctx context.Context, b *batch) error {
 	}
 	f.limit = min(maxBatch, f.limit*2)
 	f.cursors[b.run] = b.to
-	f.rows += int64(len(rolled))
-	f.cache.put(rolled)
+	f.rows += int64(len(a.rolled))
+	f.cache.put(a.rolled)
+	f.fold(a.folded)
 	f.spool.consumed(b.seg, b.to.pos)
 	f.flushed.Add(int64(len(b.calls) + len(b.feedback)))
 	clear(b.calls)
-	f.observe(ctx, fresh)
+	f.observe(ctx, a.fresh)
 	return nil
+}
+
+// foldReport is how often at most it is logged that figures are not kept apart.
+const foldReport = 10 * time.Minute
+
+// fold counts calls whose figures are not kept apart, and says so.
+func (f *flusher) fold(calls int64) {
+	if calls == 0 {
+		return
+	}
+	f.folded.Add(calls)
+	if now := f.spool.now(); now.Sub(f.foldSaid) >= foldReport {
+		f.foldSaid = now
+		f.log.Warn("a project has more combinations of prompts, keys and models in a minute than figures are kept apart by; the rest counts as "+metrics.Other,
+			"calls", calls)
+	}
 }
 
 // rejected reports whether the database refused the data itself: SQLSTATE class 22 or 23, or SQLite's constraint, mismatch and

@@ -107,7 +107,7 @@ func TestKilledWhileRecording(t *testing.T) {
 		assert.LessOrEqual(t, len(rows)-len(acknowledged), rounds*writers)
 		assert.Greater(t, len(acknowledged), 500)
 
-		stats, err := l.Stats(t.Context(), "p", metrics.StatsQuery{By: metrics.ByPrompt})
+		stats, err := l.Stats(t.Context(), "p", metrics.StatsQuery{Group: []metrics.Dimension{metrics.ByPrompt}})
 		require.NoError(t, err)
 		require.Len(t, stats, 1)
 		assert.EqualValues(t, len(ids), stats[0].Calls, "figures and rows agree")

@@ -286,7 +286,7 @@ func (l *Ledger) SpoolStats() metrics.SpoolStats {
 	defer s.mu.Unlock()
 	out := metrics.SpoolStats{
 		Bytes: s.waiting, MaxBytes: s.maxBytes, Segments: len(s.segments), Records: s.records, Refused: s.refused,
-		Flushed: l.flusher.flushed.Load(), Damaged: l.flusher.damaged.Load(), FlushErrors: l.flusher.failures.Load(),
+		Flushed: l.flusher.flushed.Load(), Damaged: l.flusher.damaged.Load(), FlushErrors: l.flusher.failures.Load(), Folded: l.flusher.folded.Load(),
 	}
 	if s.waiting > 0 {
 		out.OldestSeconds = s.now().Sub(s.since).Seconds()

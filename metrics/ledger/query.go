@@ -316,9 +316,9 @@ type group struct {
 
 // Stats implements metrics.Reader.
 func (l *Ledger) Stats(ctx context.Context, project string, q metrics.StatsQuery) ([]metrics.Stats, error) {
-	cols := feedback.Columns(q.By)
-	if cols == nil {
-		return nil, fault.New(fault.InvalidRequest, "by must be prompt, version, label or model.").WithParam("by")
+	cols, err := feedback.Columns(q.Group)
+	if err != nil {
+		return nil, err
 	}
 	groups, err := l.readGroups(ctx, project, q, cols)
 	if err != nil {
@@ -335,16 +335,20 @@ func (l *Ledger) Stats(ctx context.Context, project string, q metrics.StatsQuery
 	}
 	slices.SortFunc(out, func(a, b metrics.Stats) int {
 		return cmp.Or(cmp.Compare(a.PromptName, b.PromptName), cmp.Compare(a.PromptID, b.PromptID), cmp.Compare(b.Version, a.Version),
-			cmp.Compare(a.Label, b.Label), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Model, b.Model))
+			cmp.Compare(a.Label, b.Label), cmp.Compare(a.Variant, b.Variant), cmp.Compare(a.Provider, b.Provider), cmp.Compare(a.Model, b.Model),
+			cmp.Compare(a.Key, b.Key), cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Purpose, b.Purpose))
 	})
 	return out, nil
 }
 
-func (l *Ledger) readGroups(ctx context.Context, project string, q metrics.StatsQuery, cols []string) (map[feedback.Group]*group, error) {
+func (l *Ledger) readGroups(ctx context.Context, project string, q metrics.StatsQuery, cols []string) (map[metrics.Group]*group, error) {
 	sel := l.db.NewSelect().TableExpr("metrics_rollups").Where("project = ?", project).
 		ColumnExpr(strings.Join(cols, ",") + ", minute, outcome, prompt_name, figures")
 	if q.PromptID != "" {
 		sel = sel.Where("prompt_id = ?", q.PromptID)
+	}
+	if q.Purpose != "" {
+		sel = sel.Where("purpose = ?", string(q.Purpose))
 	}
 	if !q.Since.IsZero() {
 		sel = sel.Where("minute >= ?", floorDiv(q.Since.Unix(), 60))
@@ -357,36 +361,35 @@ func (l *Ledger) readGroups(ctx context.Context, project string, q metrics.Stats
 		return nil, sqldb.Classify(err)
 	}
 	defer rows.Close()
-	groups := map[feedback.Group]*group{}
+	groups := map[metrics.Group]*group{}
 	for rows.Next() {
-		if err := readRollup(rows, q.By, groups); err != nil {
+		if err := readRollup(rows, q.Group, groups); err != nil {
 			return nil, sqldb.Classify(err)
 		}
 	}
 	return groups, sqldb.Classify(rows.Err())
 }
 
-func readRollup(rows *sql.Rows, by metrics.GroupBy, groups map[feedback.Group]*group) error {
-	var key feedback.Group
+func readRollup(rows *sql.Rows, by []metrics.Dimension, groups map[metrics.Group]*group) error {
+	var key metrics.Group
 	var minute int64
 	var outcome metrics.Outcome
 	var name string
 	var blob []byte
-	if err := rows.Scan(append(key.Targets(by), &minute, &outcome, &name, &blob)...); err != nil {
+	if err := rows.Scan(append(feedback.Targets(&key, by), &minute, &outcome, &name, &blob)...); err != nil {
 		return err
 	}
 	g := groups[key]
 	if g == nil {
 		g = &group{newest: minute}
-		g.stats = metrics.Stats{PromptID: key.PromptID, Version: key.Version, Label: key.Label, Provider: key.Provider,
-			Model: key.Model, Outcomes: map[metrics.Outcome]int64{}}
+		g.stats = metrics.Stats{Group: key, Outcomes: map[metrics.Outcome]int64{}}
 		groups[key] = g
 	}
 	var f figures
 	if err := f.read(blob); err != nil {
 		return err
 	}
-	if by != metrics.ByModel && minute >= g.newest {
+	if slices.Contains(by, metrics.ByPrompt) && minute >= g.newest {
 		g.newest, g.stats.PromptName = minute, name
 	}
 	g.stats.Outcomes[outcome] += f.calls

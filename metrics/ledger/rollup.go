@@ -11,20 +11,25 @@ import (
 
 // rollupKey names one row of figures of one process start.
 type rollupKey struct {
-	project  string
-	minute   int64 // since 1970
-	promptID string
-	version  int64
-	label    string
-	provider string
-	model    string
-	outcome  string
-	shard    string
+	project   string
+	minute    int64 // since 1970
+	promptID  string
+	version   int64
+	label     string
+	variant   string
+	provider  string
+	model     string
+	principal string
+	endpoint  string
+	purpose   string
+	outcome   string
+	shard     string
 }
 
 // clone lets go of the records that the key's texts are parts of.
 func (k rollupKey) clone() rollupKey {
-	for _, s := range [...]*string{&k.project, &k.promptID, &k.label, &k.provider, &k.model, &k.outcome, &k.shard} {
+	for _, s := range [...]*string{&k.project, &k.promptID, &k.label, &k.variant, &k.provider, &k.model, &k.principal, &k.endpoint, &k.purpose,
+		&k.outcome, &k.shard} {
 		*s = strings.Clone(*s)
 	}
 	return k
@@ -106,15 +111,19 @@ func (r *rollup) clone() *rollup {
 
 // keyOf leaves out what was not resolved: what callers write into a refused request must not make rows.
 func keyOf(shard string, c *metrics.Call) rollupKey {
-	k := rollupKey{project: c.Project, minute: floorDiv(c.Start.Unix(), 60), outcome: string(c.Outcome), shard: shard}
+	k := rollupKey{project: c.Project, minute: minuteOf(c), principal: c.Principal, endpoint: c.Endpoint, purpose: string(c.Purpose),
+		outcome: string(c.Outcome), shard: shard}
 	if c.PromptID != "" {
-		k.promptID, k.version, k.label = c.PromptID, int64(c.Version), c.Label
+		k.promptID, k.version, k.label, k.variant = c.PromptID, int64(c.Version), c.Label, c.Variant
 	}
 	if c.Provider != "" {
 		k.provider, k.model = c.Provider, c.Model
 	}
 	return k
 }
+
+// minuteOf is the minute that a call counts in, since 1970.
+func minuteOf(c *metrics.Call) int64 { return floorDiv(c.Start.Unix(), 60) }
 
 func floorDiv(a, b int64) int64 {
 	q := a / b
@@ -125,7 +134,7 @@ func floorDiv(a, b int64) int64 {
 }
 
 func (r *rollup) add(c *metrics.Call) {
-	if c.PromptID != "" && r.promptName != c.PromptName {
+	if c.PromptID != "" && c.PromptID == r.key.promptID && r.promptName != c.PromptName {
 		r.promptName = strings.Clone(c.PromptName)
 	}
 	r.figures.add(c)
@@ -162,6 +171,7 @@ func tokenCounts(t *metrics.Tokens) [7]int64 {
 type rollupCache struct {
 	rows   map[rollupKey]*rollup
 	loaded map[shardMinute]bool
+	widths map[projectMinute]int // how many of the rows each has
 }
 
 type shardMinute struct {
@@ -169,8 +179,17 @@ type shardMinute struct {
 	minute int64
 }
 
+type projectMinute struct {
+	shardMinute
+	project string
+}
+
+func (k *rollupKey) place() projectMinute {
+	return projectMinute{shardMinute{k.shard, k.minute}, k.project}
+}
+
 func newRollupCache() *rollupCache {
-	return &rollupCache{rows: map[rollupKey]*rollup{}, loaded: map[shardMinute]bool{}}
+	return &rollupCache{rows: map[rollupKey]*rollup{}, loaded: map[shardMinute]bool{}, widths: map[projectMinute]int{}}
 }
 
 const (
@@ -178,11 +197,19 @@ const (
 	cacheRows    = 50_000
 )
 
+// set takes over a committed row.
+func (c *rollupCache) set(r *rollup) {
+	if c.rows[r.key] == nil {
+		c.widths[r.key.place()]++
+	}
+	c.rows[r.key] = r
+}
+
 // put takes over committed rows and forgets old minutes.
 func (c *rollupCache) put(rows map[rollupKey]*rollup) {
 	newest := int64(0)
 	for k, r := range rows {
-		c.rows[k] = r
+		c.set(r)
 		newest = max(newest, k.minute)
 	}
 	if len(c.rows) > cacheRows {
@@ -190,5 +217,6 @@ func (c *rollupCache) put(rows map[rollupKey]*rollup) {
 		return
 	}
 	maps.DeleteFunc(c.loaded, func(m shardMinute, _ bool) bool { return m.minute < newest-cacheMinutes })
+	maps.DeleteFunc(c.widths, func(p projectMinute, _ int) bool { return p.minute < newest-cacheMinutes })
 	maps.DeleteFunc(c.rows, func(k rollupKey, _ *rollup) bool { return k.minute < newest-cacheMinutes })
 }

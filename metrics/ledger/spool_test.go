@@ -75,7 +75,7 @@ func (f *fixture) committed(t testing.TB) int {
 	t.Helper()
 	var rows int
 	require.NoError(t, f.db.NewRaw("SELECT COUNT(*) FROM metrics_calls").Scan(t.Context(), &rows))
-	stats, err := f.Stats(t.Context(), "p", metrics.StatsQuery{By: metrics.ByPrompt})
+	stats, err := f.Stats(t.Context(), "p", metrics.StatsQuery{Group: []metrics.Dimension{metrics.ByPrompt}})
 	require.NoError(t, err)
 	if rows > 0 {
 		require.Len(t, stats, 1)

@@ -22,11 +22,13 @@ const (
 )
 
 var (
-	callColumns      = []string{"id", "completion", "block"}
-	blockColumns     = []string{"block", "project", "prompt_id", "version", "label", "provider", "model", "outcome", "first_at", "last_at", "records"}
-	rollupKeyColumns = []string{"project", "minute", "prompt_id", "version", "label", "provider", "model", "outcome", "shard"}
-	rollupValues     = []string{"prompt_name", "calls", "figures"}
-	feedbackColumns  = []string{"project", "call_id", "name", "scorer", "id", "kind", "value", "category", "comment", "end_user", "source", "at"}
+	callColumns  = []string{"id", "completion", "block"}
+	blockColumns = []string{"block", "project", "prompt_id", "version", "label", "variant", "provider", "model", "principal", "endpoint", "purpose",
+		"outcome", "first_at", "last_at", "records"}
+	rollupKeyColumns = []string{"project", "minute", "prompt_id", "version", "label", "variant", "provider", "model", "principal", "endpoint",
+		"purpose", "outcome", "shard"}
+	rollupValues    = []string{"prompt_name", "calls", "figures"}
+	feedbackColumns = []string{"project", "call_id", "name", "scorer", "id", "kind", "value", "category", "comment", "end_user", "source", "at"}
 )
 
 // errCursor says that the cursor is not where this process left it: the transaction before was committed although it looked
@@ -174,19 +176,26 @@ func readCursor(ctx context.Context, db *sqldb.DB, run string) (cursor, error) {
 	return c, sqldb.Classify(err)
 }
 
-// apply writes one batch: calls, figures, feedback and the cursor, all or nothing. It returns the feedback that was new and the changed
-// rollups, for the cache once the transaction is committed. Calls are expected to be new, as they are unless a database was restored
+// apply writes one batch: calls, figures, feedback and the cursor, all or nothing. It returns the feedback that was new, and the changed
+// rollups for the cache once the transaction is committed. Calls are expected to be new, as they are unless a database was restored
 // or a call recorded twice; only when one is not, all is done again with an eye on each.
-func (f *flusher) apply(ctx context.Context, b *batch) (fresh []*feedbackRecord, rolled map[rollupKey]*rollup, err error) {
-	fresh, rolled, err = f.write(ctx, b, false)
+func (f *flusher) apply(ctx context.Context, b *batch) (a applied, err error) {
+	a, err = f.write(ctx, b, false)
 	if err != nil && !errors.Is(err, errCursor) && sqldb.IsUnique(err) {
 		f.cache = newRollupCache()
-		fresh, rolled, err = f.write(ctx, b, true)
+		a, err = f.write(ctx, b, true)
 	}
-	return fresh, rolled, err
+	return a, err
 }
 
-func (f *flusher) write(ctx context.Context, b *batch, careful bool) (fresh []*feedbackRecord, rolled map[rollupKey]*rollup, err error) {
+// applied is what a batch changed.
+type applied struct {
+	fresh  []*feedbackRecord
+	rolled map[rollupKey]*rollup
+	folded int64 // calls whose figures are not kept apart
+}
+
+func (f *flusher) write(ctx context.Context, b *batch, careful bool) (a applied, err error) {
 	err = f.db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		w := &writer{tx.Tx, f.db.Dialect}
 		if err := w.advance(ctx, b.run, b.from, b.to); err != nil {
@@ -199,18 +208,22 @@ func (f *flusher) write(ctx context.Context, b *batch, careful bool) (fresh []*f
 				return err
 			}
 		}
-		kin := bundles(b.run, calls)
+		if err := f.loadMinutes(ctx, w, b.run, calls); err != nil {
+			return err
+		}
+		var kin []*bundle
+		kin, a.folded = f.cache.bundles(b.run, calls)
 		if err := f.writeCalls(ctx, w, kin, len(calls)); err != nil {
 			return err
 		}
 		var err error
-		if rolled, err = f.roll(ctx, w, kin); err != nil {
+		if a.rolled, err = f.roll(ctx, w, kin); err != nil {
 			return err
 		}
-		fresh, err = w.feedback(ctx, b.feedback)
+		a.fresh, err = w.feedback(ctx, b.feedback)
 		return err
 	})
-	return fresh, rolled, err
+	return a, err
 }
 
 // writeCalls inserts n calls and the blocks that hold them. A call that is not new is an error.
@@ -223,7 +236,7 @@ func (f *flusher) writeCalls(ctx context.Context, w *writer, kin []*bundle, n in
 	places := make([]any, 0, n*len(callColumns))
 	rows := make([]any, 0, blocks*len(blockColumns))
 	for _, b := range kin {
-		k := &b.key
+		k := &b.block
 		for calls := range slices.Chunk(b.calls, blockCalls) {
 			var block any = number
 			records := make([]byte, 0, sizeInBlock(calls))
@@ -231,8 +244,8 @@ func (f *flusher) writeCalls(ctx context.Context, w *writer, kin []*bundle, n in
 				places = append(places, c.call.ID, completionHash(c.call.CompletionID), block)
 				records = appendToBlock(records, c.record)
 			}
-			rows = append(rows, block, k.project, k.promptID, k.version, k.label, k.provider, k.model, k.outcome,
-				calls[0].call.Start.UnixMicro(), calls[len(calls)-1].call.Start.UnixMicro(), records)
+			rows = append(rows, block, k.project, k.promptID, k.version, k.label, k.variant, k.provider, k.model, k.principal, k.endpoint,
+				k.purpose, k.outcome, calls[0].call.Start.UnixMicro(), calls[len(calls)-1].call.Start.UnixMicro(), records)
 			number++
 		}
 	}
@@ -288,16 +301,15 @@ func completionHash(id string) int64 {
 func (f *flusher) roll(ctx context.Context, w *writer, kin []*bundle) (map[rollupKey]*rollup, error) {
 	touched := make(map[rollupKey]*rollup, len(kin))
 	for _, b := range kin {
-		if err := f.loadMinute(ctx, w, shardMinute{b.key.shard, b.key.minute}); err != nil {
-			return nil, err
+		r := touched[b.row]
+		if r == nil {
+			if r = f.cache.rows[b.row]; r != nil {
+				r = r.clone()
+			} else {
+				r = &rollup{key: b.row.clone()}
+			}
+			touched[r.key] = r
 		}
-		r := f.cache.rows[b.key]
-		if r != nil {
-			r = r.clone()
-		} else {
-			r = &rollup{key: b.key.clone()}
-		}
-		touched[r.key] = r
 		for _, c := range b.calls {
 			r.add(&c.call)
 		}
@@ -307,8 +319,8 @@ func (f *flusher) roll(ctx context.Context, w *writer, kin []*bundle) (map[rollu
 	for k, r := range touched {
 		from := len(blobs)
 		blobs = r.append(blobs)
-		args = append(args, k.project, k.minute, k.promptID, k.version, k.label, k.provider, k.model, k.outcome, k.shard,
-			r.promptName, r.calls, blobs[from:len(blobs):len(blobs)])
+		args = append(args, k.project, k.minute, k.promptID, k.version, k.label, k.variant, k.provider, k.model, k.principal, k.endpoint, k.purpose,
+			k.outcome, k.shard, r.promptName, r.calls, blobs[from:len(blobs):len(blobs)])
 	}
 	return touched, w.upsertRollups(ctx, args)
 }
@@ -320,6 +332,20 @@ func (w *writer) upsertRollups(ctx context.Context, args []any) error {
 	}
 	suffix := " ON CONFLICT (" + strings.Join(rollupKeyColumns, ",") + ") DO UPDATE SET " + strings.Join(sets, ",")
 	return w.insertAll(ctx, "metrics_rollups", slices.Concat(rollupKeyColumns, rollupValues), args, suffix)
+}
+
+// loadMinutes makes sure that the cache holds what is committed of the minutes of calls.
+func (f *flusher) loadMinutes(ctx context.Context, w *writer, shard string, calls []spooledCall) error {
+	for i := range calls {
+		m := shardMinute{shard, minuteOf(&calls[i].call)}
+		if i > 0 && m.minute == minuteOf(&calls[i-1].call) {
+			continue
+		}
+		if err := f.loadMinute(ctx, w, m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // loadMinute makes sure that the cache holds what is committed of a minute.
@@ -348,7 +374,7 @@ func (f *flusher) loadMinute(ctx context.Context, w *writer, m shardMinute) erro
 			return err
 		}
 		r.key = k
-		f.cache.rows[k] = r
+		f.cache.set(r)
 	}
 	f.cache.loaded[m] = true
 	return rows.Err()
@@ -358,8 +384,8 @@ func scanRollup(rows *sql.Rows) (rollupKey, *rollup, error) {
 	var k rollupKey
 	var r rollup
 	var blob []byte
-	if err := rows.Scan(&k.project, &k.minute, &k.promptID, &k.version, &k.label, &k.provider, &k.model, &k.outcome, &k.shard,
-		&r.promptName, &r.calls, &blob); err != nil {
+	if err := rows.Scan(&k.project, &k.minute, &k.promptID, &k.version, &k.label, &k.variant, &k.provider, &k.model, &k.principal, &k.endpoint,
+		&k.purpose, &k.outcome, &k.shard, &r.promptName, &r.calls, &blob); err != nil {
 		return k, nil, err
 	}
 	return k, &r, r.read(blob)
@@ -499,8 +525,8 @@ func setCounts(t *metrics.Tokens, n [7]int64) {
 // clean makes a record fit for every database: text without NUL and broken UTF-8, counts in a sane range. What it changes was
 // nonsense of a provider or a caller, and must not keep the rest from being recorded. It reports whether it changed anything.
 func clean(c *metrics.Call) (changed bool) {
-	for _, s := range [...]*string{&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Label, &c.Digest, &c.Provider,
-		&c.Model, &c.Endpoint, &c.CompletionID, &c.EndUser, &c.ErrorCode, (*string)(&c.Outcome)} {
+	for _, s := range [...]*string{&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Label, &c.Variant, &c.Digest,
+		&c.Provider, &c.Model, &c.Endpoint, &c.CompletionID, &c.EndUser, &c.ErrorCode, (*string)(&c.Purpose), (*string)(&c.Outcome)} {
 		changed = cleanIn(s) || changed
 	}
 	changed = cleanTokens(&c.Tokens) || changed

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -36,7 +37,7 @@ func Sample(project string, n int) *metrics.Call {
 	return &metrics.Call{
 		ID: fmt.Sprintf("call_%s_%06d", project, n), Project: project, Principal: "key_1", PromptID: "pmpt_1", PromptName: "support/triage",
 		Version: 3, Label: "production", Digest: "sha256:abc", Provider: "openai", Model: "gpt-4o", Endpoint: "chat/completions",
-		Stream: true, CompletionID: fmt.Sprintf("chatcmpl-%d", n), EndUser: "hash", Start: start, FirstToken: 100 * time.Millisecond,
+		Stream: true, CompletionID: fmt.Sprintf("chatcmpl-%d", n), EndUser: "hash", Variant: "control", Purpose: metrics.PurposeProduction, Start: start, FirstToken: 100 * time.Millisecond,
 		Total: 900 * time.Millisecond, Overhead: 250 * time.Microsecond, Status: 200, ErrorCode: "", Outcome: metrics.OutcomeOK,
 		Tokens: tokens, CostMicros: &cost,
 		Attempts: []metrics.Attempt{
@@ -59,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) Ledger) {
 		"projects are apart":   testIsolation,
 		"same id once":         testOnce,
 		"stats":                testStats,
+		"figures by anything":  testGroups,
 		"feedback":             testFeedback,
 		"one score a scorer":   testOneScoreAScorer,
 		"one id, two calls":    testOneIDTwoCalls,
@@ -94,6 +96,7 @@ func testAbsent(t *testing.T, l Ledger) {
 	record(t, l, want)
 	got, err := l.Call(t.Context(), "a", "call_x")
 	require.NoError(t, err)
+	want.Purpose = metrics.PurposeProduction
 	assert.Equal(t, want, got)
 	assert.Nil(t, got.CostMicros)
 	_, err = l.FindByCompletionID(t.Context(), "a", "")
@@ -246,7 +249,7 @@ func testIsolation(t *testing.T, l Ledger) {
 	require.Len(t, scores, 1)
 	assert.Equal(t, "secret of a", scores[0].Comment)
 	for _, p := range []string{"a", "b"} {
-		stats, err := l.Stats(t.Context(), p, metrics.StatsQuery{By: metrics.ByPrompt})
+		stats, err := l.Stats(t.Context(), p, metrics.StatsQuery{Group: []metrics.Dimension{metrics.ByPrompt}})
 		require.NoError(t, err)
 		require.Len(t, stats, 1)
 		assert.EqualValues(t, 1, stats[0].Calls)
@@ -262,7 +265,7 @@ func testOnce(t *testing.T, l Ledger) {
 	calls, _, err := l.ListCalls(t.Context(), "a", metrics.CallFilter{}, metrics.Page{})
 	require.NoError(t, err)
 	assert.Len(t, calls, 1)
-	stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{By: metrics.ByPrompt})
+	stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{Group: []metrics.Dimension{metrics.ByPrompt}})
 	require.NoError(t, err)
 	require.Len(t, stats, 1)
 	assert.EqualValues(t, 1, stats[0].Calls, "the figures count rows, not records")
@@ -292,7 +295,7 @@ func testStats(t *testing.T, l Ledger) {
 	}
 	require.NoError(t, l.Flush(t.Context()))
 
-	stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{PromptID: "pmpt_1", By: metrics.ByVersion})
+	stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{PromptID: "pmpt_1", Group: []metrics.Dimension{metrics.ByPrompt, metrics.ByVersion}})
 	require.NoError(t, err)
 	require.Len(t, stats, 2)
 	assert.Equal(t, []int{2, 1}, []int{stats[0].Version, stats[1].Version}, "newest first")
@@ -310,18 +313,91 @@ func testStats(t *testing.T, l Ledger) {
 	assert.InEpsilon(t, float64(1890*time.Millisecond), float64(one.Latency.P95), 0.03)
 	assert.EqualValues(t, 80, one.FirstToken.Count)
 
-	models, err := l.Stats(t.Context(), "a", metrics.StatsQuery{By: metrics.ByModel})
+	models, err := l.Stats(t.Context(), "a", metrics.StatsQuery{Group: []metrics.Dimension{metrics.ByProvider, metrics.ByModel}})
 	require.NoError(t, err)
 	require.Len(t, models, 2)
 	assert.Equal(t, "", models[0].Model, "a refused call's model is the caller's text")
 	assert.Nil(t, models[0].CostMicros, "nothing priced is no zero")
 
-	window, err := l.Stats(t.Context(), "a", metrics.StatsQuery{By: metrics.ByLabel, Since: Start.Add(61 * time.Second), Until: Start.Add(119 * time.Second)})
+	window, err := l.Stats(t.Context(), "a", metrics.StatsQuery{Group: []metrics.Dimension{metrics.ByPrompt, metrics.ByLabel}, Since: Start.Add(61 * time.Second), Until: Start.Add(119 * time.Second)})
 	require.NoError(t, err)
 	require.Len(t, window, 1)
 	assert.EqualValues(t, 60, window[0].Calls, "whole minutes")
-	_, err = l.Stats(t.Context(), "a", metrics.StatsQuery{By: "id; DROP TABLE"})
+	_, err = l.Stats(t.Context(), "a", metrics.StatsQuery{Group: []metrics.Dimension{"id; DROP TABLE"}})
 	assert.True(t, fault.Is(err, fault.InvalidRequest))
+}
+
+// testGroups: whatever figures are grouped by, each group has the calls and the scores that a look at each call says, and sums up to all.
+func testGroups(t *testing.T, l Ledger) {
+	r := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same calls each time
+	pick := func(from ...string) string { return from[r.IntN(len(from))] }
+	yes := true
+	var calls []*metrics.Call
+	for n := range 300 {
+		c := Sample("a", n)
+		c.PromptID, c.Version = pick("pmpt_1", "pmpt_2"), 1+r.IntN(2)
+		c.PromptName = "name of " + c.PromptID
+		c.Label, c.Variant, c.Provider = pick("production", ""), pick("control", "bold"), pick("openai", "azure")
+		c.Model, c.Principal, c.Endpoint = pick("gpt-4o", "gpt-5"), pick("key_1", "key_2"), pick("chat/completions", "responses")
+		c.Purpose = metrics.Purpose(pick("production", "sandbox"))
+		calls = append(calls, c)
+		require.NoError(t, l.RecordCall(t.Context(), c))
+		require.NoError(t, l.RecordFeedback(t.Context(), &metrics.Feedback{ID: "1", Project: "a", CallID: c.ID, Name: "helpful", Bool: &yes, At: c.Start}))
+		if n%70 == 0 {
+			require.NoError(t, l.Flush(t.Context()))
+		}
+	}
+	require.NoError(t, l.Flush(t.Context()))
+	set := map[metrics.Dimension]func(*metrics.Group, *metrics.Call){
+		metrics.ByPrompt:   func(g *metrics.Group, c *metrics.Call) { g.PromptID = c.PromptID },
+		metrics.ByVersion:  func(g *metrics.Group, c *metrics.Call) { g.Version = c.Version },
+		metrics.ByLabel:    func(g *metrics.Group, c *metrics.Call) { g.Label = c.Label },
+		metrics.ByVariant:  func(g *metrics.Group, c *metrics.Call) { g.Variant = c.Variant },
+		metrics.ByProvider: func(g *metrics.Group, c *metrics.Call) { g.Provider = c.Provider },
+		metrics.ByModel:    func(g *metrics.Group, c *metrics.Call) { g.Model = c.Model },
+		metrics.ByKey:      func(g *metrics.Group, c *metrics.Call) { g.Key = c.Principal },
+		metrics.ByEndpoint: func(g *metrics.Group, c *metrics.Call) { g.Endpoint = c.Endpoint },
+		metrics.ByPurpose:  func(g *metrics.Group, c *metrics.Call) { g.Purpose = c.Purpose },
+	}
+	all := slices.Sorted(maps.Keys(set))
+	for range 60 {
+		q := metrics.StatsQuery{Purpose: metrics.Purpose(pick("", "", "sandbox"))}
+		for _, d := range all {
+			if r.IntN(2) == 0 && (d != metrics.ByVersion || slices.Contains(q.Group, metrics.ByPrompt)) {
+				q.Group = append(q.Group, d)
+			}
+		}
+		if len(q.Group) == 0 {
+			q.Group = []metrics.Dimension{metrics.Dimension(pick("key", "purpose", "variant"))}
+		}
+		r.Shuffle(len(q.Group), func(i, j int) { q.Group[i], q.Group[j] = q.Group[j], q.Group[i] })
+		want := map[metrics.Group]int64{}
+		for _, c := range calls {
+			var g metrics.Group
+			for _, d := range q.Group {
+				set[d](&g, c)
+			}
+			if q.Purpose == "" || q.Purpose == c.Purpose {
+				want[g]++
+			}
+		}
+		stats, err := l.Stats(t.Context(), "a", q)
+		require.NoError(t, err)
+		got := map[metrics.Group]int64{}
+		for _, s := range stats {
+			got[s.Group] += s.Calls
+			require.Len(t, s.Feedback, 1, "%v of %v", s.Group, q.Group)
+			require.Equal(t, s.Calls, s.Feedback[0].Count, "%v of %v", s.Group, q.Group)
+			if s.PromptID != "" {
+				require.Equal(t, "name of "+s.PromptID, s.PromptName)
+			}
+		}
+		require.Equal(t, want, got, "%v", q.Group)
+	}
+	for _, bad := range [][]metrics.Dimension{nil, {metrics.ByKey, metrics.ByKey}, {metrics.ByVersion}, {"principal"}} {
+		_, err := l.Stats(t.Context(), "a", metrics.StatsQuery{Group: bad})
+		require.True(t, fault.Is(err, fault.InvalidRequest), "%v: %v", bad, err)
+	}
 }
 
 func testFeedback(t *testing.T, l Ledger) {
@@ -340,7 +416,7 @@ func testFeedback(t *testing.T, l Ledger) {
 	require.NoError(t, l.Flush(t.Context()))
 	record(t, l, call)
 
-	stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{PromptID: "pmpt_1", By: metrics.ByVersion})
+	stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{PromptID: "pmpt_1", Group: []metrics.Dimension{metrics.ByPrompt, metrics.ByVersion}})
 	require.NoError(t, err)
 	require.Len(t, stats, 1)
 	two := 2.0 / 3
@@ -381,7 +457,7 @@ func testOneScoreAScorer(t *testing.T, l Ledger) {
 	summary := func() (int64, float64) {
 		t.Helper()
 		require.NoError(t, l.Flush(t.Context()))
-		stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{PromptID: "pmpt_1", By: metrics.ByVersion})
+		stats, err := l.Stats(t.Context(), "a", metrics.StatsQuery{PromptID: "pmpt_1", Group: []metrics.Dimension{metrics.ByPrompt, metrics.ByVersion}})
 		require.NoError(t, err)
 		require.Len(t, stats, 1)
 		require.Len(t, stats[0].Feedback, 1)

@@ -13,15 +13,20 @@ CREATE INDEX metrics_calls_completion ON metrics_calls (completion, block) WHERE
 
 -- The calls themselves. Calls of one minute that share what they are selected by, and were committed together, share a row: a row and its
 -- places in the indexes cost more than all the rest of recording a call. first_at and last_at are the starts of the oldest and the newest of
--- them, in microseconds since 1970, UTC. records holds the calls in the spool's encoding (metrics/ledger/codec.go, block.go).
+-- them, in microseconds since 1970, UTC. records holds the calls in the spool's encoding (metrics/ledger/codec.go, block.go). Calls are selected by
+-- project, prompt, version, label and outcome; the other columns group scores as the figures of their calls are, '(other)' included.
 CREATE TABLE metrics_call_blocks (
     block         {{int64}} NOT NULL PRIMARY KEY,
     project       TEXT    NOT NULL,
     prompt_id     TEXT    NOT NULL,
     version       BIGINT  NOT NULL,
     label         TEXT    NOT NULL,
+    variant       TEXT    NOT NULL,
     provider      TEXT    NOT NULL,
     model         TEXT    NOT NULL,
+    principal     TEXT    NOT NULL,
+    endpoint      TEXT    NOT NULL,
+    purpose       TEXT    NOT NULL,
     outcome       TEXT    NOT NULL,
     first_at      BIGINT  NOT NULL,
     last_at       BIGINT  NOT NULL,
@@ -33,21 +38,26 @@ CREATE INDEX metrics_call_blocks_prompt ON metrics_call_blocks (project, prompt_
 
 -- Sums by minute. shard is the process start whose spool the calls came from: each row has one writer, readers add the shards up.
 -- figures holds all that adds up, calls once more among it: tokens, costs, mergeable histograms of durations (metrics/ledger/rollup.go). As
--- a column each it took longer to write, and a row is written again and again in its minute.
+-- a column each it took longer to write, and a row is written again and again in its minute. A project has a bounded number of rows a minute and
+-- shard: the rest is summed up in rows whose columns say '(other)'.
 CREATE TABLE metrics_rollups (
     project       TEXT    NOT NULL,
     minute        BIGINT  NOT NULL,
     prompt_id     TEXT    NOT NULL,
     version       BIGINT  NOT NULL,
     label         TEXT    NOT NULL,
+    variant       TEXT    NOT NULL,
     provider      TEXT    NOT NULL,
     model         TEXT    NOT NULL,
+    principal     TEXT    NOT NULL,
+    endpoint      TEXT    NOT NULL,
+    purpose       TEXT    NOT NULL,
     outcome       TEXT    NOT NULL,
     shard         TEXT    NOT NULL,
     prompt_name   TEXT    NOT NULL,
     calls         BIGINT  NOT NULL,
     figures       {{blob}} NOT NULL,
-    PRIMARY KEY (project, minute, prompt_id, version, label, provider, model, outcome, shard)
+    PRIMARY KEY (project, minute, prompt_id, version, label, variant, provider, model, principal, endpoint, purpose, outcome, shard)
 );
 
 CREATE INDEX metrics_rollups_shard ON metrics_rollups (shard, minute);
