@@ -60,6 +60,13 @@ type setup struct {
 	read time.Duration // the server's ReadTimeout
 }
 
+// upAt is a provider at url that speaks chat and the toy of the tests.
+func upAt(url, name, credential string) openai.Options {
+	o := openai.Options{Credential: provider.NewSecret(credential)}
+	o.Name, o.BaseURL, o.AllowPrivate, o.APIs = name, url+"/v1", true, []string{"chat", "toy"}
+	return o
+}
+
 func newEnv(t testing.TB, change ...func(*setup)) *env {
 	t.Helper()
 	gin.SetMode(gin.ReleaseMode)
@@ -68,8 +75,7 @@ func newEnv(t testing.TB, change ...func(*setup)) *env {
 	ids, err := gateway.NewCallIDs(func(p string) []byte { return []byte("0123456789abcdef" + p) }, rand.Reader, time.Now)
 	require.NoError(t, err)
 	e.ids = ids
-	s := setup{opts: gateway.DefaultOptions(), up: openai.Options{Name: "up", BaseURL: e.upstream.URL + "/v1", AllowPrivate: true,
-		Credential: provider.NewSecret("sk-provider")}}
+	s := setup{opts: gateway.DefaultOptions(), up: upAt(e.upstream.URL, "up", "sk-provider")}
 	s.deps = gateway.Deps{
 		Authenticator: e.keys, Checker: e.checker, Registry: e.registry, Catalog: e.registry, Recorder: e.recorder, Pricer: fakePricer{},
 		Feed: e.feed, CallIDs: ids, HashUser: func(p, u string) string { return "hash:" + p + ":" + u }, Clock: time.Now,
@@ -570,7 +576,7 @@ func (e *env) closeProviders() {
 // useUpstream sends all models to another address.
 func (e *env) useUpstream(t testing.TB, url string) {
 	t.Helper()
-	up, err := openai.New(openai.Options{Name: "up", BaseURL: url + "/v1", AllowPrivate: true, Credential: provider.NewSecret("sk-provider")})
+	up, err := openai.New(upAt(url, "up", "sk-provider"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = up.Close() })
 	for model := range e.router.targets {

@@ -206,7 +206,7 @@ func (c *call) request(t provider.Target) *provider.Request {
 		body = c.out.body.B
 	}
 	return &provider.Request{
-		Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: onward(c.req.Header), CallID: c.rec.ID,
+		API: c.api.Name(), Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: onward(c.req.Header), CallID: c.rec.ID,
 	}
 }
 

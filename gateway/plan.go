@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strconv"
+	"strings"
 
+	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/internal/fault"
 )
 
@@ -29,12 +33,33 @@ func (g *Gateway) plan(ctx context.Context, c *call) error {
 	if len(targets) == 0 {
 		return fault.Wrap(errors.New("gateway: router returned no target"), fault.Internal, internalMessage)
 	}
-	c.out.targets = targets
+	if c.out.targets, err = speaking(targets, c.api.Name(), c.out.model); err != nil {
+		return err
+	}
 	c.out.tier = c.asksTier()
 	if c.in.stream && g.opts.InjectUsage {
 		c.out.usageSet, c.out.usage = c.api.UsageEdit(&c.in.body)
 	}
 	return nil
+}
+
+// speaking are the targets that take requests of a shape as they are. A fault that names the others when there is none: nothing was sent yet.
+func speaking(targets []provider.Target, api, model string) ([]provider.Target, error) {
+	mute := func(t provider.Target) bool { return !t.Provider.Capabilities().Speaks(api) }
+	if !slices.ContainsFunc(targets, mute) {
+		return targets, nil // shared by all calls, and as a rule all of them
+	}
+	left := slices.DeleteFunc(slices.Clone(targets), mute)
+	if len(left) > 0 {
+		return left, nil
+	}
+	var names []string
+	for _, t := range targets {
+		names = append(names, strconv.Quote(t.Provider.Name()))
+	}
+	slices.Sort(names)
+	return nil, fault.New(fault.NotImplemented, "The model %.100q is served by %s, which does not speak the API %q: use another model, or ask through an API that it speaks.",
+		model, strings.Join(slices.Compact(names), ", "), api).WithParam("model")
 }
 
 // asksTier is the service tier that the request asks for: the caller's, or the version's.

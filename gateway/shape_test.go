@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/provider/openai"
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
@@ -21,6 +23,7 @@ type toy struct{}
 
 var _ wire.API = toy{}
 
+func (toy) Name() string                                    { return "toy" }
 func (toy) Endpoint() string                                { return "toy" }
 func (toy) OutputLimit(*wire.Body, []wire.Edit) int64       { return 0 }
 func (toy) EndUser(b *wire.Body) string                     { return b.Text("for") }
@@ -175,4 +178,34 @@ func TestAnotherShape(t *testing.T) {
 		assert.Equal(t, 400, got.status)
 		assert.Equal(t, `{"wrong":"refused"}`, string(got.body))
 	})
+}
+
+// TestTargetsSpeakTheShape: a target that does not speak the caller's shape is passed over, and when none does the call is refused by name; such a
+// target is never asked.
+func TestTargetsSpeakTheShape(t *testing.T) {
+	e := withToy(t)
+	mute := newUpstream(t)
+	t.Cleanup(mute.Close)
+	o := upAt(mute.URL, "mute", "sk-mute")
+	o.APIs = []string{"chat"}
+	p, err := openai.New(o)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = p.Close() })
+	speaks := e.router.targets["gpt-test"][0]
+	e.upstream.set(respondJSON(200, `{"id":"toy-1","says":"Hi","usage":{"input_tokens":7,"output_tokens":3}}`))
+
+	both := []provider.Target{{Provider: p, Model: "gpt-test"}, speaks}
+	e.router.targets["gpt-test"] = both
+	got := e.post("/v1/toy", toyCall+"}")
+	require.Equal(t, 200, got.status, string(got.body))
+	assert.Equal(t, "up", got.header.Get("X-Promptgate-Provider"))
+	assert.Equal(t, "mute", both[0].Provider.Name(), "the router's list is everybody's")
+
+	e.router.targets["gpt-test"] = both[:1]
+	got = e.post("/v1/toy", toyCall+"}")
+	assert.Equal(t, http.StatusNotImplemented, got.status)
+	assert.Contains(t, string(got.body), `{"wrong":"not_implemented"`)
+	assert.Contains(t, string(got.body), `\"mute\"`)
+	assert.Equal(t, string(fault.NotImplemented), e.recorder.last().ErrorCode)
+	assert.Zero(t, mute.count())
 }

@@ -481,7 +481,7 @@ type slowSender struct {
 
 func (*slowSender) Name() string { return "slow" }
 func (*slowSender) Capabilities() provider.Capabilities {
-	return provider.Capabilities{StreamUsage: true}
+	return provider.Capabilities{APIs: []string{"chat"}, StreamUsage: true}
 }
 
 func (s *slowSender) Do(_ context.Context, r *provider.Request) (*provider.Response, error) {

@@ -19,7 +19,7 @@ func (e *env) second(t *testing.T) *upstream {
 	t.Helper()
 	u := newUpstream(t)
 	t.Cleanup(u.Close)
-	p, err := openai.New(openai.Options{Name: "second", BaseURL: u.URL + "/v1", AllowPrivate: true, Credential: provider.NewSecret("sk-2")})
+	p, err := openai.New(upAt(u.URL, "second", "sk-2"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = p.Close() })
 	e.router.targets["gpt-test"] = append(e.router.targets["gpt-test"], provider.Target{Provider: p, Model: "gpt-test"})

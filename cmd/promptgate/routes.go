@@ -53,9 +53,9 @@ func configured(c configs.Provider) (provider.Provider, error) {
 	if c.Kind == provider.ProviderEcho {
 		return echo.New(echo.Options{Name: c.Name, Latency: c.Latency, ChunkDelay: c.ChunkDelay}), nil
 	}
-	return openai.New(openai.Options{
-		Name: c.Name, BaseURL: c.BaseURL, Credential: provider.NewSecret(c.APIKey), AllowPrivate: c.AllowPrivate, HeadTimeout: c.Timeout,
-	})
+	o := openai.Options{Credential: provider.NewSecret(c.APIKey)}
+	o.Name, o.BaseURL, o.AllowPrivate, o.HeadTimeout = c.Name, c.BaseURL, c.AllowPrivate, c.Timeout
+	return openai.New(o)
 }
 
 // stored builds a project's own provider. Its address may never be private: a project's admin is not the operator.
@@ -63,9 +63,9 @@ func stored(d provider.Definition) (provider.Provider, error) {
 	if d.Kind == provider.ProviderEcho {
 		return echo.New(echo.Options{Name: d.Name}), nil
 	}
-	return openai.New(openai.Options{
-		Name: d.Name, BaseURL: d.BaseURL, Credential: d.Credential, Organization: d.Organization, Project: d.OpenAIProject,
-	})
+	o := openai.Options{Credential: d.Credential, Organization: d.Organization, Project: d.OpenAIProject}
+	o.Name, o.BaseURL = d.Name, d.BaseURL
+	return openai.New(o)
 }
 
 // maxIdleUser bounds what an idle hasher keeps room for, in bytes: callers choose how long a user's name is.

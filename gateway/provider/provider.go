@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -21,11 +22,19 @@ type Provider interface {
 
 // Capabilities of a provider.
 type Capabilities struct {
-	StreamUsage bool // understands stream_options.include_usage
+	APIs        []string // the shapes of requests that it speaks, as Request.API names them; callers do not change it
+	StreamUsage bool     // understands stream_options.include_usage
 }
+
+// Speaks reports whether a provider takes requests of a shape as they are.
+func (c Capabilities) Speaks(api string) bool { return slices.Contains(c.APIs, api) }
+
+// APIChat is the shape of OpenAI's chat completions. Other names of shapes are the gateway's own business.
+const APIChat = "chat"
 
 // Request is one attempt. Body is not kept or changed after Do returns and the answer's body is closed, or says that it was sent.
 type Request struct {
+	API      string // the shape of Body; a provider that does not speak it fails with KindRefused and sends nothing
 	Endpoint string // below the base URL: "chat/completions"
 	Body     []byte // the final JSON
 	Stream   bool

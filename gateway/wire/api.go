@@ -8,6 +8,8 @@ import (
 // API is one shape of requests and answers, such as OpenAI's chat completions. A route sets it; the pipeline's stages know no shape but through
 // it. Implementations hold no state, since what they learn of an answer is kept in its Completion or StreamResult; they are safe for concurrent use.
 type API interface {
+	// Name is the shape's name, by which providers say that they speak it: "chat".
+	Name() string
 	// Endpoint is the shape's address below a provider's base URL, and its name in the ledger: "chat/completions".
 	Endpoint() string
 

@@ -12,6 +12,9 @@ type Chat struct{}
 
 var _ API = Chat{}
 
+// Name implements API.
+func (Chat) Name() string { return "chat" }
+
 // Endpoint implements API.
 func (Chat) Endpoint() string { return "chat/completions" }
 

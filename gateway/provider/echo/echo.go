@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -48,13 +49,18 @@ func New(o Options) *Provider {
 // Name implements provider.Provider.
 func (p *Provider) Name() string { return p.o.Name }
 
+var apis = [1]string{provider.APIChat} //nolint:gochecknoglobals // a constant
+
 // Capabilities implements provider.Provider.
 func (p *Provider) Capabilities() provider.Capabilities {
-	return provider.Capabilities{StreamUsage: true}
+	return provider.Capabilities{APIs: apis[:], StreamUsage: true}
 }
 
 // Do implements provider.Provider.
 func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Response, error) {
+	if r.API != provider.APIChat {
+		return nil, &provider.Error{Provider: p.o.Name, Kind: provider.KindRefused, Err: fmt.Errorf("it does not speak the API %q", r.API)}
+	}
 	if err := p.wait(ctx, p.o.Latency); err != nil {
 		return nil, err
 	}

@@ -133,7 +133,7 @@ func TestRefusals(t *testing.T) {
 		require.Equal(t, "invalid_request_error", e.Get("type").Str, body)
 		require.Equal(t, param, e.Get("param").Str, body)
 	}
-	resp, err := fixed().Do(t.Context(), &provider.Request{Endpoint: "embeddings", Body: []byte("{}")})
+	resp, err := fixed().Do(t.Context(), &provider.Request{API: provider.APIChat, Endpoint: "embeddings", Body: []byte("{}")})
 	require.NoError(t, err)
 	require.Equal(t, 404, resp.Status)
 	// Null is as good as absent.

@@ -13,6 +13,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/gateway/provider/openai"
 	"github.com/promptgate/promptgate/gateway/provider/providertest"
+	"github.com/promptgate/promptgate/gateway/provider/upstream"
 )
 
 func make1(t testing.TB, o openai.Options) *openai.Provider {
@@ -26,7 +27,7 @@ func make1(t testing.TB, o openai.Options) *openai.Provider {
 	return p
 }
 
-func upstream(t testing.TB, h http.HandlerFunc) string {
+func serve(t testing.TB, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
@@ -58,7 +59,7 @@ func TestContract(t *testing.T) {
 	ways(t, func(t *testing.T, transport bool) {
 		providertest.Contract(t, func(t *testing.T) provider.Provider {
 			providertest.NoLeaks(t)
-			return make1(t, openai.Options{BaseURL: upstream(t, polite), AllowPrivate: true, HTTP2: transport})
+			return make1(t, openai.Options{Options: upstream.Options{BaseURL: serve(t, polite), AllowPrivate: true, HTTP2: transport}})
 		})
 	})
 }
@@ -66,10 +67,10 @@ func TestContract(t *testing.T) {
 func TestMisbehavingUpstream(t *testing.T) {
 	ways(t, func(t *testing.T, transport bool) {
 		providertest.Upstream(t, func(t *testing.T, s providertest.Settings) provider.Provider {
-			return make1(t, openai.Options{
+			return make1(t, openai.Options{Options: upstream.Options{
 				BaseURL: s.BaseURL, AllowPrivate: true, HeadTimeout: s.HeadTimeout, IdleTimeout: s.IdleTimeout, HTTP2: transport,
 				DialTimeout: s.DialTimeout, TLSTimeout: s.TLSTimeout, MaxBody: s.MaxBody, MaxHead: s.MaxHead,
-			})
+			}})
 		})
 	})
 }
@@ -77,19 +78,19 @@ func TestMisbehavingUpstream(t *testing.T) {
 func TestWhatIsSent(t *testing.T) {
 	var got *http.Request
 	var body string
-	url := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		got, body = r, string(b)
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(w, "{}")
 	})
 	p := make1(t, openai.Options{
-		BaseURL: url + "/v1/?api-version=7", AllowPrivate: true, Credential: provider.NewSecret("sk-canary"),
+		Options: upstream.Options{BaseURL: url + "/v1/?api-version=7", AllowPrivate: true}, Credential: provider.NewSecret("sk-canary"),
 		Organization: "org-ours", Project: "proj-ours",
 	})
 	const exact = "{\"model\":\"m\",  \"temperature\":0,\"x\":\"\\u00e9é\"}\n"
 	resp, err := p.Do(t.Context(), &provider.Request{
-		Endpoint: "chat/completions", Body: []byte(exact), CallID: "call_1",
+		API: provider.APIChat, Endpoint: "chat/completions", Body: []byte(exact), CallID: "call_1",
 		Header: http.Header{
 			"OpenAI-Beta": {"assistants=v2"}, "Idempotency-Key": {"k"}, "User-Agent": {"their-sdk/1"},
 			"Authorization": {"Bearer theirs"}, "Cookie": {"c=1"}, "OpenAI-Organization": {"org-theirs"}, "Openai-Project": {"theirs"},
@@ -114,7 +115,8 @@ func TestWhatIsSent(t *testing.T) {
 }
 
 func TestTheCredentialIsNotPrinted(t *testing.T) {
-	o := openai.Options{Name: "p", BaseURL: "https://example.com", Credential: provider.NewSecret("sk-canary")}
+	o := openai.Options{Options: upstream.Options{Name: "p", BaseURL: "https://example.com"}, Credential: provider.NewSecret("sk-canary")}
+	o.Secrets = map[string]provider.Secret{"X-Api-Key": provider.NewSecret("sk-canary")}
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v %s", o, o, o, o.Credential), "canary")
 	o.Credential = provider.NewSecret("sk-canary\r\nX: 1")
 	_, err := openai.New(o)
@@ -124,19 +126,38 @@ func TestTheCredentialIsNotPrinted(t *testing.T) {
 
 func TestPrivateAddressesAreRefusedWhenSaved(t *testing.T) {
 	for _, url := range []string{"http://example.com", "https://127.0.0.1/v1", "https://[::1]", "https://localhost", "https://10.1.2.3"} {
-		_, err := openai.New(openai.Options{BaseURL: url})
+		_, err := openai.New(openai.Options{Options: upstream.Options{BaseURL: url}})
 		require.Error(t, err, url)
 	}
 }
 
 func TestEndpointsStayBelowTheBase(t *testing.T) {
-	p := make1(t, openai.Options{BaseURL: "http://127.0.0.1:1/v1", AllowPrivate: true})
+	p := make1(t, openai.Options{Options: upstream.Options{BaseURL: "http://127.0.0.1:1/v1", AllowPrivate: true}})
 	for _, endpoint := range []string{"", "/x", "../admin", "a/../b", "a//b", "a?b", "a#b", "a%2fb", "a b", "a\r\nb", "./a", "a/"} {
-		_, err := p.Do(t.Context(), &provider.Request{Endpoint: endpoint})
+		_, err := p.Do(t.Context(), &provider.Request{API: provider.APIChat, Endpoint: endpoint})
 		var e *provider.Error
 		require.ErrorAs(t, err, &e, endpoint)
 		require.Equal(t, provider.KindRefused, e.Kind, endpoint)
 	}
+}
+
+// A request in a shape that the upstream does not speak is refused by name, and nothing is sent.
+func TestShapesThatItDoesNotSpeak(t *testing.T) {
+	asked := 0
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) { asked++; polite(w, r) })
+	p := make1(t, openai.Options{Options: upstream.Options{BaseURL: url, AllowPrivate: true, APIs: []string{"chat", "toy"}}})
+	r := providertest.Chat(providertest.Plain)
+	for _, api := range []string{"toy", "responses"} {
+		r.API = api
+		resp, err := p.Do(t.Context(), r)
+		if api == "toy" {
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			continue
+		}
+		require.ErrorContains(t, err, `"responses"`)
+	}
+	require.Equal(t, 1, asked)
 }
 
 // A connection that the upstream closed while it was idle must not fail the next request.
@@ -145,7 +166,7 @@ func TestStaleConnection(t *testing.T) { ways(t, staleConnection) }
 func staleConnection(t *testing.T, transport bool) {
 	s := httptest.NewServer(http.HandlerFunc(polite))
 	defer s.Close()
-	p := make1(t, openai.Options{BaseURL: s.URL, AllowPrivate: true, HTTP2: transport})
+	p := make1(t, openai.Options{Options: upstream.Options{BaseURL: s.URL, AllowPrivate: true, HTTP2: transport}})
 	answered := 0
 	for range 50 {
 		resp, err := p.Do(t.Context(), providertest.Chat(providertest.Plain))
@@ -170,11 +191,11 @@ func TestConnectionsAreReused(t *testing.T) { ways(t, connectionsAreReused) }
 
 func connectionsAreReused(t *testing.T, transport bool) {
 	seen := map[string]bool{} // the calls come one after the other
-	url := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		seen[r.RemoteAddr] = true
 		polite(w, r)
 	})
-	p := make1(t, openai.Options{BaseURL: url, AllowPrivate: true, HTTP2: transport})
+	p := make1(t, openai.Options{Options: upstream.Options{BaseURL: url, AllowPrivate: true, HTTP2: transport}})
 	for i := range 20 {
 		body := providertest.Plain
 		if i%2 == 0 {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +29,7 @@ const patience = 20 * time.Second
 
 // Chat is a request for a chat completion.
 func Chat(body string) *provider.Request {
-	return &provider.Request{Endpoint: "chat/completions", Body: []byte(body), Stream: strings.Contains(body, `"stream":true`)}
+	return &provider.Request{API: provider.APIChat, Endpoint: "chat/completions", Body: []byte(body), Stream: strings.Contains(body, `"stream":true`)}
 }
 
 // Contract checks what holds for every provider. newProvider makes one whose upstream, if any, answers Plain and Streaming.
@@ -52,6 +53,19 @@ func Contract(t *testing.T, newProvider func(t *testing.T) provider.Provider) {
 		require.NoError(t, err)
 		require.True(t, strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream"))
 		require.True(t, strings.HasSuffix(string(readAll(t, resp)), "data: [DONE]\n\n"))
+	})
+	t.Run("a shape it does not speak", func(t *testing.T) {
+		p := newProvider(t)
+		require.NotEmpty(t, p.Capabilities().APIs)
+		require.True(t, p.Capabilities().Speaks(provider.APIChat))
+		for _, api := range []string{"", "toy", "Chat"} {
+			require.False(t, p.Capabilities().Speaks(api))
+			r := Chat(Plain)
+			r.API = api
+			_, err := p.Do(ctx(t), r)
+			wantKind(t, err, provider.KindRefused)
+			require.ErrorContains(t, err, strconv.Quote(api))
+		}
 	})
 	t.Run("cancelled before", func(t *testing.T) {
 		gone, cancel := context.WithCancel(ctx(t))

@@ -1,6 +1,6 @@
 //go:build unix
 
-package openai
+package upstream
 
 import (
 	"bufio"
@@ -47,9 +47,9 @@ func script(t *testing.T, play func(c net.Conn, in *bufio.Reader)) (url string, 
 	return "http://" + l.Addr().String() + "/v1", connections
 }
 
-func plain(t *testing.T, o Options) *Provider {
+func plain(t *testing.T, o Options) *Client {
 	t.Helper()
-	o.Name, o.AllowPrivate = "p", true
+	o.Name, o.AllowPrivate, o.APIs = "p", true, []string{provider.APIChat}
 	p, err := New(o)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = p.Close() })
@@ -57,11 +57,11 @@ func plain(t *testing.T, o Options) *Provider {
 }
 
 func usual() *provider.Request {
-	return &provider.Request{Endpoint: "chat/completions", Body: []byte(`{"model":"m"}`), CallID: "call_1"}
+	return &provider.Request{API: provider.APIChat, Endpoint: "chat/completions", Body: []byte(`{"model":"m"}`), CallID: "call_1"}
 }
 
 // fetch makes a usual call and reads its answer.
-func fetch(t *testing.T, p *Provider) string {
+func fetch(t *testing.T, p *Client) string {
 	t.Helper()
 	resp, err := p.Do(t.Context(), usual())
 	require.NoError(t, err)
@@ -86,12 +86,13 @@ func TestARequestIsOneWrite(t *testing.T) {
 		got <- string(buf[:n])
 		_, _ = io.WriteString(c, answerOK)
 	})
-	p := plain(t, Options{BaseURL: url + "?api-version=7", Credential: provider.NewSecret("sk"), Organization: "org"})
+	p := plain(t, Options{BaseURL: url + "?api-version=7", Secrets: map[string]provider.Secret{"authorization": provider.NewSecret("Bearer sk")},
+		Header: http.Header{"X-Org": {"org"}}})
 	require.Equal(t, "{}", fetch(t, p))
 	host := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/v1")
 	require.Equal(t, "POST /v1/chat/completions?api-version=7 HTTP/1.1\r\nHost: "+host+"\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"+
-		"Authorization: Bearer sk\r\nContent-Type: application/json\r\nOpenai-Organization: org\r\nUser-Agent: promptgate\r\n"+
-		"X-Client-Request-Id: call_1\r\nContent-Length: 13\r\n\r\n"+`{"model":"m"}`, <-got)
+		"Authorization: Bearer sk\r\nContent-Type: application/json\r\nUser-Agent: promptgate\r\n"+
+		"X-Org: org\r\nX-Client-Request-Id: call_1\r\nContent-Length: 13\r\n\r\n"+`{"model":"m"}`, <-got)
 }
 
 // What is not usual goes by the Transport, whose rules for it are better than ours.

@@ -1,6 +1,6 @@
 //go:build unix
 
-package openai
+package upstream
 
 import (
 	"bufio"
@@ -40,7 +40,7 @@ func guard(t *testing.T, l *line) {
 }
 
 // idle is the one line that p keeps. It stays in the list.
-func idle(t *testing.T, p *Provider) *line {
+func idle(t *testing.T, p *Client) *line {
 	t.Helper()
 	p.direct.lines.mu.Lock()
 	defer p.direct.lines.mu.Unlock()

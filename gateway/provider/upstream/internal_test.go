@@ -1,4 +1,4 @@
-package openai
+package upstream
 
 import (
 	"context"
@@ -22,14 +22,14 @@ func TestANameThatResolvesToLoopback(t *testing.T) {
 	reached := false
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
 	defer s.Close()
-	p, err := New(Options{Name: "p", BaseURL: "https://innocent.example/v1"})
+	p, err := New(Options{Name: "p", APIs: []string{provider.APIChat}, BaseURL: "https://innocent.example/v1"})
 	require.NoError(t, err)
 	p.direct = nil // whose dialler is the same
 	real := p.transport.DialContext
 	p.transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return real(ctx, network, strings.TrimPrefix(s.URL, "http://")) // what the resolver would say
 	}
-	_, err = p.Do(t.Context(), &provider.Request{Endpoint: "chat/completions"})
+	_, err = p.Do(t.Context(), &provider.Request{API: provider.APIChat, Endpoint: "chat/completions"})
 	var e *provider.Error
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, provider.KindRefused, e.Kind)
@@ -39,7 +39,7 @@ func TestANameThatResolvesToLoopback(t *testing.T) {
 
 // What ends an exchange before its time, and what does not: a reader that is slow to ask is not an upstream that is slow to answer.
 func TestOverdue(t *testing.T) {
-	p, err := New(Options{Name: "p", BaseURL: "https://example.com", HeadTimeout: time.Minute, IdleTimeout: time.Hour})
+	p, err := New(Options{Name: "p", APIs: []string{provider.APIChat}, BaseURL: "https://example.com", HeadTimeout: time.Minute, IdleTimeout: time.Hour})
 	require.NoError(t, err)
 	ctx, leave := context.WithCancelCause(t.Context())
 	e := newExchange(ctx, p, &provider.Request{})
@@ -61,7 +61,7 @@ func TestOverdue(t *testing.T) {
 
 // The watch knows who is under way, in whatever order they end, rests when nobody is, and begins again.
 func TestWatch(t *testing.T) {
-	p, err := New(Options{Name: "p", BaseURL: "https://example.com"})
+	p, err := New(Options{Name: "p", APIs: []string{provider.APIChat}, BaseURL: "https://example.com"})
 	require.NoError(t, err)
 	for range 2 {
 		var all []*exchange
@@ -98,7 +98,7 @@ func TestEndings(t *testing.T) {
 		``: false, ` `: false, `{`: false, `{"a":"}`: false, `{"a":"\"}`: false, `[[]`: false, `"x`: false, `{}}`: false,
 	} {
 		for _, step := range []int{1, 3, 1000} {
-			e := newEnding(http.Header{"Content-Type": {"application/json"}})
+			e := newEnding(http.Header{"Content-Type": {"application/json"}}, "")
 			for rest := text; rest != ""; {
 				n := min(step, len(rest))
 				e.saw([]byte(rest[:n]))
@@ -109,9 +109,24 @@ func TestEndings(t *testing.T) {
 	}
 }
 
+// A stream whose connection ends with it ends with an empty line, or with the last event of its shape.
+func TestEndingsOfStreams(t *testing.T) {
+	for _, c := range []struct {
+		text, last string
+		want       bool
+	}{
+		{"data: 1\n\n", "", true}, {"data: 1\r\n\r\n", "", true}, {"data: 1\n", "", false}, {"data: [DONE]", "[DONE]", true},
+		{"data: [DONE]", "", false}, {"data: [DON", "[DONE]", false}, {"", "[DONE]", false}, {"", "", false},
+	} {
+		e := newEnding(http.Header{"Content-Type": {"text/event-stream"}}, c.last)
+		e.saw([]byte(c.text))
+		require.Equal(t, c.want, e.complete(), "%+v", c)
+	}
+}
+
 // Whatever the transport still holds of a request, the buffer is out of its reach once the exchange has ended.
 func TestTheBufferIsLetGo(t *testing.T) {
-	p, err := New(Options{Name: "p", BaseURL: "https://example.com"})
+	p, err := New(Options{Name: "p", APIs: []string{provider.APIChat}, BaseURL: "https://example.com"})
 	require.NoError(t, err)
 	e := newExchange(t.Context(), p, &provider.Request{Body: []byte("hello")})
 	held := e.sent.reader()
@@ -152,13 +167,13 @@ func TestSent(t *testing.T) {
 	}))
 	defer s.Close()
 	defer close(early) // a server that closes waits for its handlers
-	p, err := New(Options{Name: "p", BaseURL: s.URL, AllowPrivate: true})
+	p, err := New(Options{Name: "p", APIs: []string{provider.APIChat}, BaseURL: s.URL, AllowPrivate: true})
 	require.NoError(t, err)
 	defer func() { _ = p.Close() }()
 	for range 2 { // without, and then with a line of its own
 		for size, sent := range map[int]bool{10: true, oneWrite: true, oneWrite + 1: true, 1 << 19: true, 64 << 20: false} {
 			body := make([]byte, size)
-			resp, err := p.Do(t.Context(), &provider.Request{Endpoint: "chat/completions", Stream: true, Body: body})
+			resp, err := p.Do(t.Context(), &provider.Request{API: provider.APIChat, Endpoint: "chat/completions", Stream: true, Body: body})
 			require.NoError(t, err)
 			require.Equal(t, sent, resp.Sent, size)
 			if sent {

@@ -1,4 +1,4 @@
-package openai
+package upstream
 
 import (
 	"context"
@@ -21,7 +21,7 @@ import (
 // for HeadTimeout, then every single Read for IdleTimeout, and whether the caller is still there. A body that nobody reads is no silence
 // of the upstream's.
 type exchange struct {
-	p     *Provider
+	p     *Client
 	outer context.Context //nolint:containedctx // the caller's; asked why something was cancelled
 	sent  sent
 
@@ -54,7 +54,7 @@ var (
 	errTooLarge    = errors.New("the answer is larger than is allowed")
 )
 
-func newExchange(ctx context.Context, p *Provider, r *provider.Request) *exchange {
+func newExchange(ctx context.Context, p *Client, r *provider.Request) *exchange {
 	e := &exchange{p: p, outer: ctx, began: time.Now()}
 	e.sent.data, e.sent.size = r.Body, len(r.Body)
 	p.watch.add(e)
@@ -196,7 +196,7 @@ func (e *exchange) head(resp *http.Response) {
 		e.left = e.p.o.MaxBody
 	}
 	if resp.ContentLength < 0 && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0 {
-		e.framed = newEnding(resp.Header)
+		e.framed = newEnding(resp.Header, e.p.o.LastEvent)
 	}
 	e.headed.Store(true)
 }

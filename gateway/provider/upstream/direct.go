@@ -1,4 +1,4 @@
-package openai
+package upstream
 
 import (
 	"context"
@@ -25,7 +25,7 @@ type direct struct {
 
 // newDirect returns nil where the Transport has to do all of it: HTTP/2, a host whose name is not plain ASCII, or a system that
 // does not tell whether an idle connection is quiet.
-func newDirect(p *Provider) *direct {
+func newDirect(p *Client) *direct {
 	host := p.base.Hostname()
 	if !peeks || p.o.HTTP2 || !graphic(p.base.Host) {
 		return nil

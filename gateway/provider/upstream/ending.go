@@ -1,4 +1,4 @@
-package openai
+package upstream
 
 import (
 	"bytes"
@@ -22,6 +22,7 @@ func isCut(err error) bool {
 type ending struct {
 	json   bool
 	events bool
+	last   string // data with which a stream may end; "" for none
 
 	depth   int  // of JSON's brackets
 	inside  bool // a JSON string
@@ -31,13 +32,10 @@ type ending struct {
 	tail []byte // the last bytes of a stream of events
 }
 
-func newEnding(h http.Header) *ending {
+func newEnding(h http.Header, last string) *ending {
 	kind := mediaType(h)
-	return &ending{json: kind == "application/json" || strings.HasSuffix(kind, "+json"), events: kind == "text/event-stream"}
+	return &ending{json: kind == "application/json" || strings.HasSuffix(kind, "+json"), events: kind == "text/event-stream", last: last}
 }
-
-// done ends every stream of OpenAI's chat API; the last event of others ends like any event.
-const done = "[DONE]"
 
 func (e *ending) saw(p []byte) {
 	switch {
@@ -78,7 +76,7 @@ func (e *ending) complete() bool {
 		return e.seen && e.depth == 0 && !e.inside
 	case e.events:
 		end := bytes.TrimRight(e.tail, "\r\n")
-		return bytes.HasSuffix(end, []byte(done)) || len(e.tail)-len(end) >= 2
+		return e.last != "" && bytes.HasSuffix(end, []byte(e.last)) || len(e.tail)-len(end) >= 2
 	}
 	return true
 }
