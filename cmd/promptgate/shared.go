@@ -113,8 +113,15 @@ func (s *shared) seed(ctx context.Context, j *journal.Journal) error {
 		return nil
 	}
 	var changes []journal.Change
-	complete := true
+	var floor int64 // the revision of TTL ago
 	q := journal.Query{Since: time.Now().Add(-s.cache.TTL()), Limit: 500}
+	before, _, err := j.List(ctx, journal.Query{Until: q.Since, Limit: 1})
+	if err != nil {
+		return fmt.Errorf("read recent changes: %w", err)
+	}
+	for _, e := range before {
+		floor = e.Revision
+	}
 	for {
 		entries, next, err := j.List(ctx, q)
 		if err != nil {
@@ -127,13 +134,13 @@ func (s *shared) seed(ctx context.Context, j *journal.Journal) error {
 			break
 		}
 		if len(changes) >= maxSeed {
-			complete = false
+			floor = max(floor, changes[len(changes)-1].Revision) // there are more in between
 			break
 		}
 		q.Before = next
 	}
 	slices.Reverse(changes) // the journal lists the newest first
-	s.cache.Seed(changes, complete)
+	s.cache.Seed(floor, changes)
 	return nil
 }
 

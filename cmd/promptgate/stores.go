@@ -166,7 +166,7 @@ func (s *stores) load(ctx context.Context) error {
 		s.feed.Resume(l.Revision)
 		s.feed.snapshot.Store(l.ConfirmedAt.UnixNano())
 		if s.shared != nil {
-			s.shared.cache.Seed([]journal.Change{{Revision: l.Revision}}, false)
+			s.shared.cache.Seed(l.Revision, nil)
 		}
 		return nil
 	}

@@ -119,7 +119,7 @@ return 1`
 func Read[T any](ctx context.Context, c *Cache, k Key, immutable bool, load func(context.Context) (T, error)) (T, error) {
 	name := c.name(k)
 	var v T
-	if sealed, revision, ok := c.get(ctx, k, name); ok {
+	if sealed, revision, ok := c.get(ctx, k, name, immutable); ok {
 		if err := c.open(sealed, k, name, revision, &v); err == nil {
 			c.meter.read(k.Kind, "hit")
 			c.o.OnHit(k.Kind)
@@ -139,7 +139,7 @@ func Read[T any](ctx context.Context, c *Cache, k Key, immutable bool, load func
 	return v, err
 }
 
-func (c *Cache) get(ctx context.Context, k Key, name string) (sealed []byte, revision int64, ok bool) {
+func (c *Cache) get(ctx context.Context, k Key, name string, immutable bool) (sealed []byte, revision int64, ok bool) {
 	var raw []byte
 	err := c.within(ctx, func(ctx context.Context) (err error) {
 		raw, err = c.o.Client.Get(ctx, name).Bytes()
@@ -168,7 +168,7 @@ func (c *Cache) get(ctx context.Context, k Key, name string) (sealed []byte, rev
 	case len(raw) == revisionDigits:
 		c.meter.read(k.Kind, "tombstone")
 		return nil, 0, false
-	case revision < c.seen.newest(name):
+	case revision < c.seen.newest(name, immutable):
 		c.meter.read(k.Kind, "old")
 		return nil, 0, false
 	}
@@ -236,12 +236,11 @@ func (c *Cache) Heard(ch journal.Change) {
 	}
 }
 
-// Seed tells a new process of the changes since TTL ago, oldest first: an entry that a lost tombstone should have ended may still be there.
-// complete is false when there were more than were given; entries older than the first of them are then not believed at all.
-func (c *Cache) Seed(changes []journal.Change, complete bool) {
-	if !complete && len(changes) > 0 {
-		c.seen.raise(changes[0].Revision)
-	}
+// Seed tells a new process of the changes since TTL ago, oldest first: an entry that a lost tombstone should have ended may still be there. floor is
+// the revision of TTL ago, or of the oldest change that is given when there were more: no pointer that is older can have lived that long, so one that
+// is there was kept and put back by somebody, and is not believed, such as a key that was revoked since.
+func (c *Cache) Seed(floor int64, changes []journal.Change) {
+	c.seen.raise(floor)
 	for _, ch := range changes {
 		c.Heard(ch)
 	}

@@ -109,8 +109,8 @@ func TestLostTombstone(t *testing.T) {
 	stale := &below{value: "stale"}
 	read(t, two, label, stale)
 	for name, seed := range map[string]func(*fixture){
-		"seeded":            func(f *fixture) { f.Seed([]journal.Change{touch(7, label)}, true) },
-		"seeded not wholly": func(f *fixture) { f.Seed([]journal.Change{touch(9, Key{"label", "prj_1", "other"})}, false) },
+		"seeded":            func(f *fixture) { f.Seed(0, []journal.Change{touch(7, label)}) },
+		"older than a life": func(f *fixture) { f.Seed(9, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, addr, sealer)
@@ -120,6 +120,20 @@ func TestLostTombstone(t *testing.T) {
 			require.Equal(t, "new", read(t, f, label, &below{value: "new"}))
 		})
 	}
+}
+
+// What never changes is believed whatever its age: only pointers can be from before a change.
+func TestWhatNeverChangesHasNoFloor(t *testing.T) {
+	f := newFixture(t, testenv.Redis(t).Addr, sealerFor(t))
+	f.revision.Store(3)
+	version := func(b *below) string {
+		v, err := Read(t.Context(), f.Cache, Key{"version", "prj_1", "1"}, true, b.load)
+		require.NoError(t, err)
+		return v
+	}
+	require.Equal(t, "text", version(&below{value: "text"}))
+	f.Seed(9, nil)
+	require.Equal(t, "text", version(&below{value: "asked again"}))
 }
 
 // Whoever can write to Redis cannot make a replica believe anything: entries are bound to kind, project, key and revision.
@@ -207,12 +221,12 @@ func TestInvalidationsForgetOldestFirst(t *testing.T) {
 	for i := range int64(5) {
 		v.add(fmt.Sprint("k", i), i+1)
 	}
-	require.EqualValues(t, 5, v.newest("k4"))
-	require.EqualValues(t, 3, v.newest("k2"))
-	require.EqualValues(t, 2, v.newest("k0"), "forgotten, so the floor holds for it")
-	require.EqualValues(t, 2, v.newest("never heard of"))
+	require.EqualValues(t, 5, v.newest("k4", false))
+	require.EqualValues(t, 3, v.newest("k2", false))
+	require.EqualValues(t, 2, v.newest("k0", false), "forgotten, so the floor holds for it")
+	require.EqualValues(t, 2, v.newest("never heard of", false))
 	v.add("k4", 1)
-	require.EqualValues(t, 5, v.newest("k4"), "older word does not lower it")
+	require.EqualValues(t, 5, v.newest("k4", false), "older word does not lower it")
 }
 
 func TestBus(t *testing.T) {
@@ -240,7 +254,7 @@ func TestBus(t *testing.T) {
 	sender.Publish(t.Context(), 12)
 	require.EqualValues(t, 12, <-revisions, "a forged message went through")
 	require.Equal(t, ch, <-hints)
-	require.EqualValues(t, 12, two.seen.newest(two.name(label)))
+	require.EqualValues(t, 12, two.seen.newest(two.name(label), false))
 	cancel()
 	require.ErrorIs(t, <-ended, context.Canceled)
 }

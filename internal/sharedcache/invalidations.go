@@ -45,10 +45,13 @@ func (v *invalidations) add(name string, revision int64) {
 	v.next = (v.next + 1) % len(v.order)
 }
 
-// newest is the revision that an entry must have to be believed.
-func (v *invalidations) newest(name string) int64 {
+// newest is the revision that an entry must have to be believed. What never changes is not too old by the floor alone.
+func (v *invalidations) newest(name string, immutable bool) int64 {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
+	if immutable {
+		return v.by[name]
+	}
 	return max(v.by[name], v.floor)
 }
 
