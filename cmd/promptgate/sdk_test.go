@@ -32,6 +32,7 @@ type sdkCase struct {
 	status int               // of the error; 0 for an answer
 	code   string            // of the error
 	raises map[string]string // the SDK's own exception, by SDK
+	cut    bool              // the provider breaks off its stream, after some chunks
 }
 
 // sdkResult is what an SDK made of it.
@@ -63,6 +64,15 @@ func failingUpstream(t *testing.T) *httptest.Server {
 			answer(429, `{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}`)
 		case bytes.Contains(body, []byte("up-400")):
 			answer(400, `{"error":{"message":"max_tokens is too large","type":"invalid_request_error","param":"max_tokens","code":"invalid_value"}}`)
+		case bytes.Contains(body, []byte("up-cut")):
+			w.Header().Set("Content-Type", "text/event-stream")
+			chunk := `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"up","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}` + "\n\n"
+			_, _ = io.WriteString(w, chunk+chunk)
+			if bytes.Contains(body, []byte("up-cut-inside")) {
+				_, _ = io.WriteString(w, chunk[:60])
+			}
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
 		case bytes.Contains(body, []byte("up-401")):
 			answer(401, `{"error":{"message":"Incorrect API key provided: sk-upstream","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}`)
 		default:
@@ -104,6 +114,7 @@ func sdkCases(p *process, weak string) []sdkCase {
 		return map[string]any{"model": "default", "messages": []any{}, "prompt": map[string]any{"id": id, "label": label, "variables": vars}}
 	}
 	bare := func(model string) map[string]any { return map[string]any{"model": model, "messages": user} }
+	stream := func(model string) map[string]any { return map[string]any{"model": model, "messages": user, "stream": true} }
 	raises := func(name string) map[string]string { return map[string]string{"node": name, "python": name} }
 	ok := map[string]any{"ticket": "x"}
 	all = append(all, []sdkCase{
@@ -114,6 +125,8 @@ func sdkCases(p *process, weak string) []sdkCase {
 		{Name: "404", Body: refs("support/none", "production", nil), status: 404, code: "prompt_not_found", raises: raises("NotFoundError")},
 		{Name: "429 of the provider", Body: bare("up-429"), status: 429, code: "insufficient_quota", raises: raises("RateLimitError")},
 		{Name: "502", Body: bare("up-500"), status: 502, code: "provider_error", raises: raises("InternalServerError")},
+		{Name: "a stream cut between events", Body: stream("up-cut"), cut: true, code: "provider_truncated", raises: raises("APIError")},
+		{Name: "a stream cut inside an event", Body: stream("up-cut-inside"), cut: true, code: "provider_truncated", raises: raises("APIError")},
 		{Name: "502 credential", Body: bare("up-401"), status: 502, code: "provider_auth", raises: raises("InternalServerError")},
 	}...)
 	for i := range all {
@@ -157,7 +170,7 @@ func TestSDKs(t *testing.T) {
 
 func checkSDK(t *testing.T, sdk string, c sdkCase, r sdkResult) {
 	require.Equal(t, c.Name, r.Name)
-	if c.status == 0 {
+	if c.status == 0 && !c.cut {
 		require.Empty(t, r.Error, "%s", r.Message)
 		require.Contains(t, r.Text, c.text)
 		require.NotEmpty(t, r.ID)
@@ -171,6 +184,9 @@ func checkSDK(t *testing.T, sdk string, c sdkCase, r sdkResult) {
 	}
 	if want := c.raises[sdk]; want != "" {
 		require.Equal(t, want, r.Error)
+	}
+	if c.cut {
+		require.NotEmpty(t, r.Error, "the part must not pass for the whole")
 	}
 	require.Equal(t, c.status, r.Status)
 	require.NotNil(t, r.Code)
