@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 
 // adapters are packages that only cmd (and tests) may import, and the packages below their own contract.
 var adapters = []string{
-	"registry/sqlstore", "registry/rediscache", "policy/sqlstore", "policy/rbac", "gateway/provider/sqlstore", "gateway/provider/openai",
+	"registry/sqlstore", "registry/rediscache", "policy/sqlstore", "policy/rbac", "policy/rediscache", "gateway/provider/sqlstore", "gateway/provider/openai",
 	"gateway/provider/upstream", "gateway/provider/echo", "metrics/ledger", "metrics/pricing",
 }
 
@@ -107,6 +107,26 @@ func TestTheProgramCarriesNoTestTools(t *testing.T) {
 			"gopkg.in/yaml.v3", // archived
 		} {
 			require.False(t, dep == tool || strings.HasPrefix(dep, tool+"/"), "the program carries %s", dep)
+		}
+	}
+}
+
+// parts are the folders of the domains that are no adapters: their core, shared within the domain.
+var parts = []string{
+	"gateway/admin", "gateway/provider", "gateway/provider/egress", "gateway/wire", "metrics/feedback", "policy/keys", "registry/interchange", "registry/template",
+}
+
+// TestEveryFolderIsKnown: a folder that is neither named an adapter nor a part would be imported by anybody.
+func TestEveryFolderIsKnown(t *testing.T) {
+	for _, pattern := range []string{"../../gateway/*/*.go", "../../gateway/provider/*/*.go", "../../registry/*/*.go", "../../policy/*/*.go", "../../metrics/*/*.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, files)
+		for _, file := range files {
+			dir := strings.TrimPrefix(filepath.ToSlash(filepath.Dir(file)), "../../")
+			if !strings.HasSuffix(dir, "test") {
+				require.Contains(t, append(parts, adapters...), dir, "name this folder in adapters, or in parts when it is none")
+			}
 		}
 	}
 }
