@@ -14,10 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/gateway/provider"
-	"github.com/promptgate/promptgate/gateway/provider/echo"
-	"github.com/promptgate/promptgate/gateway/provider/openai"
 	"github.com/promptgate/promptgate/metrics"
 )
 
@@ -47,25 +44,6 @@ func (a *App) routes(reg prometheus.Registerer) (*provider.Routes, error) {
 			yield(project, name, map[provider.State]float64{provider.Open: 1, provider.HalfOpen: 0.5}[b.State()])
 		})
 	})
-}
-
-func configured(c configs.Provider) (provider.Provider, error) {
-	if c.Kind == provider.ProviderEcho {
-		return echo.New(echo.Options{Name: c.Name, Latency: c.Latency, ChunkDelay: c.ChunkDelay}), nil
-	}
-	o := openai.Options{Credential: provider.NewSecret(c.APIKey)}
-	o.Name, o.BaseURL, o.AllowPrivate, o.HeadTimeout = c.Name, c.BaseURL, c.AllowPrivate, c.Timeout
-	return openai.New(o)
-}
-
-// stored builds a project's own provider. Its address may never be private: a project's admin is not the operator.
-func stored(d provider.Definition) (provider.Provider, error) {
-	if d.Kind == provider.ProviderEcho {
-		return echo.New(echo.Options{Name: d.Name}), nil
-	}
-	o := openai.Options{Credential: d.Credential, Organization: d.Organization, Project: d.OpenAIProject}
-	o.Name, o.BaseURL = d.Name, d.BaseURL
-	return openai.New(o)
 }
 
 // maxIdleUser bounds what an idle hasher keeps room for, in bytes: callers choose how long a user's name is.

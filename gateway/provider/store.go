@@ -12,12 +12,6 @@ import (
 	"github.com/promptgate/promptgate/internal/journal"
 )
 
-// Kinds of providers.
-const (
-	ProviderOpenAI = "openai" // any upstream that speaks OpenAI's API
-	ProviderEcho   = "echo"   // in the binary, offline
-)
-
 // TouchProvider is the kind of the journal's touches for providers and aliases. The key is the provider's id or the alias's name;
 // whoever caches routes forgets those of the whole project.
 const TouchProvider = "provider"
@@ -106,17 +100,8 @@ func (d Definition) Check(allowPrivate bool) error {
 	if !nameRule.MatchString(d.Name) {
 		return invalid("name", "The name must match %s.", nameRule)
 	}
-	switch d.Kind {
-	case ProviderOpenAI:
-		if _, err := egress.ParseURL(d.BaseURL, allowPrivate); err != nil {
-			return invalid("base_url", "The base URL %s.", err)
-		}
-	case ProviderEcho:
-		if d.BaseURL != "" || !d.Credential.IsZero() {
-			return invalid("base_url", "An echo provider calls nobody: leave base_url and credential empty.")
-		}
-	default:
-		return invalid("kind", "The kind must be %q or %q.", ProviderOpenAI, ProviderEcho)
+	if err := d.checkKind(allowPrivate); err != nil {
+		return err
 	}
 	for field, v := range map[string]string{
 		"credential": d.Credential.Reveal(), "organization": d.Organization, "openai_project": d.OpenAIProject,

@@ -13,7 +13,8 @@ import (
 )
 
 // direct sends the usual request, one without headers of the caller's and with a body that fits into one write, over a line: HTTP/1.1 on the
-// caller's own goroutine. It halves what a call costs beside http.Transport, which takes all other requests. Bodies are limited because
+// caller's own goroutine. With http.Transport, which takes all other requests, the gateway needs a third more processor time for a call that is no stream, and 5 %
+// more for one of a hundred events: BenchmarkDo compares the two, FuzzExchange holds them to the same answers. Bodies are limited because
 // an upstream may answer early and read no further: only the Transport reads while it still writes.
 type direct struct {
 	lines lines

@@ -18,11 +18,12 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 )
 
-// stranger is an upstream that says whatever it was given, and to every further request on a connection, answerStray: no caller may see
-// that but who asked for it.
+// stranger is an upstream that says whatever it was given to a first request, and answerNext to every other.
 type stranger struct {
 	url  string
 	says atomic.Pointer[saying]
+	got  chan struct{} // the caller has its answer: what is sent from then on is left over
+	said chan struct{} // all of it was sent: what is sent later than the next request cannot be told from its answer, by anybody
 }
 
 type saying struct {
@@ -33,7 +34,7 @@ type saying struct {
 const answerNext = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n\"next\""
 
 func newStranger(t testing.TB) *stranger {
-	s := &stranger{}
+	s := &stranger{got: make(chan struct{}), said: make(chan struct{}, 1)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
@@ -55,20 +56,36 @@ func (s *stranger) talk(c net.Conn) {
 	defer c.Close()
 	in := bufio.NewReader(c)
 	for {
-		_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 		r, err := http.ReadRequest(in)
 		if err != nil {
 			return
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 		if r.Header.Get("X-Client-Request-Id") != "first" {
 			_, _ = io.WriteString(c, answerNext)
 			continue
 		}
 		say := s.says.Load()
 		_, _ = c.Write(say.raw[:say.cut])
+		select {
+		case <-s.got:
+		case <-time.After(5 * time.Millisecond): // it waits for more
+		}
 		_, _ = c.Write(say.raw[say.cut:])
+		s.said <- struct{}{}
 	}
+}
+
+// first makes a first request and returns when the stranger has said all that it says to it.
+func (s *stranger) first(t *testing.T, c *Client) told {
+	out := tell(t, c, "first")
+	select {
+	case s.got <- struct{}{}:
+		<-s.said
+	case <-s.said:
+	}
+	return out
 }
 
 // told is what a caller gets.
@@ -126,10 +143,10 @@ func FuzzExchange(f *testing.F) {
 			return
 		}
 		s.says.Store(&saying{raw, min(int(cut), len(raw))})
-		got := tell(t, ours, "first")
+		got := s.first(t, ours)
 		next := tell(t, ours, "next")
-		want := tell(t, std, "first")
-		_ = std.Close()
+		want := s.first(t, std)
+		_, _ = ours.Close(), std.Close() // the first request goes over a new connection
 		require.Equal(t, want, got, "%q", raw)
 		if next.Kind != provider.KindConnect {
 			require.Equal(t, `"next"`, next.Body, "%q", raw)
