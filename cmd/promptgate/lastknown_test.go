@@ -276,7 +276,11 @@ func TestLastKnownGoodRefusals(t *testing.T) {
 	require.NoError(t, os.WriteFile(name, flipped(len(good)-1), 0o600))
 	q := o.replica(data)
 	require.Equal(t, http.StatusOK, q.chat().status, "with the database the file does not matter")
-	q.kill()
+	moveDesk(q, 1)
+	o.serves(q)
+	q.stop()
+	newest, err := os.ReadFile(name)
+	require.NoError(t, err)
 	o.pg.Stop(t)
 	refused := func(t *testing.T, folder, config string, words ...string) {
 		t.Helper()
@@ -309,8 +313,14 @@ func TestLastKnownGoodRefusals(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, good, 0o600))
 		refused(t, data, bareSite(t, o.pg.URL, "", "").config)
 	})
-	t.Run("as it was", func(t *testing.T) {
+	t.Run("from before a change that was seen", func(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, good, 0o600))
+		q := o.replica(data)
+		o.refuses("the label as it was", q.chat())
+		q.kill()
+	})
+	t.Run("as it was", func(t *testing.T) {
+		require.NoError(t, os.WriteFile(name, newest, 0o600))
 		require.Equal(t, http.StatusOK, o.replica(data).chat().status)
 	})
 }
