@@ -276,7 +276,7 @@ func TestLastKnownGoodRefusals(t *testing.T) {
 	require.NoError(t, os.WriteFile(name, flipped(len(good)-1), 0o600))
 	q := o.replica(data)
 	require.Equal(t, http.StatusOK, q.chat().status, "with the database the file does not matter")
-	moveDesk(q, 1)
+	moveDesk(q, 2)
 	o.serves(q)
 	q.stop()
 	newest, err := os.ReadFile(name)
