@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -22,6 +24,7 @@ type recording struct {
 	db         *sqldb.DB
 	ownsDB     bool   // SQLite: the ledger is a file of its own
 	aside      string // where a damaged ledger was put at this start; "" when it was sound
+	damaged    atomic.Bool
 	pricer     *pricing.Table
 	collectors *metrics.Collectors
 }
@@ -56,7 +59,7 @@ func openRecording(ctx context.Context, cfg configs.Config, log *slog.Logger, s 
 	}
 	r.Ledger, err = ledger.Open(ledger.Options{
 		DB: r.db, Dir: filepath.Join(cfg.Data, "spool"), Sealer: s.sealer, Log: log, MaxBytes: cfg.Spool.MaxBytes,
-		OnFeedback: r.collectors.ObserveFeedback,
+		OnFeedback: r.collectors.ObserveFeedback, OnDamage: r.onDamage(cfg, log),
 	})
 	if err != nil {
 		return fail(err)
@@ -92,8 +95,25 @@ func (r *recording) recordable(context.Context) error {
 	return nil
 }
 
-// whole fails when this start found the ledger damaged and set it aside.
+// onDamage has the next start set the ledger aside, unless it is a table of PostgreSQL.
+func (r *recording) onDamage(cfg configs.Config, log *slog.Logger) func(error) {
+	if !r.ownsDB {
+		return nil
+	}
+	return func(err error) {
+		r.damaged.Store(true)
+		log.Error("the ledger is damaged: calls wait in the spool; a restart sets it aside, begins a new one and commits them", "error", err)
+		if err := os.WriteFile(damageMarker(cfg), nil, 0o600); err != nil {
+			log.Error("the next start cannot be told that the ledger is damaged: move ledger.db aside by hand", "error", err)
+		}
+	}
+}
+
+// whole fails when the ledger is damaged, or was when this start set it aside.
 func (r *recording) whole(context.Context) error {
+	if r.damaged.Load() {
+		return errors.New("the ledger is damaged and calls wait in the spool: restart, and it is set aside and a new one begun")
+	}
 	if r.aside != "" {
 		return errors.New("the ledger was damaged at the start: a new one was begun, and the old one is kept as " + r.aside)
 	}

@@ -33,6 +33,7 @@ type flusher struct {
 	spool      *spool
 	log        *slog.Logger
 	onFeedback func(*metrics.Feedback, *metrics.Call)
+	onDamage   func(error) // nil: nobody listens, or was told
 
 	cursors map[string]cursor
 	cache   *rollupCache
@@ -112,6 +113,10 @@ func (f *flusher) forget() {
 
 // report logs a change of state, once.
 func (f *flusher) report(err error) {
+	if err != nil && f.onDamage != nil && sqldb.IsDamaged(err) {
+		f.onDamage(err)
+		f.onDamage = nil
+	}
 	switch {
 	case err != nil && !f.down:
 		f.down = true

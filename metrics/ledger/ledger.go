@@ -39,6 +39,8 @@ type Options struct {
 
 	// OnFeedback is told of each new score once it is committed, with its call or, when that is not known, nil. It must not block.
 	OnFeedback func(*metrics.Feedback, *metrics.Call)
+	// OnDamage is told, once, that the database's file is damaged where records are committed to. They wait in the spool until another one is there.
+	OnDamage func(error)
 }
 
 // Ledger is a metrics.Recorder and a metrics.Reader. Run must be running for anything to reach the database.
@@ -96,7 +98,7 @@ func open(o Options, create createFunc) (*Ledger, error) {
 		db: o.DB, spool: s, checker: checker, sealer: o.Sealer, log: o.Log, now: o.Now,
 		scores: &feedback.Store{DB: o.DB, Sealer: o.Sealer},
 		recent: newRecentIDs(),
-		flusher: &flusher{db: o.DB, spool: s, log: o.Log, onFeedback: o.OnFeedback, cursors: map[string]cursor{},
+		flusher: &flusher{db: o.DB, spool: s, log: o.Log, onFeedback: o.OnFeedback, onDamage: o.OnDamage, cursors: map[string]cursor{},
 			cache: newRollupCache(), limit: maxBatch, timeout: commitTimeout, salt: newSalt()},
 		syncEvery: o.SyncEvery, flushEvery: o.FlushEvery,
 		stop: make(chan struct{}),

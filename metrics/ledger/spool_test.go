@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -498,4 +499,41 @@ func TestUnreadableFiguresHoldUpNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, calls, 6)
 	require.Positive(t, f.SpoolStats().Damaged)
+}
+
+// TestDamageIsToldOnce: a page that cannot be read where calls are committed to loses no call: they wait, and somebody is told.
+func TestDamageIsToldOnce(t *testing.T) {
+	url := testenv.SQLite(t)
+	db := testenv.Open(t, url, sqldb.Ledger)
+	var root int64
+	require.NoError(t, db.NewRaw("SELECT rootpage FROM sqlite_schema WHERE name = 'metrics_call_blocks'").Scan(t.Context(), &root))
+	_, err := db.NewRaw("PRAGMA wal_checkpoint(TRUNCATE)").Exec(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	file, err := os.OpenFile(strings.TrimPrefix(url, "sqlite:"), os.O_RDWR, 0)
+	require.NoError(t, err)
+	_, err = file.WriteAt(bytes.Repeat([]byte{0xff}, 4096), (root-1)*4096)
+	require.NoError(t, err)
+	require.NoError(t, file.Close())
+
+	db, err = sqldb.Open(t.Context(), sqldb.Options{URL: url})
+	require.NoError(t, err)
+	defer db.Close()
+	told := 0
+	f := newFixture(t, Options{DB: db, OnDamage: func(err error) {
+		told++
+		assert.True(t, sqldb.IsDamaged(err), "%v", err)
+	}}, nil)
+	f.record(t, 0, 3)
+	for range 3 {
+		require.Error(t, f.Flush(t.Context()))
+	}
+	require.Equal(t, 1, told)
+	require.Positive(t, f.SpoolStats().Bytes, "they wait")
+
+	f.die()
+	f.o.DB = testenv.Open(t, testenv.SQLite(t), sqldb.Ledger)
+	f.start(t, nil)
+	require.NoError(t, f.Flush(t.Context()))
+	require.Equal(t, 3, f.committed(t))
 }
