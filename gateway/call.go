@@ -145,9 +145,9 @@ func (g *Gateway) borrow(w http.ResponseWriter, req Request, api wire.API, actio
 	return c
 }
 
-// letGo returns what the call holds of its request, which has been sent, and keeps what will be recorded of it: thousands of streams may
+// releaseRequest returns what the call holds of its request, which has been sent, and keeps what will be recorded of it: thousands of streams may
 // wait for their events at a time, for minutes.
-func (g *Gateway) letGo(c *call) {
+func (g *Gateway) releaseRequest(c *call) {
 	g.noteCaller(c)
 	c.out.estimated = c.estimatedInput()
 	c.in.held.Release()

@@ -17,7 +17,7 @@ func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response, ta
 	scan := c.ans.scan // accept made it
 	scan.Reset(c.api, c.withholds(target))
 	if res.Sent {
-		g.letGo(c)
+		g.releaseRequest(c)
 	}
 	c.ans.streamed, c.ans.between = true, true
 	ping := g.startPings(c)

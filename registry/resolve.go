@@ -76,13 +76,13 @@ func identified(p Prompt) *Identified {
 	return &Identified{key: unique.Make(promptKey{p.Project, p.ID}), Prompt: p}
 }
 
-// longWay is how many calls share one that asks the labels' cache all the same, so that it keeps what is used often.
-const longWay = 16
+// labelCacheEvery is the share of calls, one in so many, that ask the labels' cache although the last answer is at hand. The cache keeps what is asked for often.
+const labelCacheEvery = 16
 
 // recently finds a label without the labels' cache.
 func (p *Identified) recently(label string) (*Resolved, bool) {
 	found := p.recent.Load()
-	if found == nil || p.label != label || rand.Uint32()%longWay == 0 { //nolint:gosec // no secret
+	if found == nil || p.label != label || rand.Uint32()%labelCacheEvery == 0 { //nolint:gosec // no secret
 		return nil, false
 	}
 	return found, true

@@ -98,7 +98,7 @@ type KeyCreated struct {
 	Secret string `json:"key" doc:"The key. It is not stored and cannot be shown again" example:"pg_…"`
 }
 
-// KeyInput names a key by its id. It is exported, like its kin, because huma looks into exported embedded structs only.
+// KeyInput names a key by its id. It is exported, like its siblings, because huma looks into exported embedded structs only.
 type KeyInput struct {
 	Credentials
 	ID string `path:"key" example:"key_0k3v"`

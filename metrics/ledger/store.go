@@ -211,13 +211,13 @@ func (f *flusher) write(ctx context.Context, b *batch, careful bool) (a applied,
 		if err := f.loadMinutes(ctx, w, b.run, calls); err != nil {
 			return err
 		}
-		var kin []*bundle
-		kin, a.folded = f.cache.bundles(b.run, calls)
-		if err := f.writeCalls(ctx, w, kin, len(calls)); err != nil {
+		var bundles []*bundle
+		bundles, a.folded = f.cache.bundles(b.run, calls)
+		if err := f.writeCalls(ctx, w, bundles, len(calls)); err != nil {
 			return err
 		}
 		var err error
-		if a.rolled, err = f.roll(ctx, w, kin); err != nil {
+		if a.rolled, err = f.roll(ctx, w, bundles); err != nil {
 			return err
 		}
 		a.fresh, err = w.feedback(ctx, b.feedback)
@@ -227,15 +227,15 @@ func (f *flusher) write(ctx context.Context, b *batch, careful bool) (a applied,
 }
 
 // writeCalls inserts n calls and the blocks that hold them. A call that is not new is an error.
-func (f *flusher) writeCalls(ctx context.Context, w *writer, kin []*bundle, n int) error {
+func (f *flusher) writeCalls(ctx context.Context, w *writer, bundles []*bundle, n int) error {
 	blocks := 0
-	for _, b := range kin {
+	for _, b := range bundles {
 		blocks += (len(b.calls) + blockCalls - 1) / blockCalls
 	}
 	number := f.nextBlocks(blocks)
 	places := make([]any, 0, n*len(callColumns))
 	rows := make([]any, 0, blocks*len(blockColumns))
-	for _, b := range kin {
+	for _, b := range bundles {
 		k := &b.block
 		for calls := range slices.Chunk(b.calls, blockCalls) {
 			var block any = number
@@ -298,9 +298,9 @@ func completionHash(id string) int64 {
 }
 
 // roll adds calls to the figures of their minutes.
-func (f *flusher) roll(ctx context.Context, w *writer, kin []*bundle) (map[rollupKey]*rollup, error) {
-	touched := make(map[rollupKey]*rollup, len(kin))
-	for _, b := range kin {
+func (f *flusher) roll(ctx context.Context, w *writer, bundles []*bundle) (map[rollupKey]*rollup, error) {
+	touched := make(map[rollupKey]*rollup, len(bundles))
+	for _, b := range bundles {
 		r := touched[b.row]
 		if r == nil {
 			if r = f.cache.rows[b.row]; r != nil {

@@ -27,17 +27,18 @@ func ours(c *gin.Context) bool {
 
 // NoRoute answers what asks for an address below Base that is not there, and leaves the rest to the next handler: gin has one for all.
 func (a *API) NoRoute(c *gin.Context) {
-	a.elsewhere(c, http.StatusNotFound,
+	a.refuseAddress(c, http.StatusNotFound,
 		fault.New(fault.NotFound, "There is nothing at this address; /openapi.json lists what there is. A prompt's name is percent-encoded in it: support%%2Ftriage."))
 }
 
 // NoMethod is NoRoute for a method that an address does not take.
 func (a *API) NoMethod(c *gin.Context) {
-	a.elsewhere(c, http.StatusMethodNotAllowed,
+	a.refuseAddress(c, http.StatusMethodNotAllowed,
 		fault.New(fault.InvalidRequest, "This address takes %s; /openapi.json describes it.", c.Writer.Header().Get("Allow")))
 }
 
-func (a *API) elsewhere(c *gin.Context, status int, err error) {
+// refuseAddress answers with err and status when the request is below Base, and does nothing otherwise.
+func (a *API) refuseAddress(c *gin.Context, status int, err error) {
 	if !ours(c) {
 		return
 	}
