@@ -82,7 +82,7 @@ func (g *Gateway) authorizeRouting(ctx context.Context, c *call) error {
 	if err := g.authorizeModels(ctx, c); err != nil {
 		return err
 	}
-	field := c.in.body.FirstOf(wire.RoutingFields())
+	field := c.in.body.FirstOf(wire.RoutingFields(), c.out.edits)
 	if field == "" {
 		return nil
 	}
@@ -90,7 +90,7 @@ func (g *Gateway) authorizeRouting(ctx context.Context, c *call) error {
 }
 
 func (g *Gateway) authorizeModels(ctx context.Context, c *call) error {
-	raw, ok := c.in.body.Get("models")
+	raw, ok := c.in.body.Kept("models", c.out.edits)
 	if !ok || string(raw) == "null" {
 		return nil
 	}

@@ -72,12 +72,13 @@ const (
 // outbound is what the provider gets.
 type outbound struct {
 	edits    []wire.Edit
-	body     *buffer // the final JSON, when it is not the caller's own
-	rendered *buffer // the prompt as the shape has it: edits point into it
-	messages []byte  // the part of it that is the messages
-	model    string  // as asked for: a name that the router knows
-	byCaller bool    // the caller chose the model
-	usage    bool    // usageSet is ours: what it brings is withheld
+	body     *buffer  // the final JSON, when it is not the caller's own
+	rendered *buffer  // the prompt as the shape has it: edits point into it
+	messages []byte   // the part of it that is the messages
+	model    string   // as asked for: a name that the router knows
+	byCaller bool     // the caller chose the model
+	ignored  []string // fields of the caller's that the version drops, sorted
+	usage    bool     // usageSet is ours: what it brings is withheld
 	usageSet wire.Edit
 	// estimated is how many tokens the request has, once it was let go.
 	estimated int64

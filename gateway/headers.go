@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -94,10 +95,27 @@ func (c *call) describe(h *head) {
 			h.set("X-Promptgate-Stale", strconv.FormatInt(int64((r.Stale+time.Second-1)/time.Second), 10))
 		}
 	}
+	if c.out.ignored != nil {
+		h.set("X-Promptgate-Ignored", shown(c.out.ignored))
+	}
 	if c.rec.Provider != "" {
 		h.set("X-Promptgate-Provider", c.rec.Provider)
 		h.set("X-Promptgate-Model", c.rec.Model)
 	}
+}
+
+// maxIgnoredShown bounds the names of ignored fields in a header, in bytes: longer headers break proxies.
+const maxIgnoredShown = 1 << 10
+
+// shown joins the names of fields for a header; "..." stands for those that have no room.
+func shown(names []string) string {
+	n := 0
+	for i, name := range names {
+		if n += len(name) + 2; n > maxIgnoredShown {
+			return strings.Join(append(slices.Clone(names[:i]), "..."), ", ")
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // digest names the version's content. Who may not read it gets a digest keyed by the project: it tells versions apart, and cannot be compared with

@@ -64,11 +64,14 @@ func speaking(targets []provider.Target, api, model string) ([]provider.Target, 
 
 // asksTier is the service tier that the request asks for: the caller's, or the version's.
 func (c *call) asksTier() string {
-	if tier := c.in.body.Text("service_tier"); tier != "" || c.ref.resolved == nil {
+	name := "service_tier"
+	if tier := c.in.body.Text(name); c.ref.resolved == nil {
+		return tier
+	} else if _, ignored := slices.BinarySearch(c.out.ignored, name); tier != "" && !ignored {
 		return tier
 	}
 	var tier string
-	if raw, ok := c.ref.resolved.Template.Content().Parameters["service_tier"]; ok && json.Unmarshal(raw, &tier) != nil {
+	if raw, ok := c.ref.resolved.Template.Content().Parameters[name]; ok && json.Unmarshal(raw, &tier) != nil {
 		return "unreadable"
 	}
 	return tier

@@ -2,12 +2,15 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/registry/template"
 )
 
 // renderedBytes is about how much a prompt adds to a request's body.
@@ -21,7 +24,7 @@ func (g *Gateway) render(ctx context.Context, c *call) error {
 		return nil
 	}
 	version := c.ref.resolved.Template
-	vars := c.in.ref.Variables
+	vars, taken := c.variables(version)
 	values, err := version.Bind(ctx, vars, c.declared)
 	if err != nil {
 		return placed(err, c.in.ref.Place)
@@ -29,15 +32,35 @@ func (g *Gateway) render(ctx context.Context, c *call) error {
 	c.out.edits = c.in.ref.Strip(c.out.edits[:0])
 	c.out.rendered = g.buffers.get(len(c.in.body.Raw()) + renderedBytes)
 	composed, err := c.api.Compose(&c.in.body, wire.Prompt{
-		Version: version, Values: values, Locks: wire.Locks{Reads: c.mayRead()},
+		Version: version, Values: values, Locks: wire.Locks{Reads: c.mayRead()}, LastTaken: taken,
 	}, c.out.rendered.B, c.out.edits)
 	c.out.rendered.B = composed.Rendered
 	if err != nil {
 		return err
 	}
 	c.out.model, c.out.byCaller = composed.Model, composed.ModelByCaller
-	c.out.edits, c.out.messages = composed.Edits, composed.Messages
+	c.out.edits, c.out.messages, c.out.ignored = composed.Edits, composed.Messages, composed.Ignored
 	return nil
+}
+
+// variables are the call's. A variable that takes the last user message gets it, unless the call names that variable; taken says that it did.
+func (c *call) variables(version *template.Compiled) (vars map[string]json.RawMessage, taken bool) {
+	vars = c.in.ref.Variables
+	name := version.LastUserVariable()
+	if name == "" {
+		return vars, false
+	}
+	if _, named := vars[name]; named {
+		return vars, false
+	}
+	text, ok := c.api.LastUserText(&c.in.body)
+	if !ok {
+		return vars, false
+	}
+	all := make(map[string]json.RawMessage, len(vars)+1)
+	maps.Copy(all, vars)
+	all[name] = text
+	return all, true
 }
 
 // placed names, in what is wrong with a variable, the place where this caller's variables stand.

@@ -27,6 +27,7 @@ func (toy) Name() string                                    { return "toy" }
 func (toy) Endpoint() string                                { return "toy" }
 func (toy) OutputLimit(*wire.Body, []wire.Edit) int64       { return 0 }
 func (toy) EndUser(b *wire.Body) string                     { return b.Text("for") }
+func (toy) LastUserText(*wire.Body) (json.RawMessage, bool) { return nil, false }
 func (toy) UsageEdit(*wire.Body) (e wire.Edit, needed bool) { return e, false }
 func (toy) AppendRefusal(dst, _ []byte, _ int) []byte       { return append(dst, `{"wrong":"refused"}`...) }
 func (toy) AppendErrorEvent(dst []byte, err error) []byte {

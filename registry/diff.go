@@ -17,7 +17,7 @@ import (
 type Diff struct {
 	From, To int
 	// Changed names the fields that differ, sorted: "messages", "tools", "response_format", "model", "parameters.<name>",
-	// "locked", "variables.<name>", "references". Empty when the versions say the same.
+	// "locked", "ignored", "variables.<name>", "references". Empty when the versions say the same.
 	Changed  []string
 	Messages []MessageDiff // every message that differs, in order
 	Fields   []FieldDiff   // every changed field but messages, in the order of Changed
@@ -74,6 +74,9 @@ func fieldsOf(c template.Content) map[string]json.RawMessage {
 	}
 	if len(c.Locked) > 0 {
 		put("locked", c.Locked)
+	}
+	if len(c.Ignored) > 0 {
+		put("ignored", c.Ignored)
 	}
 	if len(c.References) > 0 {
 		put("references", c.References)

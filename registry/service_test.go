@@ -414,18 +414,19 @@ func TestDiff(t *testing.T) {
 	save(template.Content{
 		Messages: []template.Message{{Role: "system", Text: "Be kind.\nBe long."}, {Role: "assistant", Text: "Yes?"}, {Role: "user", Text: "{{a}}"}},
 		Model:    "large", Parameters: map[string]json.RawMessage{"temperature": json.RawMessage("0.0"), "seed": json.RawMessage("1")},
-		Locked: []string{"model"},
+		Locked: []string{"model"}, Ignored: []string{"top_p", "seed", "top_p"},
 	})
 	d, err := h.Diff(t.Context(), h.project, p.ID, 1, 2)
 	require.NoError(t, err)
-	require.Equal(t, []string{"locked", "messages", "model", "parameters.seed", "parameters.top_p"}, d.Changed)
+	require.Equal(t, []string{"ignored", "locked", "messages", "model", "parameters.seed", "parameters.top_p"}, d.Changed)
 	require.Len(t, d.Messages, 2)
 	require.Contains(t, d.Messages[0].Unified, "-Be brief.\n+Be long.")
 	require.Contains(t, d.Messages[0].Unified, "--- version 1\n+++ version 2")
 	require.Equal(t, [2]int{-1, 1}, [2]int{d.Messages[1].From, d.Messages[1].To}, "the added one is told as added")
 	require.Equal(t, "assistant", d.Messages[1].Role)
-	require.Equal(t, registry.FieldDiff{Field: "model", From: json.RawMessage(`"small"`), To: json.RawMessage(`"large"`)}, d.Fields[1])
-	require.Nil(t, d.Fields[2].From)
+	require.Equal(t, registry.FieldDiff{Field: "model", From: json.RawMessage(`"small"`), To: json.RawMessage(`"large"`)}, d.Fields[2])
+	require.Equal(t, `["seed","top_p"]`, string(d.Fields[0].To))
+	require.Nil(t, d.Fields[3].From)
 	same, err := h.Diff(t.Context(), h.project, p.ID, 2, 2)
 	require.NoError(t, err)
 	require.Empty(t, same.Changed)

@@ -41,8 +41,10 @@ func (s *Service) check(ctx context.Context, p Prompt, in VersionInput) (Checked
 	if err := checkKind(p.Kind, c); err != nil {
 		return Checked{}, err
 	}
-	if c.Locked = sortedUnique(c.Locked); len(c.Locked) == 0 {
-		c.Locked = nil // as it will be read again
+	for _, names := range []*[]string{&c.Locked, &c.Ignored} {
+		if *names = sortedUnique(*names); len(*names) == 0 {
+			*names = nil // as it will be read again
+		}
 	}
 	var refs map[string]template.Content
 	if c.References, refs, err = s.pin(ctx, p, in); err != nil {

@@ -337,6 +337,7 @@ func richContent(r *rand.Rand, text func(int) string) template.Content {
 		c.Tools = json.RawMessage(`[{"type":"function","function":{"name":"find","parameters":{"type":"object"}}}]`)
 		c.ResponseFormat = json.RawMessage(`{"type":"json_object"}`)
 		c.Locked = []string{"model", "temperature"}[:r.IntN(3)]
+		c.Ignored = []string{"seed", "top_p"}[:r.IntN(3)]
 		c.Variables = map[string]template.Variable{"declared": {Schema: json.RawMessage(`{"type":"string","minLength":0}`), Default: json.RawMessage(`"- d"`)}}
 	}
 	slices.Sort(c.Locked)

@@ -28,7 +28,8 @@ type Content struct {
 	ResponseFormat Raw                 `json:"response_format,omitempty" doc:"As the provider takes it"`
 	Model          string              `json:"model,omitempty" maxLength:"200" example:"gpt-4o-mini"`
 	Parameters     map[string]Raw      `json:"parameters,omitempty" doc:"Further fields of the request" example:"{\"temperature\":0.2}"`
-	Locked         []string            `json:"locked,omitempty" doc:"Fields that callers may not change" example:"[\"model\"]"`
+	Locked         []string            `json:"locked,omitempty" doc:"Fields that callers may not change: another value is refused" example:"[\"model\"]"`
+	Ignored        []string            `json:"ignored,omitempty" doc:"Fields whose values from callers are dropped; the answer's x-promptgate-ignored names them" example:"[\"temperature\"]"`
 	Variables      map[string]Variable `json:"variables,omitempty" doc:"Inferred from the template where not declared"`
 	References     []Reference         `json:"references,omitempty" readOnly:"true" doc:"Included prompts, pinned when the version was saved"`
 }
@@ -70,7 +71,7 @@ type Reference struct {
 
 func (c Content) template() template.Content {
 	out := template.Content{
-		Tools: json.RawMessage(c.Tools), ResponseFormat: json.RawMessage(c.ResponseFormat), Model: c.Model, Locked: c.Locked,
+		Tools: json.RawMessage(c.Tools), ResponseFormat: json.RawMessage(c.ResponseFormat), Model: c.Model, Locked: c.Locked, Ignored: c.Ignored,
 	}
 	for _, m := range c.Messages {
 		t := template.Message{
@@ -105,7 +106,8 @@ func (c Content) template() template.Content {
 
 // ContentOf is a stored version's content as the API shows it.
 func ContentOf(c template.Content) Content {
-	out := Content{Messages: []Message{}, Tools: Raw(c.Tools), ResponseFormat: Raw(c.ResponseFormat), Model: c.Model, Locked: c.Locked}
+	out := Content{Messages: []Message{}, Tools: Raw(c.Tools), ResponseFormat: Raw(c.ResponseFormat), Model: c.Model, Locked: c.Locked,
+		Ignored: c.Ignored}
 	for _, m := range c.Messages {
 		d := Message{Type: m.Type, Name: m.Name, Role: m.Role, Text: m.Text, ToolCalls: Raw(m.ToolCalls), ToolCallID: m.ToolCallID}
 		for _, p := range m.Parts {

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"encoding/json"
+
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/registry/template"
 )
@@ -16,6 +18,9 @@ type API interface {
 	// Compose puts a prompt into a request's body: the edits that do, appended to edits, which take the reference out already. What it renders it
 	// appends to dst. A fault when the caller's fields and the version's cannot be brought together.
 	Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, error)
+	// LastUserText is the caller's last message as a JSON string, for a prompt that takes it as a variable. ok is false when that message is not a user's,
+	// or not one text.
+	LastUserText(b *Body) (text json.RawMessage, ok bool)
 	// UsageEdit is the edit by which a provider reports usage on a stream. needed is false when it does so anyway: then nothing is withheld.
 	UsageEdit(b *Body) (e Edit, needed bool)
 	// OutputLimit is how many tokens of answer a request allows at most, all of its answers together: edits are what will be made to b. 0 when it sets no bound.
@@ -42,9 +47,10 @@ type API interface {
 
 // Prompt is what a call brings to its request, in no shape yet.
 type Prompt struct {
-	Version *template.Compiled
-	Values  *template.Values // of the version's variables
-	Locks   Locks
+	Version   *template.Compiled
+	Values    *template.Values // of the version's variables
+	Locks     Locks
+	LastTaken bool // the caller's last message, as LastUserText has it, became a variable: it is no message any more
 }
 
 // Composed is what a prompt and a request came to.

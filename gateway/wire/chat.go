@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/json"
 	"strconv"
 
 	"github.com/promptgate/promptgate/metrics"
@@ -25,9 +26,16 @@ func (Chat) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, erro
 		return Composed{Rendered: dst}, err
 	}
 	own = WithContent(own)
+	if p.LastTaken {
+		own, _ = cutLast(own)
+	}
+	p.Locks.messages = own
 	merged, err := Merge(b, p.Version.Content(), p.Locks, edits)
 	if err != nil {
 		return Composed{Rendered: dst}, err
+	}
+	if isIgnored(merged.Ignored, "messages") {
+		own = nil
 	}
 	before := len(dst)
 	dst, err = p.Values.AppendMessages(dst, own)
@@ -37,6 +45,16 @@ func (Chat) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, erro
 	}
 	c.Edits = append(c.Edits, Edit{Name: "messages", Value: c.Messages})
 	return c, nil
+}
+
+// LastUserText implements API.
+func (Chat) LastUserText(b *Body) (text json.RawMessage, ok bool) {
+	messages, err := b.Messages()
+	if err != nil {
+		return nil, false
+	}
+	_, last := cutLast(WithContent(messages))
+	return userText(last)
 }
 
 // UsageEdit implements API.

@@ -18,6 +18,9 @@ type Merged struct {
 	Edits         []Edit // the version's fields that the caller did not override, sorted by name; never model or messages
 	Model         string // the model to call, "" when neither names one
 	ModelByCaller bool   // the caller chose it: it has to be authorized
+	// Ignored names the caller's fields that the version drops, sorted, as a provider spells them; nil for none. It tells names alone, whatever the
+	// values were: who may not read the version learns nothing of what it says.
+	Ignored []string
 }
 
 // Locks are what Merge holds the caller to beside the version's own.
@@ -25,40 +28,92 @@ type Locks struct {
 	More []string // the label's protection
 	// Reads tells whether the caller may read the version. Who may not is told nothing by a lock: the same value and another are refused alike. nil: it may.
 	Reads func() (bool, error)
+	// messages are what is left of the caller's messages, as a lock on them sees it; nil: as they stand in the body.
+	messages []byte
 }
 
-// Merge lets the caller's fields override the version's, whole, unless they are locked by the version or by locked (the label's
+// sent is the value of a member as locks see it.
+func (l *Locks) sent(b *Body, m *Member) []byte {
+	if m.Name == "messages" && l.messages != nil {
+		return l.messages
+	}
+	return b.raw[m.ValueStart:m.ValueEnd]
+}
+
+// Merge lets the caller's fields override the version's, whole, unless they are locked by the version or by locks (the label's
 // protection). null counts as present; max_tokens and max_completion_tokens are one field; a model of "default" or of a prompt form
 // counts as absent. A locked field sent with another value is fault.ParameterLocked, Param naming it; the same value is fine for those who may
-// read it, and so is null where the version sets nothing. A lock on a field that the version does not set means that callers may not set it
-// either, but for model: then there is nothing to protect, and someone has to choose. The edits are appended to edits; their values point into c.
+// read it, and so is null where the version sets nothing. A field that the version ignores is dropped under each of its names. A lock of either form
+// on a field that the version does not set means that callers do not set it either, but for model: then there is nothing to protect, and someone has
+// to choose. The edits are appended to edits; their values point into c.
 func Merge(b *Body, c *template.Content, locks Locks, edits []Edit) (Merged, error) {
 	for _, names := range [...][]string{c.Locked, locks.More} {
 		for _, name := range names {
-			if err := checkLock(b, c, name, locks.Reads); err != nil {
+			if err := checkLock(b, c, name, &locks); err != nil {
 				return Merged{}, err
 			}
 		}
+	}
+	var m Merged
+	if len(c.Ignored) > 0 {
+		m.Ignored, edits = ignore(b, c, &locks, edits)
 	}
 	model, err := b.Model()
 	if err != nil {
 		return Merged{}, err
 	}
-	m := Merged{Model: c.Model}
-	if !NamesNoModel(model) {
+	if m.Model = c.Model; !NamesNoModel(model) && !isIgnored(m.Ignored, "model") {
 		m.Model, m.ModelByCaller = model, model != c.Model
 	}
 	first := len(edits)
-	edits = appendDefault(edits, b, "tools", c.Tools)
-	edits = appendDefault(edits, b, "response_format", c.ResponseFormat)
+	edits = appendDefault(edits, b, m.Ignored, "tools", c.Tools)
+	edits = appendDefault(edits, b, m.Ignored, "response_format", c.ResponseFormat)
 	for name, value := range c.Parameters {
 		if !callersOwn(name) {
-			edits = appendDefault(edits, b, name, value)
+			edits = appendDefault(edits, b, m.Ignored, name, value)
 		}
 	}
 	slices.SortFunc(edits[first:], func(x, y Edit) int { return strings.Compare(x.Name, y.Name) })
 	m.Edits = edits
 	return m, nil
+}
+
+// ignore takes the fields out that the version ignores: their names, and edits with what takes them out.
+func ignore(b *Body, c *template.Content, locks *Locks, edits []Edit) (ignored []string, more []Edit) {
+	for _, lock := range c.Ignored {
+		names := spellings(lock)
+		if names[0] == "model" && c.Model == "" {
+			continue
+		}
+		for i := range b.members {
+			m := &b.members[i]
+			at := slices.IndexFunc(names[:], func(name string) bool { return strings.EqualFold(name, m.Name) })
+			if at < 0 || m.Name == "" {
+				continue
+			}
+			if !meansNothing(m.Name, locks.sent(b, m)) {
+				ignored = append(ignored, names[at])
+			}
+			if m.Name != "model" { // which is set for each target
+				edits = append(edits, Remove(m.Name))
+			}
+		}
+	}
+	slices.Sort(ignored)
+	return slices.Compact(ignored), edits
+}
+
+// meansNothing reports whether a field is one that SDKs must send, with a value that asks for nothing.
+func meansNothing(name string, value []byte) bool {
+	switch name {
+	case "model":
+		s, ok := stringOf(value)
+		return isNull(value) || ok && NamesNoModel(s)
+	case "messages":
+		w, ok := walkInto(WithContent(value), '[')
+		return isNull(value) || ok && w.closed(']')
+	}
+	return false
 }
 
 // NamesNoModel reports whether a model field says nothing about the model: "", "default", or a form that names a prompt.
@@ -81,18 +136,23 @@ func callersOwn(name string) bool {
 	return false
 }
 
-// appendDefault appends the version's field unless the caller sent it.
-func appendDefault(edits []Edit, b *Body, name string, value json.RawMessage) []Edit {
+// appendDefault appends the version's field unless the caller sent it, and it is not ignored.
+func appendDefault(edits []Edit, b *Body, ignored []string, name string, value json.RawMessage) []Edit {
 	if len(value) == 0 {
 		return edits
 	}
 	one := sameField(name)
 	for i := range b.members {
-		if sameField(b.members[i].Name) == one {
+		if sameField(b.members[i].Name) == one && !isIgnored(ignored, b.members[i].Name) {
 			return edits
 		}
 	}
 	return append(edits, Edit{Name: name, Value: value})
+}
+
+// isIgnored reports whether a caller's field was dropped.
+func isIgnored(ignored []string, name string) bool {
+	return ignored != nil && slices.ContainsFunc(ignored, func(one string) bool { return strings.EqualFold(one, name) })
 }
 
 // sameField maps the two names of one field to one of them.
@@ -122,7 +182,7 @@ func spellings(lock string) [6]string {
 }
 
 // checkLock compares what the caller sent for one locked field with what the version says.
-func checkLock(b *Body, c *template.Content, name string, reads func() (bool, error)) error {
+func checkLock(b *Body, c *template.Content, name string, locks *Locks) error {
 	names := spellings(name)
 	if names[0] == "model" && c.Model == "" {
 		return nil
@@ -133,13 +193,13 @@ func checkLock(b *Body, c *template.Content, name string, reads func() (bool, er
 		if at < 0 {
 			continue
 		}
-		value := b.raw[m.ValueStart:m.ValueEnd]
+		value := locks.sent(b, m)
 		// A provider that ignores case would take it for the locked field.
 		if m.Name != names[at] || !unchanged(c, m.Name, value) {
 			return lockFault(m.Name)
 		}
-		if says(m.Name, value) && reads != nil {
-			if ok, err := reads(); err != nil || !ok {
+		if says(m.Name, value) && locks.Reads != nil {
+			if ok, err := locks.Reads(); err != nil || !ok {
 				return cmp.Or(err, error(lockFault(m.Name)))
 			}
 		}
@@ -149,14 +209,7 @@ func checkLock(b *Body, c *template.Content, name string, reads func() (bool, er
 
 // says reports whether a value that leaves the version's as it is shows what that is.
 func says(name string, value []byte) bool {
-	if isNull(value) || name == "messages" {
-		return false
-	}
-	if name == "model" {
-		s, _ := stringOf(value)
-		return !NamesNoModel(s)
-	}
-	return true
+	return !isNull(value) && name != "messages" && !meansNothing(name, value)
 }
 
 func lockFault(name string) *fault.Error {
@@ -167,14 +220,16 @@ func lockFault(name string) *fault.Error {
 
 // unchanged reports whether the caller's value of a locked field leaves the version's as it is.
 func unchanged(c *template.Content, name string, value []byte) bool {
+	if meansNothing(name, value) {
+		return true
+	}
 	var own json.RawMessage
 	switch name {
 	case "model":
 		s, ok := stringOf(value)
-		return isNull(value) || ok && (NamesNoModel(s) || s == c.Model)
+		return ok && s == c.Model
 	case "messages":
-		w, ok := walkInto(WithContent(value), '[') // SDKs must send the field: an empty list adds nothing
-		return isNull(value) || ok && w.closed(']')
+		return false
 	case "tools":
 		own = c.Tools
 	case "response_format":

@@ -135,6 +135,50 @@ func TestLocks(t *testing.T) {
 	assert.NoError(t, err, "no model to protect: someone has to choose")
 }
 
+// A field that the version ignores does not reach the provider under any of its names and in any case; the version's value does, and the names are told
+// the same way whatever the values were.
+func TestIgnored(t *testing.T) {
+	content := template.Content{
+		Model: "gpt-4o", Tools: json.RawMessage(`[1]`), Parameters: rawMap(t, `{"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`),
+	}
+	for _, c := range []struct {
+		name    string
+		ignored []string
+		body    string
+		told    []string
+		sent    string // but for model
+	}{
+		{"nothing sent", []string{"model", "temperature"}, `{"x":1}`, nil, `{"x":1,"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"another value", []string{"temperature"}, `{"temperature":0.1}`, []string{"temperature"}, `{"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"the same value", []string{"temperature"}, `{"temperature":0.2}`, []string{"temperature"}, `{"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"null", []string{"temperature"}, `{"temperature":null}`, []string{"temperature"}, `{"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"another case", []string{"top_k", "Temperature"}, `{"TEMPERATURE":1,"temperature":2,"Top_K":1}`, []string{"Temperature", "top_k"}, `{"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"the other name", []string{"max_tokens"}, `{"max_completion_tokens":1024}`, []string{"max_completion_tokens"}, `{"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"locked by the other name", []string{"max_completion_tokens"}, `{"max_tokens":1024}`, []string{"max_tokens"}, `{"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"not set", []string{"seed"}, `{"seed":1}`, []string{"seed"}, `{"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"tools by the older name", []string{"tools"}, `{"functions":[2],"tools":[]}`, []string{"functions", "tools"}, `{"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"not ignored", []string{"temperature"}, `{"max_tokens":7}`, nil, `{"max_tokens":7,"tools":[1],"temperature":0.2,"service_tier":"flex"}`},
+		{"a model", []string{"model"}, `{"model":"o3","fallbacks":["o3"],"models":["o3"]}`, []string{"fallbacks", "model", "models"}, `{"model":"o3","tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"a model that is none", []string{"model"}, `{"model":"default"}`, nil, `{"model":"default","tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+		{"messages that say nothing", []string{"messages"}, `{"messages":[{"role":"user","content":""}]}`, nil, `{"tools":[1],"temperature":0.2,"max_tokens":100,"service_tier":"flex"}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			own := content
+			own.Ignored = c.ignored
+			b := scanned(t, c.body)
+			m, err := Merge(b, &own, Locks{Reads: func() (bool, error) { t.Fatal("asked"); return false, nil }}, nil)
+			require.NoError(t, err)
+			assert.Equal(t, c.told, m.Ignored)
+			assert.JSONEq(t, c.sent, string(b.Splice(nil, m.Edits)))
+			assert.Equal(t, "gpt-4o", m.Model)
+			assert.False(t, m.ModelByCaller)
+		})
+	}
+	m, err := Merge(scanned(t, `{"model":"o3"}`), &template.Content{Ignored: []string{"model"}}, Locks{}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, Merged{Model: "o3", ModelByCaller: true}, m, "no model of the version's: someone has to choose")
+}
+
 func TestUsageEdit(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"stream":true}`:                                                `{"stream":true,"stream_options":{"include_usage":true}}`,

@@ -15,11 +15,12 @@ func RoutingFields() []string {
 	}
 }
 
-// FirstOf is the first top-level member that is called like one of names, without regard to case, and is not null; "" when there is none.
-func (b *Body) FirstOf(names []string) string {
+// FirstOf is the first top-level member that is called like one of names, without regard to case, and is not null nor changed by an edit; "" when there
+// is none.
+func (b *Body) FirstOf(names []string, edits []Edit) string {
 	for i := range b.members {
 		m := &b.members[i]
-		if m.known || isNull(b.raw[m.ValueStart:m.ValueEnd]) {
+		if m.known || isNull(b.raw[m.ValueStart:m.ValueEnd]) || editOf(edits, m.Name) != nil {
 			continue
 		}
 		if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, m.Name) }) {

@@ -87,6 +87,14 @@ func editOf(edits []Edit, name string) *Edit {
 	return nil
 }
 
+// Kept is the value of a member that stands in the body and that no edit changes: what a provider gets of the caller's own.
+func (b *Body) Kept(name string, edits []Edit) (value []byte, ok bool) {
+	if editOf(edits, name) != nil {
+		return nil, false
+	}
+	return b.Get(name)
+}
+
 // appendString appends s as a JSON string.
 func appendString(dst []byte, s string) []byte {
 	// The error only says that invalid UTF-8 was replaced.

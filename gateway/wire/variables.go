@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -176,6 +177,74 @@ func emptyText(part []byte) bool {
 		}
 		if string(key) != `"type"` && (string(key) != `"text"` || string(value) != `""`) || string(key) == `"type"` && string(value) != `"text"` {
 			return false
+		}
+	}
+}
+
+// cutLast takes the last message off a list of them: last is nil when there is none.
+func cutLast(messages []byte) (rest, last []byte) {
+	w, ok := walkInto(messages, '[')
+	from, until := 0, 0 // of the last one, with what separates it from the one before
+	for ok {
+		var m []byte
+		at := w.pos
+		if m, ok = w.element(); ok {
+			last, from, until = m, at, w.pos
+		}
+	}
+	if last == nil {
+		return messages, nil
+	}
+	return slices.Concat(messages[:from], messages[until:]), last
+}
+
+// userText is a message's text as a JSON string. ok is false unless its role is user, its content one text, and there is nothing else to it but a name.
+func userText(message []byte) (text []byte, ok bool) {
+	w, is := walkInto(message, '{')
+	user := false
+	for is {
+		var key, value []byte
+		if key, value, is = w.member(); !is {
+			break
+		}
+		switch string(key) {
+		case `"role"`:
+			user = string(value) == `"user"`
+		case `"content"`:
+			text = oneText(value)
+		case `"name"`:
+		default:
+			return nil, false
+		}
+	}
+	return text, user && text != nil
+}
+
+// oneText is content that is one text, a string or a list of one part, as a JSON string; nil when it is not.
+func oneText(content []byte) []byte {
+	if content[0] == '"' {
+		return content
+	}
+	list, ok := walkInto(content, '[')
+	if !ok {
+		return nil
+	}
+	part, _ := list.element()
+	w, ok := walkInto(part, '{')
+	if !ok || !list.closed(']') {
+		return nil
+	}
+	var text []byte
+	for {
+		key, value, ok := w.member()
+		switch {
+		case !ok:
+			return text
+		case string(key) == `"type"` && string(value) == `"text"`:
+		case string(key) == `"text"` && value[0] == '"':
+			text = value
+		default:
+			return nil
 		}
 	}
 }

@@ -62,9 +62,11 @@ func Stripped(c template.Content) template.Content {
 	if len(c.Variables) == 0 {
 		c.Variables = nil
 	}
-	c.Locked = slices.Sorted(slices.Values(c.Locked))
-	if c.Locked = slices.Compact(c.Locked); len(c.Locked) == 0 {
-		c.Locked = nil
+	for _, names := range []*[]string{&c.Locked, &c.Ignored} {
+		*names = slices.Compact(slices.Sorted(slices.Values(*names)))
+		if len(*names) == 0 {
+			*names = nil
+		}
 	}
 	if len(c.Parameters) == 0 {
 		c.Parameters = nil

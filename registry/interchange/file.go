@@ -12,6 +12,7 @@
 //	parameters:
 //	  temperature: 0.2
 //	locked: [model]
+//	ignored: [temperature]
 //	variables:
 //	  ticket:
 //	    schema:

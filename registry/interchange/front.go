@@ -91,6 +91,10 @@ func readKey(key, value *yaml.Node, f *File) error {
 		err := readTexts(key, value, &c.Locked)
 		slices.Sort(c.Locked)
 		return err
+	case "ignored":
+		err := readTexts(key, value, &c.Ignored)
+		slices.Sort(c.Ignored)
+		return err
 	case "tools":
 		return readJSON(value, &c.Tools)
 	case "response_format":
@@ -107,7 +111,7 @@ func readKey(key, value *yaml.Node, f *File) error {
 
 // Keys are the keys of a front matter, in the order in which files have them.
 func Keys() []string {
-	return []string{"name", "kind", "base", "description", "category", "owner", "tags", "aliases", "labels", "model", "parameters", "locked",
+	return []string{"name", "kind", "base", "description", "category", "owner", "tags", "aliases", "labels", "model", "parameters", "locked", "ignored",
 		"response_format", "tools", "variables", "references", "note"}
 }
 

@@ -177,6 +177,7 @@ func frontNode(f *File) (*yaml.Node, error) {
 		m.mapping("parameters", parameters)
 	}
 	m.texts("locked", c.Locked)
+	m.texts("ignored", c.Ignored)
 	m.json("response_format", c.ResponseFormat)
 	m.json("tools", c.Tools)
 	addVariables(m, c)

@@ -236,17 +236,34 @@ func checkParameters(c *Content) error {
 	return nil
 }
 
+// checkLocked checks both forms of locks. A field that is ignored must be one that can be left out of a call: what names the prompt, or says how the
+// answer comes, is the caller's.
 func checkLocked(c *Content) error {
-	if len(c.Locked) > MaxLocked {
-		return invalid("locked", "there are %d; at most %d are taken", len(c.Locked), MaxLocked)
-	}
-	for i, name := range c.Locked {
-		path := fmt.Sprintf("locked[%d]", i)
-		if !fieldPattern.MatchString(name) {
-			return invalid(path, "%q is no field name; use letters, digits, _ . and -", name)
+	for _, list := range []struct {
+		key   string
+		names []string
+	}{{"locked", c.Locked}, {"ignored", c.Ignored}} {
+		if len(list.names) > MaxLocked {
+			return invalid(list.key, "there are %d; at most %d are taken", len(list.names), MaxLocked)
 		}
-		if i > 0 && c.Locked[i-1] >= name {
-			return invalid(path, "locked fields must be sorted, each once; sort them")
+		for i, name := range list.names {
+			path := fmt.Sprintf("%s[%d]", list.key, i)
+			if !fieldPattern.MatchString(name) {
+				return invalid(path, "%q is no field name; use letters, digits, _ . and -", name)
+			}
+			if i > 0 && list.names[i-1] >= name {
+				return invalid(path, "%s fields must be sorted, each once; sort them", list.key)
+			}
+		}
+	}
+	for i, name := range c.Ignored {
+		path := fmt.Sprintf("ignored[%d]", i)
+		switch strings.ToLower(name) {
+		case "prompt", "prompt_id", "prompt_variables", "prompt_version", "prompt_label", "stream", "stream_options":
+			return invalid(path, "%s is the caller's to set; remove it", name)
+		}
+		if slices.Contains(c.Locked, name) {
+			return invalid(path, "%s is locked as well: another value is either refused or ignored; remove it from one of the lists", name)
 		}
 	}
 	return nil

@@ -11,7 +11,8 @@ type Content struct {
 	ResponseFormat json.RawMessage            `json:"response_format,omitempty"`
 	Model          string                     `json:"model,omitempty"`
 	Parameters     map[string]json.RawMessage `json:"parameters,omitempty"` // further body fields, e.g. temperature
-	Locked         []string                   `json:"locked,omitempty"`     // field names that callers may not change; sorted
+	Locked         []string                   `json:"locked,omitempty"`     // field names that callers may not send with another value; sorted
+	Ignored        []string                   `json:"ignored,omitempty"`    // field names whose values from callers are dropped; sorted, none of them locked
 	Variables      map[string]Variable        `json:"variables,omitempty"`
 	References     []Reference                `json:"references,omitempty"` // pinned when the version is saved; sorted by Spelling
 }

@@ -2,6 +2,7 @@ package template
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +32,15 @@ func full() Content {
 		Variables:      map[string]Variable{"x": {Schema: raw(`{"type":"string","minLength":1}`), Required: true}},
 		References:     []Reference{{Spelling: "a/b@production", PromptID: "pmpt_1", Version: 2, Digest: "sha256:" + strings.Repeat("0", 64)}},
 	}
+}
+
+// many are n names in order.
+func many(prefix string, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("%s%04d", prefix, i)
+	}
+	return out
 }
 
 func digest(t testing.TB, c Content) string {
@@ -71,6 +81,7 @@ func TestDigestSeesEveryChange(t *testing.T) {
 		"model":           func(c *Content) { c.Model = "n" },
 		"parameter":       func(c *Content) { c.Parameters["temperature"] = raw(`null`) },
 		"lock":            func(c *Content) { c.Locked = c.Locked[:1] },
+		"other lock":      func(c *Content) { c.Locked, c.Ignored = nil, c.Locked },
 		"schema": func(c *Content) {
 			c.Variables["x"] = Variable{Schema: raw(`{"type":"string","minLength":2}`), Required: true}
 		},
@@ -144,12 +155,16 @@ func TestCheck(t *testing.T) {
 			func(c *Content) { c.References[0].Digest = "sha256:0" },
 			func(c *Content) { c.References[0].Version = 0 },
 		},
-		"references[1]":               {func(c *Content) { c.References = append(c.References, c.References[0]) }},
-		"model":                       {func(c *Content) { c.Model = "default" }, func(c *Content) { c.Model = "prompt/x" }, func(c *Content) { c.Model = " m" }},
-		"tools":                       {func(c *Content) { c.Tools = raw(`{}`) }, func(c *Content) { c.Tools = raw(`[{"a":1,"a":2}]`) }},
-		"tools[0]":                    {func(c *Content) { c.Tools = raw(`[null]`) }},
-		"response_format":             {func(c *Content) { c.ResponseFormat = raw(`"json"`) }},
-		"parameters":                  {func(c *Content) { c.Parameters["a b"] = raw(`1`) }},
+		"references[1]":   {func(c *Content) { c.References = append(c.References, c.References[0]) }},
+		"model":           {func(c *Content) { c.Model = "default" }, func(c *Content) { c.Model = "prompt/x" }, func(c *Content) { c.Model = " m" }},
+		"tools":           {func(c *Content) { c.Tools = raw(`{}`) }, func(c *Content) { c.Tools = raw(`[{"a":1,"a":2}]`) }},
+		"tools[0]":        {func(c *Content) { c.Tools = raw(`[null]`) }},
+		"response_format": {func(c *Content) { c.ResponseFormat = raw(`"json"`) }},
+		"parameters": {func(c *Content) { c.Parameters["a b"] = raw(`1`) }, func(c *Content) {
+			for _, name := range many("f", MaxLocked+1) {
+				c.Parameters[name] = raw(`1`)
+			}
+		}},
 		"parameters.messages":         {func(c *Content) { c.Parameters["messages"] = raw(`[]`) }},
 		"parameters.Model":            {func(c *Content) { c.Parameters["Model"] = raw(`"m"`) }},
 		"parameters.variables":        {func(c *Content) { c.Parameters["variables"] = raw(`{}`) }},
@@ -161,9 +176,13 @@ func TestCheck(t *testing.T) {
 		"parameters.max_tokens": {func(c *Content) {
 			c.Parameters["max_tokens"], c.Parameters["max_completion_tokens"] = raw(`1`), raw(`1`)
 		}},
-		"locked[0]": {func(c *Content) { c.Locked[0] = "" }},
-		"locked[1]": {func(c *Content) { slices.Reverse(c.Locked) }, func(c *Content) { c.Locked[1] = "model" }},
-		"variables": {func(c *Content) { c.Variables["a.b"] = Variable{} }, func(c *Content) { c.Variables[""] = Variable{} }},
+		"locked[0]":  {func(c *Content) { c.Locked[0] = "" }},
+		"locked[1]":  {func(c *Content) { slices.Reverse(c.Locked) }, func(c *Content) { c.Locked[1] = "model" }},
+		"locked":     {func(c *Content) { c.Locked = many("f", MaxLocked+1) }},
+		"ignored":    {func(c *Content) { c.Ignored = many("f", MaxLocked+1) }},
+		"ignored[0]": {func(c *Content) { c.Ignored = []string{"a\r\nb"} }, func(c *Content) { c.Ignored = []string{"model"} }, func(c *Content) { c.Ignored = []string{"Stream"} }},
+		"ignored[1]": {func(c *Content) { c.Ignored = []string{"b", "a"} }},
+		"variables":  {func(c *Content) { c.Variables["a.b"] = Variable{} }, func(c *Content) { c.Variables[""] = Variable{} }},
 		"variables.x.schema": {
 			func(c *Content) { c.Variables["x"] = Variable{Schema: raw(`{"type":"strin"}`)} },
 			func(c *Content) { c.Variables["x"] = Variable{Schema: raw(`{"$ref":"file:///etc/passwd"}`)} },

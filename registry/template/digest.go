@@ -18,7 +18,7 @@ import (
 // spelling of numbers and escapes make no difference; everything that changes what is sent does. It fails with InvalidTemplate
 // when a raw field is no JSON, names a key twice or holds a number that no double can hold.
 func (c Content) Digest() (string, error) {
-	c.Locked = sortedCopy(c.Locked, strings.Compare)
+	c.Locked, c.Ignored = sortedCopy(c.Locked, strings.Compare), sortedCopy(c.Ignored, strings.Compare)
 	c.References = sortedCopy(c.References, func(a, b Reference) int { return strings.Compare(a.Spelling, b.Spelling) })
 	if c.Messages == nil {
 		c.Messages = []Message{}

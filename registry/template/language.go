@@ -36,7 +36,7 @@ const (
 	MaxContentTags    = 20_000    // tags of all texts of a version, included texts expanded
 	MaxParameters     = 128       // further body fields
 	MaxParameterBytes = 256 << 10 // of all of them
-	MaxLocked         = 128       // locked fields
+	MaxLocked         = 128       // locked fields, and ignored ones
 	MaxTools          = 1024      // tools of a version, tool calls of a message
 	MaxVariables      = 256       // declared and inferred
 	MaxSectionDepth   = 16        // sections in sections
