@@ -128,6 +128,7 @@ func FuzzExchange(f *testing.F) {
 		ok + "Transfer-Encoding: chunked\r\n\r\n2;a=b\r\n{}\r\n0\r\n", ok + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}",
 		ok + "\r\n{}", ok + "\r\n{", "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n",
 		"HTTP/1.1 204 No Content\r\n\r\n" + answerStray, "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nx",
+		"HTTP/1.1 000 Nothing\r\n\r\n" + answerOK, "HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n",
 		"HTTP/1.1 100 Continue\r\n\r\n" + answerOK, "HTTP/1.1 429 Too Many\r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\n{}",
 	} {
 		f.Add([]byte(text), uint16(7))

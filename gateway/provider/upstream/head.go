@@ -26,8 +26,8 @@ func readHead(l *line) (*http.Response, error) {
 	const provisional = 5
 	for range provisional + 1 {
 		resp, err := http.ReadResponse(l.in, nil) // nil: the answer to a request that may have a body, as a POST's
-		if err != nil || resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
-			return resp, err
+		if err != nil || resp.StatusCode < 100 || resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, err // below 100 is no status at all, and refused as an answer
 		}
 	}
 	return nil, errManyHeads
