@@ -21,6 +21,9 @@ type head struct {
 func newHead(h http.Header) *head { return &head{h: h, slab: make([]string, 0, headCap)} }
 
 func (h *head) set(key, value string) {
+	if !sendable(value) {
+		value = spelled(value)
+	}
 	h.slab = append(h.slab, value)
 	n := len(h.slab)
 	h.h[key] = h.slab[n-1 : n : n]
@@ -50,6 +53,22 @@ func saneID(values []string) bool {
 		}
 	}
 	return true
+}
+
+// sendable reports whether a header may carry a value: control characters make clients drop the whole answer.
+func sendable(value string) bool {
+	for i := range len(value) {
+		if c := value[i]; c < ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// spelled is a value with its control characters spelled out, such as \x1b.
+func spelled(value string) string {
+	quoted := strconv.Quote(value)
+	return quoted[1 : len(quoted)-1]
 }
 
 // begin writes the head of the provider's answer. length is that of the body, -1 when it is not known.

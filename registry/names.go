@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/names"
 )
 
 // Bounds of what people write about prompts.
@@ -94,6 +95,15 @@ func CheckProjectName(name string) error {
 	return nil
 }
 
+// normalText is free text in the one form in which it is kept, compared and looked for (names.Normal), checked as checkText does.
+func normalText(param string, s *string, limit int) error {
+	if err := checkText(param, *s, limit); err != nil {
+		return err
+	}
+	*s = names.Normal(*s)
+	return nil
+}
+
 // checkText bounds free text and refuses what cannot be stored everywhere: invalid UTF-8 and NUL.
 func checkText(param, s string, limit int) error {
 	switch {
@@ -112,11 +122,12 @@ func normalTags(tags []string) ([]string, error) {
 	if len(tags) > MaxTags {
 		return nil, invalid("tags", "A prompt has at most %d tags.", MaxTags)
 	}
-	for _, tag := range tags {
+	tags = slices.Clone(tags)
+	for i, tag := range tags {
 		if tag == "" || strings.TrimSpace(tag) != tag {
 			return nil, invalid("tags", "A tag is neither empty nor does it start or end with a space.")
 		}
-		if err := checkText("tags", tag, MaxTagBytes); err != nil {
+		if err := normalText("tags", &tags[i], MaxTagBytes); err != nil {
 			return nil, err
 		}
 	}

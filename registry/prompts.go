@@ -15,8 +15,8 @@ func (s *Service) Prompt(ctx context.Context, project, handle string) (Prompt, e
 
 // Prompts lists prompts by name, and the cursor of the next page ("" when there is none).
 func (s *Service) Prompts(ctx context.Context, project string, f PromptFilter, page Page) ([]Prompt, string, error) {
-	for _, text := range [][2]string{{"folder", f.Folder}, {"tag", f.Tag}, {"category", f.Category}, {"query", f.Query}} {
-		if err := checkText(text[0], text[1], MaxNameBytes); err != nil {
+	for param, text := range map[string]*string{"folder": &f.Folder, "tag": &f.Tag, "category": &f.Category, "query": &f.Query} {
+		if err := normalText(param, text, MaxNameBytes); err != nil {
 			return nil, "", err
 		}
 	}
@@ -43,7 +43,7 @@ func (s *Service) CreatePrompt(ctx context.Context, by journal.Origin, in Prompt
 	if in.First == nil {
 		return s.store.CreatePrompt(ctx, by, p, nil)
 	}
-	checked, err := s.check(ctx, p, VersionInput{Content: in.First.Content, Note: in.First.Note, AllowReference: in.First.AllowReference})
+	checked, err := s.check(ctx, p, VersionInput{Content: in.First.Content, Note: in.First.Note, Insist: in.First.Insist, AllowReference: in.First.AllowReference})
 	if err != nil {
 		return Prompt{}, err
 	}
@@ -111,14 +111,15 @@ func normalize(p *Prompt, by journal.Origin) (err error) {
 		return invalid("kind", "A prompt's kind is %q or %q.", KindChat, KindText)
 	}
 	for _, text := range []struct {
-		param, text string
-		limit       int
+		param string
+		text  *string
+		limit int
 	}{
-		{"description", p.Description, MaxDescriptionBytes},
-		{"category", p.Category, MaxCategoryBytes},
-		{"owner", p.Owner, MaxOwnerBytes},
+		{"description", &p.Description, MaxDescriptionBytes},
+		{"category", &p.Category, MaxCategoryBytes},
+		{"owner", &p.Owner, MaxOwnerBytes},
 	} {
-		if err := checkText(text.param, text.text, text.limit); err != nil {
+		if err := normalText(text.param, text.text, text.limit); err != nil {
 			return err
 		}
 	}

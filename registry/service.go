@@ -78,6 +78,7 @@ type PromptInput struct {
 type FirstVersion struct {
 	Content template.Content
 	Note    string
+	Insist  bool // as in VersionInput
 
 	AllowReference func(ctx context.Context, p Prompt, label string) error // as in VersionInput
 }
@@ -107,6 +108,7 @@ type VersionInput struct {
 	Parent   int  // the version it was made from; 0 means the latest
 	Latest   *int // the latest version that the author saw: another is a Conflict; nil: do not compare
 	Number   int  // 0 takes the next; an import may ask for a free one
+	Insist   bool // what template.Misspelt doubts is meant
 
 	// AllowReference is asked for each prompt that the templates include directly: including a text shows it. nil allows all. A
 	// PromptNotFound looks to the author as if there were no such prompt.

@@ -460,3 +460,47 @@ func TestSaversRace(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, latest.Version)
 }
+
+// TestNamesAreKeptInOneForm: tags, categories and what is searched for are one, whichever way their accents were typed.
+func TestNamesAreKeptInOneForm(t *testing.T) {
+	h := newHouse(t)
+	const nfc, nfd = "caf\u00e9", "cafe\u0301"
+	for i, typed := range []string{nfc, nfd} {
+		p, err := h.CreatePrompt(t.Context(), by, registry.PromptInput{
+			Project: h.project, Name: fmt.Sprintf("menu/p%d", i), Tags: []string{typed, nfc}, Category: typed, Description: "A " + typed, Owner: typed,
+		})
+		require.NoError(t, err)
+		require.Equal(t, []string{nfc}, p.Tags)
+		require.Equal(t, []string{nfc, nfc}, []string{p.Category, p.Owner})
+	}
+	for _, asked := range []string{nfc, nfd} {
+		for _, f := range []registry.PromptFilter{{Tag: asked}, {Category: asked}, {Query: asked}} {
+			found, _, err := h.Prompts(t.Context(), h.project, f, registry.Page{})
+			require.NoError(t, err)
+			require.Len(t, found, 2, "%+v", f)
+		}
+	}
+}
+
+// TestMisspellingsNeedInsisting, unless the version before says the same.
+func TestMisspellingsNeedInsisting(t *testing.T) {
+	h := newHouse(t)
+	p, err := h.CreatePrompt(t.Context(), by, registry.PromptInput{Project: h.project, Name: "p"})
+	require.NoError(t, err)
+	in := registry.VersionInput{Project: h.project, PromptID: p.ID, Content: template.Content{
+		Messages: []template.Message{{Role: "user", Text: "x"}}, Parameters: map[string]json.RawMessage{"temprature": json.RawMessage("1")},
+	}}
+	_, err = h.SaveVersion(t.Context(), by, in)
+	require.Equal(t, fault.InvalidTemplate, fault.CodeOf(err))
+	require.ErrorContains(t, err, `"temperature"`)
+	in.Insist = true
+	_, err = h.SaveVersion(t.Context(), by, in)
+	require.NoError(t, err)
+	in.Insist, in.Content.Messages = false, []template.Message{{Role: "user", Text: "y"}}
+	_, err = h.SaveVersion(t.Context(), by, in)
+	require.NoError(t, err, "it was meant before")
+	_, err = h.CreatePrompt(t.Context(), by, registry.PromptInput{Project: h.project, Name: "q", First: &registry.FirstVersion{Content: in.Content}})
+	require.ErrorContains(t, err, `"temperature"`)
+	_, err = h.CreatePrompt(t.Context(), by, registry.PromptInput{Project: h.project, Name: "q", First: &registry.FirstVersion{Content: in.Content, Insist: true}})
+	require.NoError(t, err)
+}

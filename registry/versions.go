@@ -27,7 +27,11 @@ func (s *Service) check(ctx context.Context, p Prompt, in VersionInput) (Checked
 	if p.Archived {
 		return Checked{}, ErrArchived()
 	}
-	c := in.Content
+	c, err := in.Content.Normal()
+	if err != nil {
+		return Checked{}, err
+	}
+	in.Content = c
 	if err := checkText("note", in.Note, MaxNoteBytes); err != nil {
 		return Checked{}, err
 	}
@@ -59,8 +63,26 @@ func (s *Service) check(ctx context.Context, p Prompt, in VersionInput) (Checked
 	if _, err := template.Compile(c, refs); err != nil {
 		return Checked{}, err
 	}
+	if !in.Insist {
+		if err := s.misspelt(ctx, p, c); err != nil {
+			return Checked{}, err
+		}
+	}
 	digest, err := c.Digest()
 	return Checked{Content: c, Digest: digest}, err
+}
+
+// misspelt refuses what is probably not meant, unless the version before says the same.
+func (s *Service) misspelt(ctx context.Context, p Prompt, c template.Content) error {
+	doubt := template.Misspelt(c, nil)
+	if doubt == nil || p.LatestVersion == 0 {
+		return doubt
+	}
+	latest, err := s.store.VersionOf(ctx, p.Project, p.ID, p.LatestVersion)
+	if err != nil {
+		return err
+	}
+	return template.Misspelt(c, &latest.Content)
 }
 
 // checkKind holds a text prompt to its form: one text, which can be included elsewhere.

@@ -26,6 +26,7 @@ type pushCmd struct {
 	Note      string   `help:"Why; instead of the file's own note."`
 	Overwrite bool     `help:"The files win, whatever was saved since they were pulled: for a repository that is the only source."`
 	Adopt     bool     `help:"Save a version as well where only an included prompt has moved."`
+	Insist    bool     `help:"Save what looks misspelt, such as a parameter temprature."`
 	DryRun    bool     `help:"Say what would change; change nothing."`
 }
 

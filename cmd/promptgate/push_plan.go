@@ -54,7 +54,10 @@ func (p *pusher) plan(ctx context.Context, f *promptFile) (*pushPlan, error) {
 	var missing *statusError
 	if errors.As(err, &missing) && missing.Status == http.StatusNotFound {
 		plan.prompt = admin.Prompt{}
-		return plan, p.checkAlone(f)
+		if err := p.checkAlone(f); err != nil || p.Insist {
+			return plan, err
+		}
+		return plan, template.Misspelt(f.Content, nil)
 	}
 	if err != nil {
 		return plan, err
@@ -154,7 +157,7 @@ func (p *pusher) check(ctx context.Context, f *promptFile) (digest string, err e
 		return "", p.checkAlone(f)
 	}
 	var would admin.VersionSaved
-	in := admin.VersionCreate{Content: admin.ContentOf(f.Content), Note: f.Note, DryRun: true}
+	in := admin.VersionCreate{Content: admin.ContentOf(f.Content), Note: f.Note, Insist: p.Insist, DryRun: true}
 	err = p.client.call(ctx, http.MethodPost, promptPath(f.Name, "versions"), in, &would)
 	return would.Digest, err
 }
@@ -238,7 +241,7 @@ func (p *pusher) save(ctx context.Context, plan *pushPlan) (version int, err err
 	latest := plan.prompt.LatestVersion // as the plan saw it: what was saved since is a conflict
 	if plan.creates() {
 		in := admin.PromptCreate{
-			Name: f.Name, Kind: string(f.Kind), Content: &content, Note: f.Note, Description: valueOf(f.Description), Category: valueOf(f.Category),
+			Name: f.Name, Kind: string(f.Kind), Content: &content, Note: f.Note, Insist: p.Insist, Description: valueOf(f.Description), Category: valueOf(f.Category),
 			Owner: valueOf(f.Owner), Tags: valueOf(f.Tags), Aliases: valueOf(f.Aliases),
 		}
 		if err := p.client.call(ctx, http.MethodPost, "/api/v1/prompts", in, &plan.prompt); err != nil {
@@ -263,7 +266,7 @@ func (p *pusher) save(ctx context.Context, plan *pushPlan) (version int, err err
 		return latest, nil
 	}
 	var saved admin.VersionSaved
-	in := admin.VersionCreate{Content: content, Note: f.Note, Latest: &latest}
+	in := admin.VersionCreate{Content: content, Note: f.Note, Insist: p.Insist, Latest: &latest}
 	if err := p.client.call(ctx, http.MethodPost, promptPath(f.Name, "versions"), in, &saved); err != nil {
 		return 0, err
 	}

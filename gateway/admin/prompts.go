@@ -47,6 +47,7 @@ type PromptCreate struct {
 	Aliases     []string `json:"aliases,omitempty" maxItems:"20"`
 	Content     *Content `json:"content,omitempty" doc:"Version 1"`
 	Note        string   `json:"note,omitempty" maxLength:"2000" doc:"Why version 1 was made"`
+	Insist      bool     `json:"insist,omitempty" doc:"Save what looks misspelt in content"`
 }
 
 // PromptPatch changes a prompt; absent fields stay.
@@ -179,7 +180,7 @@ func (n prompts) createPrompt(ctx context.Context, c *caller, in *createPromptIn
 		create.Owner = c.Name
 	}
 	if b.Content != nil {
-		create.First = &registry.FirstVersion{Content: b.Content.template(), Note: b.Note, AllowReference: c.mayInclude}
+		create.First = &registry.FirstVersion{Content: b.Content.template(), Note: b.Note, Insist: b.Insist, AllowReference: c.mayInclude}
 	}
 	p, err := n.registry.CreatePrompt(ctx, c.Origin, create)
 	if err != nil {

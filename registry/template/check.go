@@ -8,9 +8,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/internal/schemacost"
 )
 
@@ -181,7 +181,7 @@ func checkTexts(c *Content) error {
 }
 
 func checkModel(c *Content) error {
-	if len(c.Model) > 200 || strings.TrimSpace(c.Model) != c.Model || !printable(c.Model) {
+	if len(c.Model) > 200 || strings.TrimSpace(c.Model) != c.Model || !names.Printable(c.Model) {
 		return invalid("model", "a model's name has at most 200 bytes of printable UTF-8, which a header may carry, and no white space around it; correct it")
 	}
 	if c.Model == "default" || strings.HasPrefix(c.Model, "prompt/") || strings.HasPrefix(c.Model, "@prompt/") {
@@ -196,11 +196,6 @@ func checkModel(c *Content) error {
 		return checkRaw("response_format", c.ResponseFormat, '{')
 	}
 	return nil
-}
-
-// printable reports whether every character of s can be seen, or is a plain space: what holds may stand in a header.
-func printable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 func checkParameters(c *Content) error {
@@ -284,12 +279,15 @@ func checkVariables(c *Content) (map[string]*schema, error) {
 			}
 			last = name
 		}
-		if !ValidName(name) {
+		if !ValidName(name) || !names.IsNormal(name) {
 			return nil, invalid("variables", "%q is no variable name; use letters, digits, _ and -, at most %d bytes", name, MaxNameBytes)
 		}
 		s, err := compileVariable(name, c.Variables[name], budget)
 		if err != nil {
 			return nil, err
+		}
+		if s != nil {
+			s.inferred = c.Variables[name].Inferred
 		}
 		schemas[name] = s
 	}

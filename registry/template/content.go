@@ -2,7 +2,12 @@
 // their rendering when it is called. It is pure: no I/O, no clock, no state but what was compiled.
 package template
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/promptgate/promptgate/internal/names"
+)
 
 // Content is all that a version does to a request, and just what its digest covers.
 type Content struct {
@@ -15,6 +20,43 @@ type Content struct {
 	Ignored        []string                   `json:"ignored,omitempty"`    // field names whose values from callers are dropped; sorted, none of them locked
 	Variables      map[string]Variable        `json:"variables,omitempty"`
 	References     []Reference                `json:"references,omitempty"` // pinned when the version is saved; sorted by Spelling
+}
+
+// Normal is c with its variables' and placeholders' names in their one form (names.Normal). Texts stay as they are written: their tags are read in
+// that form. It fails with InvalidTemplate when two variables become one.
+func (c Content) Normal() (Content, error) {
+	for i := range c.Messages {
+		if m := &c.Messages[i]; m.Type == TypePlaceholder && !names.IsNormal(m.Name) {
+			c.Messages = slices.Clone(c.Messages)
+			c.Messages[i].Name = names.Normal(m.Name)
+		}
+	}
+	vars, twice := normalNames(c.Variables)
+	if twice != "" {
+		return c, invalid("variables."+twice, "the variable %q is declared twice, in two spellings that look the same; remove one", twice)
+	}
+	c.Variables = vars
+	return c, nil
+}
+
+// normalNames is m with its names in their one form, m itself when they are, and a name that two become.
+func normalNames[V any](m map[string]V) (normal map[string]V, twice string) {
+	for name := range m {
+		if !names.IsNormal(name) {
+			normal = make(map[string]V, len(m))
+		}
+	}
+	if normal == nil {
+		return m, ""
+	}
+	for name, v := range m {
+		name = names.Normal(name)
+		if _, ok := normal[name]; ok {
+			twice = max(twice, name)
+		}
+		normal[name] = v
+	}
+	return normal, twice
 }
 
 // Message is one message of a template, or the place where the caller's own go.

@@ -6,11 +6,15 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/promptgate/promptgate/internal/names"
 )
 
 // # The language
 //
 // A text is plain but for tags between {{ and }}; single braces, as in {"a": {"b": 1}}, are text.
+//
+// Names are compared in Unicode's form NFC, in texts, in declarations and in what callers send.
 //
 //	{{name}} {{{name}}} {{&name}}   the value, verbatim: nothing is escaped, in any of the three
 //	{{user.name}}                   a member of an object
@@ -216,6 +220,7 @@ func (s *scanner) act(text string, line int) error {
 }
 
 func (s *scanner) value(name string, line int) error {
+	name = names.Normal(name)
 	if name == "." {
 		if !s.inItem() {
 			return &syntaxError{line, "{{.}} stands outside of a section that has a value; name a variable instead"}
@@ -243,6 +248,7 @@ func checkTagName(name string, line int) error {
 }
 
 func (s *scanner) section(sigil byte, name string, line int) error {
+	name = names.Normal(name)
 	if name != "." || sigil != '/' && !s.inItem() {
 		if err := checkTagName(name, line); err != nil {
 			return err

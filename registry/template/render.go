@@ -39,14 +39,14 @@ func (c *Compiled) Bind(ctx context.Context, vars map[string]json.RawMessage, kn
 	if v.values = v.few[:0]; len(c.variables) > len(v.few) {
 		v.values = make([]value, 0, len(c.variables))
 	}
-	found := 0
-	var missing []string
-	for i := range c.variables {
-		if _, ok := vars[c.variables[i].name]; ok {
-			found++
-		} else if c.variables[i].required {
-			missing = append(missing, c.variables[i].name)
+	found, missing := c.find(vars)
+	if found < len(vars) { // names that are unknown, or in another form
+		normal, twice := normalNames(vars)
+		if twice != "" {
+			return nil, fault.New(fault.InvalidVariable, "the variable %q is sent twice, in two spellings that look the same; send it once", twice).WithParam(variablePath + twice)
 		}
+		vars = normal
+		found, missing = c.find(vars)
 	}
 	if missing != nil {
 		return nil, missingFault(missing)
@@ -84,6 +84,18 @@ func (c *Compiled) Bind(ctx context.Context, vars map[string]json.RawMessage, kn
 		}
 	}
 	return v, nil
+}
+
+// find counts the declared variables among vars, and names the required ones that are not.
+func (c *Compiled) find(vars map[string]json.RawMessage) (found int, missing []string) {
+	for i := range c.variables {
+		if _, ok := vars[c.variables[i].name]; ok {
+			found++
+		} else if c.variables[i].required {
+			missing = append(missing, c.variables[i].name)
+		}
+	}
+	return found, missing
 }
 
 func missingFault(names []string) error {

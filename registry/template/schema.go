@@ -26,6 +26,7 @@ const maxExponent = 400
 type schema struct {
 	kind     jsontext.Kind // when the schema asks for nothing but one scalar type, and a string's length: no validator is run
 	min, max int           // of a string, in characters; max < 0: no bound
+	inferred bool          // made from the names in texts, so that a value's names are read as theirs are
 	compiled *jsonschema.Schema
 }
 
@@ -168,10 +169,30 @@ func (s *schema) validate(value json.RawMessage, meter *schemacost.Meter) error 
 	if err != nil {
 		return err
 	}
+	if s.inferred {
+		doc = normalKeys(doc)
+	}
 	if !meter.Affordable(s.compiled, doc) {
 		return errTooCostly
 	}
 	return s.compiled.Validate(doc)
+}
+
+// normalKeys is a decoded value with its members' names in their one form.
+func normalKeys(doc any) any {
+	switch v := doc.(type) {
+	case []any:
+		for i := range v {
+			v[i] = normalKeys(v[i])
+		}
+	case map[string]any:
+		for name, member := range v {
+			v[name] = normalKeys(member)
+		}
+		v, _ = normalNames(v)
+		return v
+	}
+	return doc
 }
 
 // explain words the first rule that is broken.

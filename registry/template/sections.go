@@ -67,7 +67,7 @@ func (n *node) load(raw []byte, at int, left *int) (end int, err error) {
 	switch raw[at] {
 	case '{':
 		end, err = eachMember(raw[at:], func(key []byte, value int) (int, error) {
-			n.names = append(n.names, keyText(key))
+			n.names = append(n.names, nameOf(key))
 			return n.add(raw, at, value, left)
 		})
 	case '[':

@@ -4,6 +4,8 @@ import (
 	"bytes"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/promptgate/promptgate/internal/names"
 )
 
 // The functions of this file walk JSON that was found valid before (checkJSON): they judge nothing, copy nothing and read each byte
@@ -107,6 +109,9 @@ func nextItem(raw []byte, i int) int {
 	return i
 }
 
+// nameOf is a key as the names in texts are compared: what it says, in normal form.
+func nameOf(key []byte) []byte { return names.NormalBytes(keyText(key)) }
+
 // keyText is what a key says: the bytes between its quotes, without a copy unless it has escapes.
 func keyText(key []byte) []byte {
 	inner := key[1 : len(key)-1]
@@ -193,7 +198,7 @@ func (m *members) extract(raw []byte, at int, into []value) int {
 		return end
 	}
 	n, _ := eachMember(raw[at:], func(key []byte, value int) (int, error) {
-		if below := m.next[string(keyText(key))]; below != nil {
+		if below := m.next[string(nameOf(key))]; below != nil {
 			return below.extract(raw, at+value, into) - at, nil
 		}
 		return 0, nil
