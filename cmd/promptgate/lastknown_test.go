@@ -315,9 +315,7 @@ func TestLastKnownGoodRefusals(t *testing.T) {
 	})
 	t.Run("from before a change that was seen", func(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, good, 0o600))
-		q := o.replica(data)
-		o.refuses("the label as it was", q.chat())
-		q.kill()
+		refused(t, data, o.config, "is older than the one that was written here last")
 	})
 	t.Run("as it was", func(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, newest, 0o600))
