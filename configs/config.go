@@ -129,6 +129,41 @@ type Provider struct {
 	Timeout      time.Duration `koanf:"timeout"`       // to the first byte of an answer; 0 means 2 minutes
 	Latency      time.Duration `koanf:"latency"`       // echo only: waits before it answers
 	ChunkDelay   time.Duration `koanf:"chunk_delay"`   // echo only: waits between the chunks of a stream
+	PriceList    PriceList     `koanf:"price_list"`
+}
+
+// Moment is a day, 2026-01-31, which begins at midnight UTC, or RFC 3339's 2026-01-31T08:00:00Z. "" is none.
+type Moment string
+
+// Time reads a Moment; none is the zero time.
+func (m Moment) Time() (time.Time, error) {
+	if m == "" {
+		return time.Time{}, nil
+	}
+	if t, err := time.Parse(time.DateOnly, string(m)); err == nil {
+		return t, nil
+	}
+	return time.Parse(time.RFC3339, string(m))
+}
+
+// PriceList says what a provider's tokens cost.
+type PriceList struct {
+	Catalogue string  `koanf:"catalogue"` // built-in public prices, by vendor; "" the vendor's of base_url, else OpenAI's; none: only those below
+	Prices    []Price `koanf:"prices"`    // before the catalogue's
+}
+
+// Price is what a model's tokens cost, in US dollars per million.
+type Price struct {
+	Model       string   `koanf:"model"` // as the provider knows it; a trailing * matches any ending
+	From        Moment   `koanf:"from"`  // first at which it holds; "" ever since
+	Until       Moment   `koanf:"until"` // first at which it holds no longer; "" for ever
+	Input       *float64 `koanf:"input"`
+	CachedInput *float64 `koanf:"cached_input"` // as input, where it has no price of its own; so do the other parts
+	CacheWrite  *float64 `koanf:"cache_write"`
+	AudioInput  *float64 `koanf:"audio_input"`
+	Output      *float64 `koanf:"output"`
+	Reasoning   *float64 `koanf:"reasoning"`
+	AudioOutput *float64 `koanf:"audio_output"`
 }
 
 // Default is what holds when nothing is set; example.yaml says the same.

@@ -180,6 +180,25 @@ providers: [{name: o, kind: openai, base_url: "https://api.example.com/v1", api_
 	require.ErrorContains(t, err, "${THE_KEY}, which is not in the environment")
 }
 
+func TestPriceListsAreRead(t *testing.T) {
+	const before = `providers: [{name: o, kind: openai, base_url: "https://api.example.com/v1", api_key: k, price_list: {catalogue: none, prices: [{model: gpt-*, `
+	c, err := configs.Load(configs.Sources{File: write(t, before+`from: 2026-01-31, until: "2026-07-01T08:00:00Z", input: 2.5, output: 10}]}}]`)})
+	require.NoError(t, err)
+	l := c.Providers[0].PriceList
+	require.Equal(t, "none", l.Catalogue)
+	require.Equal(t, []any{"gpt-*", configs.Moment("2026-01-31T00:00:00Z"), configs.Moment("2026-07-01T08:00:00Z"), 2.5, 10.0},
+		[]any{l.Prices[0].Model, l.Prices[0].From, l.Prices[0].Until, *l.Prices[0].Input, *l.Prices[0].Output})
+	require.Nil(t, l.Prices[0].CachedInput)
+	for text, want := range map[string]string{
+		"from: soon":  `providers[0].price_list.prices[0].from: is "soon"; write a day such as 2026-01-31`,
+		"input: dear": "providers[0].price_list.prices[0].input: must be a number",
+		"inputs: 1":   `unknown setting "providers[0].price_list.prices[0].inputs"`,
+	} {
+		_, err := configs.Load(configs.Sources{File: write(t, before+text+"}]}}]")})
+		require.ErrorContains(t, err, want)
+	}
+}
+
 func TestPostgresNeedsAMasterKey(t *testing.T) {
 	_, err := configs.Load(configs.Sources{Env: []string{"PROMPTGATE_DATABASE_URL=postgres://h/db"}})
 	require.ErrorContains(t, err, "no master key")

@@ -68,6 +68,7 @@ func about(fault error, settings []string) bool {
 var (
 	errType  = errors.New("is of another type")
 	duration = reflect.TypeFor[time.Duration]()
+	moment   = reflect.TypeFor[Moment]()
 )
 
 // strict refuses what the decoder would bend until it fits: 5 would be five nanoseconds, 1.5 would be 1, a password 0123 would be 83.
@@ -75,6 +76,14 @@ func strict(from, to reflect.Type, value any) (any, error) {
 	ok := from.Kind() == reflect.String || from == to
 	switch {
 	case to == duration:
+	case to == moment:
+		if t, ok := value.(time.Time); ok { // YAML reads a day that nobody quoted as one
+			return t.Format(time.RFC3339), nil
+		}
+	case to.Kind() == reflect.Pointer: // what it points at is asked about next
+		ok = true
+	case to.Kind() == reflect.Float64:
+		ok = ok || from.Kind() == reflect.Int
 	case to.Kind() == reflect.Struct:
 		ok = from.Kind() == reflect.Map
 	case to.Kind() == reflect.Slice:
@@ -99,11 +108,13 @@ func expected(t reflect.Type) string {
 	case t.Kind() == reflect.Struct:
 		return "a section: write its settings below it, indented"
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
-		return `a list of sections, each starting with "- name: "`
+		return fmt.Sprintf(`a list of sections, each starting with "- %s: "`, t.Elem().Field(0).Tag.Get("koanf"))
 	case t.Kind() == reflect.Slice:
 		return "a list, such as [a, b]"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
+	case t.Kind() == reflect.Pointer:
+		return "a number"
 	case t.Kind() == reflect.String:
 		return "text; put it in quotes"
 	}

@@ -152,6 +152,12 @@ func (v *validation) providers(list []Provider) {
 		for d, s := range map[string]time.Duration{"timeout": p.Timeout, "latency": p.Latency, "chunk_delay": p.ChunkDelay} {
 			v.check(s >= 0, at+"."+d, "is negative")
 		}
+		for j, price := range p.PriceList.Prices {
+			for field, day := range map[string]Moment{"from": price.From, "until": price.Until} {
+				_, err := day.Time()
+				v.check(err == nil, fmt.Sprintf("%s.price_list.prices[%d].%s", at, j, field), "is %q; write a day such as 2026-01-31, or a moment such as 2026-01-31T08:00:00Z", day)
+			}
+		}
 		if p.Kind != "openai" {
 			continue
 		}

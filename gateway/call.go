@@ -94,10 +94,11 @@ type outbound struct {
 type answer struct {
 	begun    bool // bytes went to the caller: no other answer is possible
 	status   int
-	header   http.Header // the provider's
-	buf      *buffer     // a whole answer that is no stream, held until it is recorded
-	last     byte        // of an answer too large to hold: its last byte, held until it is recorded
-	more     bool        // … there is more of it than buf holds
+	header   http.Header        // the provider's
+	prices   *metrics.PriceList // the provider's; nil: unknown
+	buf      *buffer            // a whole answer that is no stream, held until it is recorded
+	last     byte               // of an answer too large to hold: its last byte, held until it is recorded
+	more     bool               // … there is more of it than buf holds
 	large    bool
 	said     wire.Completion     // of a whole answer that is no stream
 	waited   time.Duration       // for the provider

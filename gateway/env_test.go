@@ -516,7 +516,7 @@ func (e *env) only() metrics.Call {
 
 type fakePricer struct{}
 
-func (fakePricer) Cost(_, model string, _ time.Time, t metrics.Tokens) (int64, bool) {
+func (fakePricer) Cost(_ *metrics.PriceList, model string, _ time.Time, t metrics.Tokens) (int64, bool) {
 	return t.Input*1000 + t.Output*500, model == "gpt-test"
 }
 

@@ -75,7 +75,7 @@ func (c *call) blank(err error) error {
 // answeredBy notes whose answer it is that the call has now.
 func (c *call) answeredBy(t provider.Target, res *provider.Response) {
 	c.rec.Provider, c.rec.Model, c.rec.ModelListed = t.Provider.Name(), t.Model, t.Listed || c.ref.resolved != nil && !c.out.byCaller
-	c.ans.status, c.ans.header = res.Status, res.Header
+	c.ans.status, c.ans.header, c.ans.prices = res.Status, res.Header, t.Prices
 }
 
 // accept judges an answer with a status of success: one that holds no answer is none, so that the next target is tried, and what is wrong with

@@ -41,7 +41,7 @@ func (c *call) Dearest(output int64) (micros int64, known bool) {
 		tokens.Output = most
 	}
 	for _, t := range c.out.targets {
-		cost, ok := c.g.deps.Pricer.Cost(t.Provider.Name(), t.Model, c.rec.Start, tokens)
+		cost, ok := c.g.deps.Pricer.Cost(t.Prices, t.Model, c.rec.Start, tokens)
 		if !ok || !standardTier(c.out.tier) {
 			return 0, false
 		}

@@ -134,7 +134,7 @@ func (panickingRecorder) RecordCall(context.Context, *metrics.Call) error { pani
 // perToken prices a token at one micro-dollar, and at ten for the model called dear.
 type perToken struct{}
 
-func (perToken) Cost(_, model string, _ time.Time, t metrics.Tokens) (int64, bool) {
+func (perToken) Cost(_ *metrics.PriceList, model string, _ time.Time, t metrics.Tokens) (int64, bool) {
 	if model == "dear" {
 		return 10 * (t.Input + t.Output), true
 	}

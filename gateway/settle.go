@@ -39,7 +39,7 @@ func (g *Gateway) cost(c *call, tokens metrics.Tokens) (micros int64, ok bool) {
 		tier = c.out.tier
 	}
 	if standardTier(tier) {
-		return g.deps.Pricer.Cost(c.rec.Provider, c.rec.Model, c.rec.Start, tokens)
+		return g.deps.Pricer.Cost(c.ans.prices, c.rec.Model, c.rec.Start, tokens)
 	}
 	return 0, false
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,7 +130,7 @@ func TestSilenceIsPinged(t *testing.T) {
 // tierPricer prices every call at one micro-dollar a token.
 type tierPricer struct{}
 
-func (tierPricer) Cost(_, _ string, _ time.Time, t metrics.Tokens) (int64, bool) {
+func (tierPricer) Cost(_ *metrics.PriceList, _ string, _ time.Time, t metrics.Tokens) (int64, bool) {
 	return t.Input + t.Output, true
 }
 
@@ -180,6 +181,38 @@ func TestCostGoesByWhatTheAnswerSays(t *testing.T) {
 		require.Equal(t, micros(120), rec.CostMicros)
 		require.EqualValues(t, 100, rec.Tokens.Input)
 	})
+}
+
+// listPricer prices by the list that it is handed.
+type listPricer struct{}
+
+func (listPricer) Cost(l *metrics.PriceList, _ string, _ time.Time, t metrics.Tokens) (int64, bool) {
+	if l == nil {
+		return 0, false
+	}
+	return t.Input + t.Output, l.Catalogue == "theirs"
+}
+
+// TestCostIsThatOfWhoAnswered: after a failover the second target's price list holds, and a provider without one leaves the cost unknown.
+func TestCostIsThatOfWhoAnswered(t *testing.T) {
+	for catalogue, priced := range map[string]bool{"theirs": true, "": false} {
+		e := newEnv(t, func(s *setup) { s.deps.Pricer = listPricer{} })
+		failing, answering := e.router.targets["gpt-test"][0], e.router.targets["gpt-test"][0]
+		answering.Prices = &metrics.PriceList{Catalogue: catalogue}
+		e.router.targets["gpt-test"] = []provider.Target{failing, answering}
+		var calls atomic.Int64
+		ok := respondJSON(http.StatusOK, `{"id":"c","choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":100,"completion_tokens":20}}`)
+		e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+			if calls.Add(1) <= 3 {
+				respondJSON(http.StatusInternalServerError, `{"error":{"message":"no"}}`)(w, r)
+				return
+			}
+			ok(w, r)
+		})
+		require.Equal(t, http.StatusOK, e.chat(`{"model":"gpt-test","messages":[]}`).status)
+		rec := e.recorder.last()
+		require.Equal(t, priced, rec.CostMicros != nil, "%q", catalogue)
+	}
 }
 
 // TestWhatWeAddIsOurs: a provider that refuses the field that we add to streams is asked once more without it, and not asked with it again.

@@ -125,5 +125,6 @@ type Recorder interface {
 
 // Pricer knows what tokens cost. ok is false when the model has no price on that day: the cost is unknown, not zero.
 type Pricer interface {
-	Cost(provider, model string, at time.Time, t Tokens) (micros int64, ok bool)
+	// Cost goes by the provider's price list, which may be nil, and the model as it was sent upstream.
+	Cost(list *PriceList, model string, at time.Time, t Tokens) (micros int64, ok bool)
 }

@@ -194,7 +194,12 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	engine.UseRawPath = true // names of prompts hold slashes, which the management API takes as %2F
 	a.gateway.Routes(engine)
 	a.opsRoutes(engine)
+	definitions, err := definitions(cfg.Providers)
+	if err != nil {
+		return nil, err
+	}
 	api, err := admin.Mount(engine, admin.Deps{
+		Configured:    definitions,
 		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers,
 		Calls: rec, Journal: s.feed, Log: a.log,
 	}, version)

@@ -50,7 +50,7 @@ func openRecording(ctx context.Context, cfg configs.Config, log *slog.Logger, s 
 		}
 	}
 	var err error
-	if r.pricer, err = pricing.New(pricing.Options{}); err != nil {
+	if r.pricer, err = pricing.New(); err != nil {
 		return fail(err)
 	}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -27,7 +27,11 @@ func (a *App) routes(reg prometheus.Registerer) (*provider.Routes, error) {
 		if err != nil {
 			return nil, fmt.Errorf("provider %s: %w", c.Name, err)
 		}
-		static = append(static, provider.Static{Provider: p, Models: c.Models})
+		prices, err := priceList(c)
+		if err != nil {
+			return nil, fmt.Errorf("provider %s: price_list: %w", c.Name, err)
+		}
+		static = append(static, provider.Static{Provider: p, Models: c.Models, Prices: provider.PriceList(c.Kind, c.BaseURL, prices)})
 	}
 	routes, err := provider.NewRoutes(provider.RoutesOptions{
 		Static: static, Source: a.stores.providers, Build: stored, Log: a.log,

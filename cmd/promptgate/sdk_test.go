@@ -114,7 +114,9 @@ func sdkCases(p *process, weak string) []sdkCase {
 		return map[string]any{"model": "default", "messages": []any{}, "prompt": map[string]any{"id": id, "label": label, "variables": vars}}
 	}
 	bare := func(model string) map[string]any { return map[string]any{"model": model, "messages": user} }
-	stream := func(model string) map[string]any { return map[string]any{"model": model, "messages": user, "stream": true} }
+	stream := func(model string) map[string]any {
+		return map[string]any{"model": model, "messages": user, "stream": true}
+	}
 	raises := func(name string) map[string]string { return map[string]string{"node": name, "python": name} }
 	ok := map[string]any{"ticket": "x"}
 	all = append(all, []sdkCase{

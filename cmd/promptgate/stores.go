@@ -95,7 +95,7 @@ func openStoresAs(ctx context.Context, cfg configs.Config, log *slog.Logger, reg
 	}
 	s.keys = policystore.New(s.db, s.feed.Journal, time.Now)
 	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{Gate: admin.NewGate(s.checker, s.keys)})
-	s.providers = providerstore.New(s.db, s.feed.Journal, s.sealer, providerstore.Options{})
+	s.providers = providerstore.New(s.db, s.feed.Journal, s.sealer, providerstore.Options{Configured: names(cfg.Providers)})
 	s.service, err = registry.NewService(s.registry, registry.ServiceOptions{})
 	return s, err
 }
@@ -250,4 +250,12 @@ func writeFileWhole(name string, text []byte) error {
 		_ = os.Remove(f.Name())
 	}
 	return err
+}
+
+func names(list []configs.Provider) []string {
+	out := make([]string, 0, len(list))
+	for _, p := range list {
+		out = append(out, p.Name)
+	}
+	return out
 }

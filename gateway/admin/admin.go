@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 	"github.com/gin-gonic/gin"
 
+	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/room"
 	"github.com/promptgate/promptgate/metrics"
@@ -30,6 +31,7 @@ type Deps struct {
 	Keys          policy.KeyStore
 	Issuer        Issuer
 	Providers     Providers
+	Configured    []provider.Definition // the operator's providers, which every project may use: listed, and not changed here
 	Calls         metrics.Reader
 	Journal       Journal
 	Log           *slog.Logger
@@ -47,7 +49,7 @@ func (d Deps) nouns() []noun {
 		versions{registry: d.Registry},
 		labels{registry: d.Registry},
 		keys{store: d.Keys, issue: d.Issuer},
-		providers{store: d.Providers},
+		providers{d.Providers, d.Configured},
 		aliases{store: d.Providers},
 		calls{registry: d.Registry, ledger: d.Calls},
 		stats{registry: d.Registry, ledger: d.Calls},

@@ -280,7 +280,30 @@ func TestProvidersAndAliases(t *testing.T) {
 	e.do(e.admin, "POST", "/providers", map[string]any{"name": "x", "kind": "openai", "base_url": "https://a.example", "credential": credential + "\n"}).refused(400, "invalid_request")
 	e.do(e.admin, "POST", "/providers", map[string]any{"name": "x", "kind": "openai", "base_url": "https://a.example", "credential": []string{credential}}).refused(400, "invalid_request")
 
+	list := e.do(e.admin, "GET", "/providers", nil).ok(200)["providers"].([]any)
+	require.Len(t, list, 2)
+	house := list[1].(map[string]any)
+	require.Equal(t, []any{"", "house", true, "mistral", true}, []any{house["id"], house["name"], house["configured"], house["catalogue"], house["has_credential"]},
+		"the operator's are listed")
+	require.Equal(t, []any{false, "openai"}, []any{list[0].(map[string]any)["configured"], list[0].(map[string]any)["catalogue"]})
+	prices := map[string]any{"catalogue": "none", "prices": []any{map[string]any{"model": "gpt-*", "from": "2026-01-01T00:00:00Z", "input": 2.5, "output": 10.0}}}
+	priced := e.do(e.admin, "PATCH", at, map[string]any{"price_list": prices}, "If-Match", "*")
+	require.Equal(t, prices, priced.ok(200)["price_list"])
+	require.Equal(t, "none", e.do(e.admin, "GET", at, nil).ok(200)["catalogue"])
+	made = e.do(e.admin, "PATCH", at, map[string]any{"name": "openai"}, "If-Match", "*")
+	require.Equal(t, prices, made.ok(200)["price_list"], "what is not named stays")
+	for _, wrong := range []any{
+		map[string]any{"catalogue": "opnai"},
+		map[string]any{"prices": []any{map[string]any{"model": "m", "input": -1}}},
+		map[string]any{"prices": []any{map[string]any{"model": "m"}}},
+	} {
+		require.Equal(t, "price_list", e.do(e.admin, "PATCH", at, map[string]any{"price_list": wrong}, "If-Match", "*").refused(400, "invalid_request").Param)
+	}
+
 	alias := map[string]any{"targets": []any{map[string]any{"provider": "openai", "model": "gpt-4o"}}}
+	e.do(e.admin, "PUT", "/model-aliases/lost", map[string]any{"targets": []any{map[string]any{"provider": "opnai", "model": "gpt-4o"}}}).refused(400, "invalid_request")
+	e.do(e.admin, "PUT", "/model-aliases/mixed", map[string]any{"targets": []any{map[string]any{"provider": "house", "model": "m"}}}).ok(200)
+	e.do(e.admin, "DELETE", "/model-aliases/mixed", nil).ok(204)
 	put := e.do(e.admin, "PUT", "/model-aliases/fast", alias)
 	put.ok(200)
 	e.do(e.admin, "PUT", "/model-aliases/fast", alias).refused(409, "conflict")

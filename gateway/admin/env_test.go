@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/promptgate/promptgate/gateway/admin"
+	"github.com/promptgate/promptgate/gateway/provider"
 	providerstore "github.com/promptgate/promptgate/gateway/provider/sqlstore"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/sqldb"
@@ -118,7 +119,8 @@ func newEnv(t testing.TB) *env {
 	engine.UseRawPath = true // as the program's
 	e.api, err = admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, Issuer: e.issue,
-		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{}), Calls: &e.read, Journal: e.journal, Log: log,
+		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{Configured: []string{"house"}}), Calls: &e.read, Journal: e.journal, Log: log,
+		Configured: []provider.Definition{{Name: "house", Kind: provider.ProviderOpenAI, BaseURL: "https://api.mistral.ai/v1", Enabled: true, HasCredential: true}},
 	}, "test")
 	require.NoError(t, err)
 	engine.HandleMethodNotAllowed = true

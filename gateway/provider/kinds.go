@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/promptgate/promptgate/gateway/provider/egress"
+	"github.com/promptgate/promptgate/metrics"
 )
 
 // Kinds of providers.
@@ -18,12 +19,14 @@ const (
 type kind struct {
 	name  string
 	check func(d Definition, allowPrivate bool) error // of what the other kinds do not have
+	// catalogue holds where the address is no vendor's that we know.
+	catalogue string
 }
 
 // kinds is the one table of them: what is no row of it can be neither configured nor saved nor built.
 var kinds = [...]kind{ //nolint:gochecknoglobals // a constant
-	{ProviderOpenAI, checkUpstream},
-	{ProviderEcho, checkOffline},
+	{ProviderOpenAI, checkUpstream, "openai"},
+	{ProviderEcho, checkOffline, metrics.CatalogueNone},
 }
 
 // Kinds are the names of all kinds.

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/promptgate/promptgate/metrics"
 )
 
 // Provider sends requests to one upstream. Implementations are safe for concurrent use and run providertest.
@@ -89,9 +91,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // Target is one way to serve a model: which provider, under which name there.
 type Target struct {
 	Provider Provider
-	Model    string   // the name that the provider knows
-	Breaker  *Breaker // the provider's, shared by all of its targets; nil: always tried
-	Listed   bool     // the model is an alias's or listed by name; any other is a name that a caller chose and a pattern took
+	Model    string             // the name that the provider knows
+	Breaker  *Breaker           // the provider's, shared by all of its targets; nil: always tried
+	Prices   *metrics.PriceList // what it costs; nil: unknown
+	Listed   bool               // the model is an alias's or listed by name; any other is a name that a caller chose and a pattern took
 }
 
 // Router finds the targets of a model for a project, best first. A fault with code ModelNotFound when there is none. It touches no

@@ -13,12 +13,14 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/metrics"
 )
 
 // Static is a configured provider, for every project.
 type Static struct {
 	Provider Provider
 	Models   []string // names, or patterns with one "*"; none means every model
+	Prices   metrics.PriceList
 }
 
 // RoutesOptions say where Routes gets its providers.
@@ -72,7 +74,7 @@ func NewRoutes(o RoutesOptions) (*Routes, error) {
 	}
 	members := make([]*member, 0, len(o.Static))
 	for _, s := range o.Static {
-		members = append(members, &member{s.Provider, NewBreaker(s.Provider.Name(), o.Breaker), s.Models})
+		members = append(members, &member{s.Provider, NewBreaker(s.Provider.Name(), o.Breaker), s.Models, &s.Prices})
 	}
 	static, err := newTable(members, nil, nil)
 	if err != nil {
@@ -266,7 +268,8 @@ func (r *Routes) member(d Definition) member {
 		r.o.Log.Error("a stored provider cannot be used", "project", d.Project, "provider", d.Name, "error", err)
 		p = unusable{d.Name, err}
 	}
-	return member{p, NewBreaker(d.Name, r.o.Breaker), slices.Clone(d.Models)}
+	prices := d.PriceList()
+	return member{p, NewBreaker(d.Name, r.o.Breaker), slices.Clone(d.Models), &prices}
 }
 
 // unusable stands for a provider that could not be made, so that its models do not fall through to another one.

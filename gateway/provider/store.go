@@ -10,6 +10,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider/egress"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/metrics"
 )
 
 // TouchProvider is the kind of the journal's touches for providers and aliases. The key is the provider's id or the alias's name;
@@ -35,6 +36,7 @@ type Definition struct {
 	OpenAIProject string   // OpenAI-Project; "" sends none
 	Models        []string // model names, or patterns with one "*"; none means every model
 	Enabled       bool
+	Prices        metrics.PriceList // as it was entered; PriceList says what holds
 
 	// Credential is sealed at rest. Get and List leave it empty and set HasCredential; Load fills it. On an update an empty one keeps
 	// what is stored.
@@ -83,8 +85,8 @@ type Store interface {
 	DeleteProvider(ctx context.Context, by journal.Origin, project, id string, revision int64) (int64, error)
 
 	ListAliases(ctx context.Context, project string) ([]Alias, error)
-	// PutAlias creates (Revision 0) or replaces an alias. The providers it names, other than the project's own, are not checked here:
-	// configured ones are known to the router alone.
+	// PutAlias creates (Revision 0) or replaces an alias. Every provider it names is one of the project's own or a configured
+	// one; InvalidRequest else.
 	PutAlias(ctx context.Context, by journal.Origin, a Alias) (Alias, error)
 	// DeleteAlias removes it and returns the journal's revision; revision 0 does not compare.
 	DeleteAlias(ctx context.Context, by journal.Origin, project, name string, revision int64) (int64, error)
@@ -117,6 +119,9 @@ func (d Definition) Check(allowPrivate bool) error {
 		if err := checkModel(m, true); err != nil {
 			return err
 		}
+	}
+	if err := d.Prices.Check(); err != nil {
+		return invalid("price_list", "In the price list, %s.", err)
 	}
 	return nil
 }

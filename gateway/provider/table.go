@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/promptgate/promptgate/metrics"
 )
 
 // member is a provider as a table knows it.
@@ -13,6 +15,11 @@ type member struct {
 	provider Provider
 	breaker  *Breaker
 	models   []string // names and patterns; none means every model
+	prices   *metrics.PriceList
+}
+
+func (m *member) target(model string, listed bool) Target {
+	return Target{Provider: m.provider, Model: model, Breaker: m.breaker, Prices: m.prices, Listed: listed}
 }
 
 // table answers Route for one set of providers. It never changes once it is built.
@@ -68,7 +75,7 @@ func (t *table) add(m *member) error {
 		if prefix, suffix, ok := strings.Cut(model, "*"); ok {
 			t.patterns = append(t.patterns, pattern{prefix, suffix, m})
 		} else if t.exact[model] == nil {
-			t.exact[model] = []Target{{Provider: m.provider, Model: model, Breaker: m.breaker, Listed: true}}
+			t.exact[model] = []Target{m.target(model, true)}
 		}
 	}
 	return nil
@@ -84,7 +91,7 @@ func (t *table) resolve(a Alias, base *table) []Target {
 			m = base.members[at.Provider]
 		}
 		if m != nil {
-			out = append(out, Target{Provider: m.provider, Model: at.Model, Breaker: m.breaker, Listed: true})
+			out = append(out, m.target(at.Model, true))
 		}
 	}
 	return out
@@ -97,7 +104,7 @@ func (t *table) find(model string) (targets []Target, known bool) {
 	}
 	for _, p := range t.patterns {
 		if p.matches(model) {
-			return []Target{{Provider: p.member.provider, Model: model, Breaker: p.member.breaker}}, true
+			return []Target{p.member.target(model, false)}, true
 		}
 	}
 	return nil, false

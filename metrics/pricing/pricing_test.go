@@ -19,9 +19,9 @@ import (
 
 func usd(v float64) *float64 { return &v }
 
-func newTable(t testing.TB, o pricing.Options) *pricing.Table {
+func newTable(t testing.TB) *pricing.Table {
 	t.Helper()
-	table, err := pricing.New(o)
+	table, err := pricing.New()
 	require.NoError(t, err)
 	return table
 }
@@ -29,7 +29,7 @@ func newTable(t testing.TB, o pricing.Options) *pricing.Table {
 // checkGolden compares with the reference: [provider, model, time, seven counts, dollars].
 func checkGolden(t *testing.T, data []byte) {
 	t.Helper()
-	table := newTable(t, pricing.Options{})
+	table := newTable(t)
 	var vectors [][]any
 	require.NoError(t, json.Unmarshal(data, &vectors))
 	require.Greater(t, len(vectors), 1000)
@@ -41,7 +41,7 @@ func checkGolden(t *testing.T, data []byte) {
 			Reported: true, Input: n(3), CachedInput: n(4), CacheWrite: n(5), AudioInput: n(6),
 			Output: n(7), Reasoning: n(8), AudioOutput: n(9),
 		}
-		micros, ok := table.Cost(v[0].(string), v[1].(string), at, tokens)
+		micros, ok := table.Cost(&metrics.PriceList{Catalogue: v[0].(string)}, v[1].(string), at, tokens)
 		require.True(t, ok, "%v", v)
 		want := v[10].(float64) * 1e6
 		require.LessOrEqual(t, math.Abs(float64(micros)-want), 0.5+want*1e-12+1e-6, "%v: got %d", v, micros)
@@ -65,62 +65,84 @@ func TestCostEqualsInstalledReference(t *testing.T) {
 	checkGolden(t, out)
 }
 
-func TestOverridesWinByDate(t *testing.T) {
+// TestOwnPricesWinWhileTheyHold: the exact name before a pattern, the latest that holds, the catalogue when none does.
+func TestOwnPricesWinWhileTheyHold(t *testing.T) {
 	day := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
-	table := newTable(t, pricing.Options{
-		Aliases: map[string]string{"our-azure": "azure"},
-		Overrides: []pricing.Price{
-			{Provider: "openai", Model: "gpt-4o", From: day.AddDate(0, 1, 0), Input: usd(30), Output: usd(40)},
-			{Provider: "openai", Model: "gpt-4o", From: day, Input: usd(10), Output: usd(20)},
-			{Model: "local-*", Input: usd(0), Output: usd(0)},
-		},
-	})
+	table := newTable(t)
+	openai := &metrics.PriceList{Catalogue: "openai", Own: []metrics.Price{
+		{Model: "gpt-4o", From: day.AddDate(0, 1, 0), Until: day.AddDate(0, 3, 0), Input: usd(30), Output: usd(40)},
+		{Model: "gpt-4o", From: day, Until: day.AddDate(0, 3, 0), Input: usd(10), Output: usd(20)},
+		{Model: "gpt-4o*", From: day, Until: day.AddDate(0, 3, 0), Input: usd(7)},
+		{Model: "local-*", Input: usd(0), Output: usd(0)},
+	}}
 	in := metrics.Tokens{Reported: true, Input: 1000, CachedInput: 400}
-	cost := func(provider, model string, at time.Time) int64 {
-		micros, ok := table.Cost(provider, model, at, in)
-		require.True(t, ok, "%s %s", provider, model)
+	cost := func(model string, at time.Time) int64 {
+		micros, ok := table.Cost(openai, model, at, in)
+		require.True(t, ok, model)
 		return micros
 	}
-	assert.EqualValues(t, 10_000, cost("openai", "GPT-4o", day), "the cached part has no price of its own: priced as input")
-	assert.EqualValues(t, 30_000, cost("openai", "gpt-4o", day.AddDate(0, 2, 0)))
-	assert.EqualValues(t, 600*2.5+400*1.25, cost("openai", "gpt-4o", day.Add(-time.Second)), "the table's, before")
-	assert.EqualValues(t, 0, cost("vllm", "local-llama", day), "free is a price")
-	assert.Positive(t, cost("our-azure", "gpt-4o", day))
-	_, ok := table.Cost("somewhere", "gpt-4o", day, in)
-	assert.False(t, ok, "an unknown provider's models have no price")
+	public := int64(600*2.5 + 400*1.25)
+	assert.EqualValues(t, 10_000, cost("GPT-4o", day), "the cached part has no price of its own: priced as input")
+	assert.EqualValues(t, 30_000, cost("gpt-4o", day.AddDate(0, 2, 0)))
+	assert.EqualValues(t, public, cost("gpt-4o", day.Add(-time.Second)), "the catalogue's, before")
+	assert.EqualValues(t, public, cost("gpt-4o", day.AddDate(0, 3, 0)), "and after")
+	assert.EqualValues(t, 7_000, cost("gpt-4o-2024-08-06", day), "by its pattern")
+	assert.EqualValues(t, 0, cost("local-llama", day), "free is a price")
+	for _, list := range []*metrics.PriceList{nil, {}, {Catalogue: metrics.CatalogueNone}} {
+		_, ok := table.Cost(list, "gpt-4o", day, in)
+		assert.False(t, ok, "without a list models have no price")
+	}
+}
+
+// TestEveryCatalogueIsThere: what can be chosen is what is built in.
+func TestEveryCatalogueIsThere(t *testing.T) {
+	var built struct{ Providers []struct{ ID string } }
+	data, err := os.ReadFile("prices.json")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(data, &built))
+	var ids []string
+	for _, p := range built.Providers {
+		ids = append(ids, p.ID)
+	}
+	assert.ElementsMatch(t, ids, metrics.Catalogues())
+	for _, id := range ids {
+		require.NoError(t, metrics.PriceList{Catalogue: id}.Check())
+	}
 }
 
 func TestUnknownIsNeverZero(t *testing.T) {
-	table := newTable(t, pricing.Options{Overrides: []pricing.Price{
-		{Provider: "p", Model: "embed", Input: usd(1)},
-		{Provider: "p", Model: "late", From: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), Input: usd(1)},
-	}})
+	table := newTable(t)
+	own := &metrics.PriceList{Catalogue: "openai", Own: []metrics.Price{
+		{Model: "embed", Input: usd(1)},
+		{Model: "late", From: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), Input: usd(1)},
+		{Model: "gone", Until: time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC), Input: usd(1)},
+	}}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
-		provider, model string
-		tokens          metrics.Tokens
+		model  string
+		tokens metrics.Tokens
 	}{
-		"nothing reported":       {"openai", "gpt-4o", metrics.Tokens{Input: 5}},
-		"unknown model":          {"openai", "gpt-99-ultra", metrics.Tokens{Reported: true, Input: 5}},
-		"known, paid otherwise":  {"openai", "whisper-1", metrics.Tokens{Reported: true, Input: 5}},
-		"a kind without a price": {"p", "embed", metrics.Tokens{Reported: true, Input: 5, Output: 1}},
-		"not yet":                {"p", "late", metrics.Tokens{Reported: true, Input: 5}},
-		"negative":               {"p", "embed", metrics.Tokens{Reported: true, Input: -5}},
-		"beyond the scale":       {"p", "embed", metrics.Tokens{Reported: true, Input: math.MaxInt64}},
+		"nothing reported":       {"gpt-4o", metrics.Tokens{Input: 5}},
+		"unknown model":          {"gpt-99-ultra", metrics.Tokens{Reported: true, Input: 5}},
+		"known, paid otherwise":  {"whisper-1", metrics.Tokens{Reported: true, Input: 5}},
+		"a kind without a price": {"embed", metrics.Tokens{Reported: true, Input: 5, Output: 1}},
+		"not yet":                {"late", metrics.Tokens{Reported: true, Input: 5}},
+		"no longer":              {"gone", metrics.Tokens{Reported: true, Input: 5}},
+		"negative":               {"embed", metrics.Tokens{Reported: true, Input: -5}},
+		"beyond the scale":       {"embed", metrics.Tokens{Reported: true, Input: math.MaxInt64}},
 	} {
-		micros, ok := table.Cost(c.provider, c.model, now, c.tokens)
+		micros, ok := table.Cost(own, c.model, now, c.tokens)
 		assert.False(t, ok, name)
 		assert.Zero(t, micros, name)
 	}
-	micros, ok := table.Cost("p", "embed", now, metrics.Tokens{Estimated: true, Input: 7})
+	micros, ok := table.Cost(own, "embed", now, metrics.Tokens{Estimated: true, Input: 7})
 	assert.True(t, ok, "estimates are priced: budgets need them")
 	assert.EqualValues(t, 7, micros)
 }
 
 func TestRoundsOnceHalfUp(t *testing.T) {
-	table := newTable(t, pricing.Options{Overrides: []pricing.Price{
-		{Model: "m", Input: usd(0.1), CachedInput: usd(0.25), Output: usd(0.15)},
-	}})
+	table := newTable(t)
+	own := &metrics.PriceList{Own: []metrics.Price{{Model: "m", Input: usd(0.1), CachedInput: usd(0.25), Output: usd(0.15)}}}
 	for want, tokens := range map[int64]metrics.Tokens{
 		0: {Input: 4},                             // 0.4
 		1: {Input: 5},                             // 0.5
@@ -128,7 +150,7 @@ func TestRoundsOnceHalfUp(t *testing.T) {
 		3: {Input: 19, Output: 4},                 // 1.9 + 0.6: rounded apart it were 3 too, half up of 2.5
 	} {
 		tokens.Reported = true
-		got, ok := table.Cost("", "m", time.Now(), tokens)
+		got, ok := table.Cost(own, "m", time.Now(), tokens)
 		require.True(t, ok)
 		assert.Equal(t, want, got, "%+v", tokens)
 	}
@@ -137,17 +159,18 @@ func TestRoundsOnceHalfUp(t *testing.T) {
 // TestNoTokenPricedTwice: whatever the parts say, the cost stays between everything at the cheapest and everything at the
 // dearest price.
 func TestNoTokenPricedTwice(t *testing.T) {
-	table := newTable(t, pricing.Options{Overrides: []pricing.Price{{
+	table := newTable(t)
+	own := &metrics.PriceList{Own: []metrics.Price{{
 		Model: "m", Input: usd(3), CachedInput: usd(1), CacheWrite: usd(4), AudioInput: usd(9),
 		Output: usd(10), Reasoning: usd(8), AudioOutput: usd(20),
-	}}})
+	}}}
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.Int64Range(0, 1<<38)
 		tokens := metrics.Tokens{
 			Reported: true, Input: n.Draw(t, "in"), CachedInput: n.Draw(t, "cached"), CacheWrite: n.Draw(t, "write"),
 			AudioInput: n.Draw(t, "audio"), Output: n.Draw(t, "out"), Reasoning: n.Draw(t, "reasoning"), AudioOutput: n.Draw(t, "audio out"),
 		}
-		got, ok := table.Cost("p", "m", time.Now(), tokens)
+		got, ok := table.Cost(own, "m", time.Now(), tokens)
 		if !ok {
 			t.Fatal("not priced")
 		}
@@ -157,24 +180,30 @@ func TestNoTokenPricedTwice(t *testing.T) {
 	})
 }
 
-func TestNewRefusesNonsense(t *testing.T) {
-	for name, o := range map[string]pricing.Options{
-		"negative":      {Overrides: []pricing.Price{{Model: "m", Input: usd(-1)}}},
-		"not a number":  {Overrides: []pricing.Price{{Model: "m", Input: usd(math.NaN())}}},
-		"infinite":      {Overrides: []pricing.Price{{Model: "m", Output: usd(math.Inf(1))}}},
-		"no model":      {Overrides: []pricing.Price{{Input: usd(1)}}},
-		"unknown alias": {Aliases: map[string]string{"x": "no-such"}},
+func TestNonsenseIsNoPrice(t *testing.T) {
+	day := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	for name, l := range map[string]metrics.PriceList{
+		"negative":          {Own: []metrics.Price{{Model: "m", Input: usd(-1)}}},
+		"not a number":      {Own: []metrics.Price{{Model: "m", Input: usd(math.NaN())}}},
+		"infinite":          {Own: []metrics.Price{{Model: "m", Output: usd(math.Inf(1))}}},
+		"no model":          {Own: []metrics.Price{{Input: usd(1)}}},
+		"two asterisks":     {Own: []metrics.Price{{Model: "a*b*", Input: usd(1)}}},
+		"no amount":         {Own: []metrics.Price{{Model: "m"}}},
+		"over before":       {Own: []metrics.Price{{Model: "m", From: day, Until: day, Input: usd(1)}}},
+		"unknown catalogue": {Catalogue: "no-such"},
+		"too many":          {Own: make([]metrics.Price, metrics.MaxPrices+1)},
 	} {
-		_, err := pricing.New(o)
-		assert.Error(t, err, name)
+		assert.Error(t, l.Check(), name)
 	}
+	require.NoError(t, metrics.PriceList{}.Check())
 }
 
 func BenchmarkCost(b *testing.B) {
-	table := newTable(b, pricing.Options{})
+	table := newTable(b)
+	list := &metrics.PriceList{Catalogue: "openai"}
 	at := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 	b.ReportAllocs()
 	for b.Loop() {
-		table.Cost("openai", "gpt-4o-mini", at, metrics.Tokens{Reported: true, Input: 1000, CachedInput: 500, Output: 100})
+		table.Cost(list, "gpt-4o-mini", at, metrics.Tokens{Reported: true, Input: 1000, CachedInput: 500, Output: 100})
 	}
 }

@@ -3,7 +3,6 @@ package pricing
 import (
 	"math"
 	"math/bits"
-	"slices"
 	"time"
 
 	"github.com/promptgate/promptgate/metrics"
@@ -80,11 +79,6 @@ func holding(rates []rate, at time.Time) *rate {
 		}
 	}
 	return nil
-}
-
-func sortByDate(rates []rate) []rate {
-	slices.SortStableFunc(rates, func(a, b rate) int { return a.from.Compare(b.from) })
-	return rates
 }
 
 // cost splits the tokens into parts that do not overlap and adds up what the parts cost.

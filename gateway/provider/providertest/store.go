@@ -5,12 +5,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/metrics"
 )
 
 // StoreUnderTest is a store and what the suite needs to look behind it.
@@ -39,6 +41,7 @@ func sample(project, name string) provider.Definition {
 	return provider.Definition{
 		Project: project, Name: name, Kind: provider.ProviderOpenAI, BaseURL: "https://api.example.com/v1", Organization: "org-1",
 		OpenAIProject: "proj-1", Models: []string{"gpt-*"}, Enabled: true, Credential: provider.NewSecret("sk-canary"),
+		Prices: metrics.PriceList{Catalogue: "azure", Own: []metrics.Price{{Model: "gpt-*", From: time.Unix(1_800_000_000, 0).UTC(), Input: new(float64)}}},
 	}
 }
 
@@ -56,6 +59,7 @@ func storeLife(t *testing.T, s StoreUnderTest) {
 	require.Positive(t, made.Revision)
 	require.False(t, made.CreatedAt.IsZero())
 	require.True(t, made.HasCredential)
+	require.Equal(t, sample("p", "one").Prices, made.Prices)
 	require.True(t, made.Credential.IsZero(), "nothing but Load tells it")
 
 	got, err := s.GetProvider(c, "p", made.ID)
@@ -166,6 +170,14 @@ func storeAliases(t *testing.T, s StoreUnderTest) {
 	a, err = s.PutAlias(c, by, a)
 	require.NoError(t, err)
 	require.Positive(t, a.Revision)
+	lost := provider.Alias{Project: "p", Name: "lost", Targets: []provider.AliasTarget{{Provider: "one", Model: "m2"}, {Provider: "unknown", Model: "m1"}}}
+	_, err = s.PutAlias(c, by, lost)
+	wantCode(t, fault.InvalidRequest, err)
+	require.ErrorContains(t, err, "configured, one", "what is there is told")
+	lost.Project = "q"
+	lost.Targets = lost.Targets[:1]
+	_, err = s.PutAlias(c, by, lost)
+	wantCode(t, fault.InvalidRequest, err)
 	again := a
 	again.Revision = 0
 	_, err = s.PutAlias(c, by, again)

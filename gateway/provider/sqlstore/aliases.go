@@ -5,11 +5,14 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/internal/authentic"
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 )
 
@@ -75,6 +78,9 @@ func (s *Store) PutAlias(ctx context.Context, by journal.Origin, a provider.Alia
 		return err
 	}
 	_, err = s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
+		if err := s.known(ctx, tx, a); err != nil {
+			return err
+		}
 		if a.Revision == 0 {
 			return nil
 		}
@@ -89,6 +95,31 @@ func (s *Store) PutAlias(ctx context.Context, by journal.Origin, a provider.Alia
 		return provider.Alias{}, err
 	}
 	return row.alias()
+}
+
+// known refuses an alias for a provider that is not there: its calls would fail. One that is disabled is there.
+func (s *Store) known(ctx context.Context, tx bun.Tx, a provider.Alias) error {
+	rows, err := s.rows(ctx, tx, a.Project)
+	if err != nil {
+		return err
+	}
+	names := slices.Clone(s.o.Configured)
+	for i := range rows {
+		names = append(names, rows[i].Name)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	for i, t := range a.Targets {
+		if slices.Contains(names, t.Provider) {
+			continue
+		}
+		if len(names) == 0 {
+			return fault.New(fault.InvalidRequest, "Target %d names the provider %q, and there is none at all: add one first.", i+1, t.Provider).WithParam("targets")
+		}
+		return fault.New(fault.InvalidRequest, "Target %d names the provider %q, which is not there: use one of %s, or add it first.",
+			i+1, t.Provider, strings.Join(names, ", ")).WithParam("targets")
+	}
+	return nil
 }
 
 // DeleteAlias implements provider.Store.

@@ -10,22 +10,24 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/metrics"
 )
 
 // record is a provider as the journal keeps it: without its credential, but saying that one was entered.
 type record struct {
-	Name          string   `json:"name"`
-	Kind          string   `json:"kind"`
-	BaseURL       string   `json:"base_url"`
-	Organization  string   `json:"organization,omitempty"`
-	OpenAIProject string   `json:"openai_project,omitempty"`
-	Models        []string `json:"models"`
-	Enabled       bool     `json:"enabled"`
-	Credential    string   `json:"credential"` // "none", "stored" or "entered"
+	Name          string            `json:"name"`
+	Kind          string            `json:"kind"`
+	BaseURL       string            `json:"base_url"`
+	Organization  string            `json:"organization,omitempty"`
+	OpenAIProject string            `json:"openai_project,omitempty"`
+	Models        []string          `json:"models"`
+	Enabled       bool              `json:"enabled"`
+	Prices        metrics.PriceList `json:"price_list"`
+	Credential    string            `json:"credential"` // "none", "stored" or "entered"
 }
 
 func recordOf(d provider.Definition, entered bool) record {
-	r := record{d.Name, d.Kind, d.BaseURL, d.Organization, d.OpenAIProject, d.Models, d.Enabled, "none"}
+	r := record{d.Name, d.Kind, d.BaseURL, d.Organization, d.OpenAIProject, d.Models, d.Enabled, d.Prices, "none"}
 	switch {
 	case entered:
 		r.Credential = "entered"
@@ -37,7 +39,7 @@ func recordOf(d provider.Definition, entered bool) record {
 
 // ListProviders implements provider.Store: by name.
 func (s *Store) ListProviders(ctx context.Context, project string) ([]provider.Definition, error) {
-	rows, err := s.rows(ctx, project)
+	rows, err := s.rows(ctx, s.db.DB, project)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ import (
 
 // Options tune a Store; the zero value is fit for production.
 type Options struct {
+	Configured   []string         // names of the providers that every project has
 	AllowPrivate bool             // base URLs may be http:// and private: for development
 	Clock        func() time.Time // nil means time.Now
 	NewID        func() string    // nil means "prov_" and 26 random characters
@@ -63,6 +64,7 @@ type providerRow struct {
 	OpenAIProject string `bun:"openai_project"`
 	Models        string
 	Enabled       bool
+	Prices        string
 	Credential    []byte
 	CreatedAt     int64
 	UpdatedAt     int64
@@ -102,6 +104,9 @@ func (r *providerRow) definition() (provider.Definition, error) {
 	if err := json.Unmarshal([]byte(r.Models), &d.Models); err != nil {
 		return d, fmt.Errorf("provider %s: models: %w", r.ID, err)
 	}
+	if err := json.Unmarshal([]byte(r.Prices), &d.Prices); err != nil {
+		return d, fmt.Errorf("provider %s: prices: %w", r.ID, err)
+	}
 	return d, nil
 }
 
@@ -111,6 +116,11 @@ func (s *Store) fill(r *providerRow, d provider.Definition) error {
 	if err != nil {
 		return fmt.Errorf("provider %s: models: %w", r.ID, err)
 	}
+	prices, err := json.Marshal(d.Prices)
+	if err != nil {
+		return fmt.Errorf("provider %s: prices: %w", r.ID, err)
+	}
+	r.Prices = string(prices)
 	r.Name, r.BaseURL, r.Organization, r.OpenAIProject = d.Name, d.BaseURL, d.Organization, d.OpenAIProject
 	r.Models, r.Enabled, r.UpdatedAt = string(models), d.Enabled, s.now()
 	if d.Credential.IsZero() {
@@ -129,10 +139,10 @@ func (r *modelRow) alias() (provider.Alias, error) {
 }
 
 // rows are all of a project's providers, by name.
-func (s *Store) rows(ctx context.Context, project string) (rows []providerRow, err error) {
+func (s *Store) rows(ctx context.Context, db bun.IDB, project string) (rows []providerRow, err error) {
 	err = s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
 		rows = nil
-		if err := s.db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
+		if err := db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
 			return err
 		}
 		for i := range rows {
@@ -207,7 +217,7 @@ func touch(project, key string) []journal.Touch {
 
 // Load implements provider.Source.
 func (s *Store) Load(ctx context.Context, project string) ([]provider.Definition, []provider.Alias, error) {
-	rows, err := s.rows(ctx, project)
+	rows, err := s.rows(ctx, s.db.DB, project)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -24,7 +24,7 @@ func open(t *testing.T, url string) (*sqlstore.Store, *journal.Journal, *sqldb.D
 	db := testenv.Open(t, url)
 	sealer := testenv.Sealer(t, db)
 	j := journal.New(db, sealer, journal.Options{})
-	return sqlstore.New(db, j, sealer, sqlstore.Options{}), j, db
+	return sqlstore.New(db, j, sealer, sqlstore.Options{Configured: []string{"configured"}}), j, db
 }
 
 func TestStore(t *testing.T) {

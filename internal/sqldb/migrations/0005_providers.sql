@@ -1,7 +1,7 @@
 -- +goose Up
 
 -- A project's own providers. Times are in microseconds since 1970, UTC. credential is sealed, bound to table, row, column and
--- project; empty when there is none. models is a JSON array of names and patterns.
+-- project; empty when there is none. models is a JSON array of names and patterns, prices a JSON object {catalogue, prices}.
 CREATE TABLE registry_providers (
     project        TEXT     NOT NULL,
     id             TEXT     NOT NULL,
@@ -12,6 +12,7 @@ CREATE TABLE registry_providers (
     openai_project TEXT     NOT NULL,
     models         TEXT     NOT NULL,
     enabled        BOOLEAN  NOT NULL,
+    prices         TEXT     NOT NULL,
     credential     {{blob}} NOT NULL,
     created_at     BIGINT   NOT NULL,
     updated_at     BIGINT   NOT NULL,
