@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +27,7 @@ type terminal struct {
 func (t *terminal) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	in := append(t.rest, p...)
+	in := slices.Concat(t.rest, p)
 	var out bytes.Buffer
 	for len(in) > 0 && (utf8.FullRune(in)) {
 		r, size := utf8.DecodeRune(in)

@@ -24,7 +24,7 @@ func TestNormal(t *testing.T) {
 func TestNearest(t *testing.T) {
 	known := []string{"temperature", "top_p", "max_tokens", "stop", "seed", "n"}
 	for s, want := range map[string]string{
-		"temprature": "temperature", "Temperature": "temperature", "tempreature": "temperature", "maxTokens": "max_tokens", "max-tokens": "max_tokens",
+		"temprature": "temperature", "Temperature": "temperature", "tempreature": "temperature", "maxTokens": "max_tokens", "max-tokens": "max_tokens", //nolint:misspell // on purpose
 		"max_token": "max_tokens", "topP": "top_p", "top_k": "", "min_p": "", "step": "", "m": "", "repetition_penalty": "",
 	} {
 		assert.Equal(t, want, names.Nearest(s, known), s)

@@ -18,10 +18,10 @@ func TestMisspellingsAreNamed(t *testing.T) {
 		"letters":     {func(c *Content) { c.Parameters = values("temprature", "0") }, "parameters.temprature", `"temperature"`},
 		"case":        {func(c *Content) { c.Parameters = values("maxTokens", "1") }, "parameters.maxTokens", `"max_tokens"`},
 		"marks":       {func(c *Content) { c.Parameters = values("top-logprobs", "1") }, "parameters.top-logprobs", `"top_logprobs"`},
-		"locked":      {func(c *Content) { c.Locked = []string{"modle"} }, "locked[0]", `"model"`},
+		"locked":      {func(c *Content) { c.Locked = []string{"modle"} }, "locked[0]", `"model"`}, //nolint:misspell // on purpose
 		"no tool":     {func(c *Content) { c.Tools = raw(`[{"foo":1}]`) }, "tools[0]", `"type"`},
 		"no function": {func(c *Content) { c.Tools = raw(`[{"type":"custom"}, {"type":"function","fuction":{"name":"f"}}]`) }, "tools[1]", `"function"`},
-		"tool type":   {func(c *Content) { c.Tools = raw(` [ {"type":"fucntion","function":{"name":"f"}}]`) }, "tools[0].type", `"function"`},
+		"tool type":   {func(c *Content) { c.Tools = raw(` [ {"type":"fucntion","function":{"name":"f"}}]`) }, "tools[0].type", `"function"`}, //nolint:misspell // on purpose
 		"format":      {func(c *Content) { c.ResponseFormat = raw(`{"json_schema":{}}`) }, "response_format", `"json_schema"`},
 		"format type": {func(c *Content) { c.ResponseFormat = raw(`{"type":"json-object"}`) }, "response_format.type", `"json_object"`},
 	} {
