@@ -7,12 +7,14 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/metrics"
 )
 
@@ -102,7 +104,33 @@ func (r *Routes) Route(ctx context.Context, project, model string) ([]Target, er
 	case known:
 		return nil, fault.New(fault.ModelNotFound, "None of the providers behind the model %.100q is enabled: ask an admin to enable one.", model).WithParam("model")
 	}
-	return nil, fault.New(fault.ModelNotFound, "There is no provider for the model %.100q in this project: use one that GET /v1/models lists, or ask an admin to add it.", model).WithParam("model")
+	return nil, fault.New(fault.ModelNotFound, "There is no provider for the model %.100q in this project: %s, or ask an admin to add it.", model, r.instead(own, model)).WithParam("model")
+}
+
+// instead says what to ask for, where nobody serves a model: the name that was probably meant, else where all names are listed, else the
+// patterns. Every key may list models, so none is told more than it may know.
+func (r *Routes) instead(own *table, model string) string {
+	all := slices.Concat(own.names, r.static.names)
+	if near := names.Nearest(model, all); near != "" {
+		return fmt.Sprintf("did you mean %q", near)
+	}
+	if len(all) > 0 {
+		return "use one that GET /v1/models lists"
+	}
+	var patterns []string
+	for _, p := range slices.Concat(own.patterns, r.static.patterns) {
+		patterns = append(patterns, p.prefix+"*"+p.suffix)
+	}
+	if len(patterns) == 0 {
+		return "it has no provider at all"
+	}
+	const most = 10
+	slices.Sort(patterns)
+	patterns = slices.Compact(patterns)
+	if len(patterns) > most {
+		patterns = append(patterns[:most], "…")
+	}
+	return "its providers serve " + strings.Join(patterns, ", ")
 }
 
 // Models implements Router: aliases and the models that providers list by name. Callers do not change the result.

@@ -330,3 +330,26 @@ func BenchmarkRoute(b *testing.B) {
 		})
 	}
 }
+
+// TestAnUnknownModelSaysWhatToAskFor: the name that was meant, the list, or the patterns where nothing can be listed.
+func TestAnUnknownModelSaysWhatToAskFor(t *testing.T) {
+	for _, c := range []struct {
+		models []string
+		asked  string
+		want   string
+	}{
+		{[]string{"gpt-4o-mini", "claude-*"}, "gpt-4o-mnii", `did you mean "gpt-4o-mini"`},
+		{[]string{"gpt-4o-mini", "claude-*"}, "llama-3", "use one that GET /v1/models lists"},
+		{[]string{"gpt-*", "*-claude"}, "llama-3", "its providers serve *-claude, gpt-*"},
+	} {
+		r, err := provider.NewRoutes(provider.RoutesOptions{Static: []provider.Static{{Provider: newNamed("a"), Models: c.models}}})
+		require.NoError(t, err)
+		_, err = r.Route(t.Context(), "p", c.asked)
+		require.Equal(t, fault.ModelNotFound, fault.CodeOf(err))
+		require.ErrorContains(t, err, c.want)
+	}
+	r, err := provider.NewRoutes(provider.RoutesOptions{})
+	require.NoError(t, err)
+	_, err = r.Route(t.Context(), "p", "gpt-4o")
+	require.ErrorContains(t, err, "it has no provider at all")
+}
