@@ -82,11 +82,29 @@ func (g *Gateway) authorizeRouting(ctx context.Context, c *call) error {
 	if err := g.authorizeModels(ctx, c); err != nil {
 		return err
 	}
+	if err := g.refuseEcho(ctx, c); err != nil {
+		return err
+	}
 	field := c.in.body.FirstOf(wire.RoutingFields(), c.out.edits)
 	if field == "" {
 		return nil
 	}
 	return g.authorizeModel(ctx, c, policy.EveryModel, field)
+}
+
+// refuseEcho keeps a prompt's text from those who may only call it: some providers answer with what they were sent, when they are asked to.
+func (g *Gateway) refuseEcho(ctx context.Context, c *call) error {
+	if c.ref.resolved == nil {
+		return nil
+	}
+	field := c.in.body.FirstOf(wire.EchoFields(), c.out.edits)
+	if field == "" {
+		return nil
+	}
+	if ok, err := g.reads(ctx, c); err != nil || ok {
+		return err
+	}
+	return fault.New(fault.PermissionDenied, "%q can make a provider answer with the prompt itself, which this key may call and not read: leave it out.", field).WithParam(field)
 }
 
 func (g *Gateway) authorizeModels(ctx context.Context, c *call) error {

@@ -84,7 +84,7 @@ type outbound struct {
 	estimated int64
 	targets   []provider.Target
 	tier      string             // service tier that was asked for; "" for none
-	unasked   bool               // usageSet was ours and is left out: a provider refused it
+	unasked   string             // the provider that refused usageSet, which was ours and is left out for it
 	callbacks provider.Call      // call.request and its like, made once
 	place     limits.Reservation // among the calls that run
 	held      limits.Set         // what else is reserved for it: settled or released once it is recorded

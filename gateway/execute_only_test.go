@@ -31,6 +31,18 @@ func TestExecuteOnlyKeysLearnNothing(t *testing.T) {
 		require.Equal(t, http.StatusOK, e.chat(ticketFor+`}`, "Authorization", executor).status)
 		require.Equal(t, http.StatusBadRequest, e.chat(ticketFor+`,"Temperature":0.3}`, "Authorization", reader).status)
 	})
+	t.Run("what a provider is asked to repeat", func(t *testing.T) {
+		e := newEnv(t)
+		for _, more := range []string{
+			`"debug":{"echo_upstream_body":true}`, `"prompt_logprobs":1`, `"return_token_ids":true`, `"Echo":true`, `"extra_body":{"echo":true}`,
+		} {
+			a := e.chat(ticketFor+`,`+more+`}`, "Authorization", executor)
+			require.Contains(t, []int{http.StatusForbidden, http.StatusBadRequest}, a.status, more) // 400: a lock was first
+			require.Zero(t, e.upstream.count(), more)
+		}
+		require.Equal(t, http.StatusOK, e.chat(ticketFor+`,"prompt_logprobs":1}`, "Authorization", reader).status)
+		require.Equal(t, http.StatusOK, e.chat(ticketFor+`,"prompt_logprobs":null}`, "Authorization", executor).status)
+	})
 	t.Run("a provider's refusal", func(t *testing.T) {
 		e := newEnv(t)
 		const said = `{"error":{"message":"Bad: Sort tickets. canary","type":"invalid_request_error","param":"messages[0].content","code":"bad_value","canary":1}}`

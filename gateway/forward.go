@@ -49,7 +49,7 @@ func (g *Gateway) forward(ctx context.Context, c *call) error {
 		}
 		return nil
 	}
-	if c.out.unasked {
+	if c.out.unasked != "" && c.out.unasked == c.rec.Provider {
 		g.refusals.remember(c.rec.Project, c.rec.Provider, g.deps.Clock())
 	}
 	switch {
@@ -140,8 +140,10 @@ func (c *call) acceptStream(res *provider.Response) error {
 	}
 	c.ans.scan.Reset(c.api, false)
 	ping := c.g.startPings(c)
-	err := c.readBeginning(res)
-	ping.stop()
+	err := func() error {
+		defer ping.stop() // after a panic, too: its timer writes
+		return c.readBeginning(res)
+	}()
 	if c.ans.begun {
 		return nil
 	}
@@ -224,7 +226,7 @@ func (c *call) editBytes() int {
 
 // withholds reports whether the usage chunk of this target's stream was ours to ask for.
 func (c *call) withholds(t provider.Target) bool {
-	return c.out.usage && !c.out.unasked && t.Provider.Capabilities().StreamUsage && !c.g.refusals.remembers(c.rec.Project, t.Provider.Name(), c.rec.Start)
+	return c.out.usage && c.out.unasked != t.Provider.Name() && t.Provider.Capabilities().StreamUsage && !c.g.refusals.remembers(c.rec.Project, t.Provider.Name(), c.rec.Start)
 }
 
 // rebuild leaves out what we added to a request that a provider refuses, when that may be why.
@@ -234,8 +236,11 @@ func (c *call) rebuild(t provider.Target, res *provider.Response) bool {
 	}
 	said, err := io.ReadAll(io.LimitReader(res.Body, maxRefusal))
 	res.Body = readBack{io.MultiReader(bytes.NewReader(said), errorReader{err}, res.Body), res.Body}
-	c.out.unasked = err == nil && blamesAddition(said, c.out.usageSet)
-	return c.out.unasked
+	if err != nil || !blamesAddition(said, c.out.usageSet) {
+		return false
+	}
+	c.out.unasked = t.Provider.Name()
+	return true
 }
 
 // observe notes one attempt.

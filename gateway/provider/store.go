@@ -150,7 +150,7 @@ func (a Alias) Check() error {
 	if err := checkModel(a.Name, false); err != nil {
 		return err
 	}
-	if a.Name == "default" || strings.HasPrefix(a.Name, "prompt/") {
+	if a.Name == "default" || strings.HasPrefix(a.Name, "prompt/") || strings.HasPrefix(a.Name, "openai/prompt/") {
 		return invalid("name", "%q has a meaning of its own as a model: choose another name.", a.Name)
 	}
 	if len(a.Targets) == 0 || len(a.Targets) > maxTargets {

@@ -87,8 +87,8 @@ func ignore(b *Body, c *template.Content, locks *Locks, edits []Edit) (ignored [
 		}
 		for i := range b.members {
 			m := &b.members[i]
-			at := slices.IndexFunc(names[:], func(name string) bool { return strings.EqualFold(name, m.Name) })
-			if at < 0 || m.Name == "" {
+			at := b.touches(m, &names)
+			if at < 0 {
 				continue
 			}
 			if !meansNothing(m.Name, locks.sent(b, m)) {
@@ -168,7 +168,7 @@ func sameField(name string) string {
 func spellings(lock string) [6]string {
 	for _, group := range [...][6]string{
 		{"model", "models", "engine", "deployment_id", "fallbacks"},
-		{"messages", "input", "instructions", "system"},
+		{"messages", "input", "instructions", "system", "prompt"},
 		{"tools", "functions"},
 		{"tool_choice", "function_call"},
 		{"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"},
@@ -181,6 +181,18 @@ func spellings(lock string) [6]string {
 	return [6]string{lock}
 }
 
+// touches says which of the spellings a member is, in any case: -1 for none. A prompt that is an object names one of ours and is none of them, and
+// what is merged over the whole request is each field.
+func (b *Body) touches(m *Member, names *[6]string) int {
+	if strings.EqualFold(m.Name, anyField) {
+		return 0
+	}
+	if m.Name == "" || strings.EqualFold(m.Name, "prompt") && b.raw[m.ValueStart] == '{' {
+		return -1
+	}
+	return slices.IndexFunc(names[:], func(name string) bool { return strings.EqualFold(name, m.Name) })
+}
+
 // checkLock compares what the caller sent for one locked field with what the version says.
 func checkLock(b *Body, c *template.Content, name string, locks *Locks) error {
 	names := spellings(name)
@@ -189,7 +201,7 @@ func checkLock(b *Body, c *template.Content, name string, locks *Locks) error {
 	}
 	for i := range b.members {
 		m := &b.members[i]
-		at := slices.IndexFunc(names[:], func(name string) bool { return name != "" && strings.EqualFold(name, m.Name) })
+		at := b.touches(m, &names)
 		if at < 0 {
 			continue
 		}

@@ -12,6 +12,18 @@ func RoutingFields() []string {
 		"fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "model_list", "model_group", "route", "router", "router_settings_override",
 		"provider", "providers", "preset", "engine", "deployment_id", "api_base", "base_url", "api_key", "api_type", "api_version", "custom_llm_provider",
 		"user_config", "plugins", "portkey_config", "config",
+		anyField, "extra_headers", "litellm_params",
+	}
+}
+
+// anyField is what gateways that merge it over the request itself take: it may hold every other field.
+const anyField = "extra_body"
+
+// EchoFields are the fields by which providers are asked to answer with the request that they got, as text or as tokens.
+func EchoFields() []string {
+	return []string{
+		"debug", "echo", "prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids", "return_prompt", "include_prompt", "echo_upstream_body",
+		anyField,
 	}
 }
 
