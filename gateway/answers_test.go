@@ -143,6 +143,24 @@ func TestLargeAnswer(t *testing.T) {
 		assert.True(t, recorded, "before the answer ended")
 		assert.Equal(t, metrics.OutcomeOK, e.only().Outcome)
 	})
+	t.Run("its usage", func(t *testing.T) {
+		e := newEnv(t, func(s *setup) { s.opts.BufferAnswer = 100_000 })
+		answer := `{"id":"c-9","choices":[{"message":{"content":"` + strings.Repeat("0123456789", 60_000) + `"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":9}}`
+		e.upstream.set(respondJSON(200, answer))
+		require.Equal(t, 200, e.chat(triage).status)
+		rec := e.only()
+		assert.Equal(t, metrics.Tokens{Input: 7, Output: 9, Reported: true}, rec.Tokens)
+		assert.Equal(t, "c-9", rec.CompletionID)
+		assert.NotNil(t, rec.CostMicros)
+	})
+	t.Run("without usage", func(t *testing.T) {
+		e := newEnv(t, func(s *setup) { s.opts.BufferAnswer = 100_000 })
+		e.upstream.set(respondJSON(200, large))
+		require.Equal(t, 200, e.chat(triage).status)
+		rec := e.only()
+		assert.True(t, rec.Tokens.Estimated)
+		assert.EqualValues(t, len(large)/4, rec.Tokens.Output)
+	})
 	for name, raw := range map[string]string{
 		"cut": jsonHead + "Content-Length: 700000\r\n\r\n" + large,
 		// Without a declared length nothing but an abort tells the caller: the server would end the chunks properly.

@@ -8,6 +8,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 )
 
@@ -54,6 +55,15 @@ func (g *Gateway) relayLarge(ctx context.Context, c *call, res *provider.Respons
 
 	head := c.ans.buf.B
 	last := head[len(head)-1]
+	// The usage stands behind what was held. An answer that was cut has been paid for as well.
+	var scan wire.ResponseScanner
+	scan.Reset(c.api)
+	_, _ = scan.Write(head)
+	passed := len(head)
+	defer func() {
+		c.ans.said = scan.Result()
+		c.ans.said.Answers, c.ans.said.Bytes = 1, passed
+	}()
 	if err := g.write(c, head[:len(head)-1]); err != nil {
 		return err
 	}
@@ -62,6 +72,8 @@ func (g *Gateway) relayLarge(ctx context.Context, c *call, res *provider.Respons
 		n, err := res.Body.Read(relay[1:])
 		c.ans.waited += g.deps.Clock().Sub(asked)
 		if n > 0 {
+			_, _ = scan.Write(relay[1 : n+1])
+			passed += n
 			relay[0] = last
 			last = relay[n]
 			if err := g.write(c, relay[:n]); err != nil {
