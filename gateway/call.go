@@ -84,6 +84,7 @@ type outbound struct {
 	estimated int64
 	targets   []provider.Target
 	tier      string             // service tier that was asked for; "" for none
+	withheld  bool               // the request that was sent last asked for usage on our behalf: its chunk is kept back
 	unasked   string             // the provider that refused usageSet, which was ours and is left out for it
 	callbacks provider.Call      // call.request and its like, made once
 	place     limits.Reservation // among the calls that run

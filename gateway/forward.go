@@ -54,7 +54,7 @@ func (g *Gateway) forward(ctx context.Context, c *call) error {
 	}
 	switch {
 	case c.ans.streamed:
-		return g.relay(ctx, c, res, target)
+		return g.relay(ctx, c, res)
 	case c.ans.more:
 		return g.relayLarge(ctx, c, res)
 	}
@@ -195,7 +195,7 @@ func (c *call) request(t provider.Target) *provider.Request {
 	if t.Model != c.in.model {
 		edits = append(edits, wire.Set("model", t.Model))
 	}
-	if c.withholds(t) {
+	if c.out.withheld = c.withholds(t); c.out.withheld {
 		edits = append(edits, c.out.usageSet)
 	}
 	body := c.in.body.Raw()

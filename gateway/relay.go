@@ -13,9 +13,9 @@ import (
 
 // relay passes a stream on as it comes: read, scan, write, flush. Once a byte has gone out there is no other answer, and no further
 // attempt: what goes wrong then ends the stream with an error event and no [DONE].
-func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response, target provider.Target) error {
+func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response) error {
 	scan := c.ans.scan // accept made it
-	scan.Reset(c.api, c.withholds(target))
+	scan.Reset(c.api, c.out.withheld)
 	if res.Sent {
 		g.releaseRequest(c)
 	}
