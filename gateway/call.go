@@ -83,6 +83,9 @@ type outbound struct {
 	// estimated is how many tokens the request has, once it was let go.
 	estimated int64
 	targets   []provider.Target
+	target    provider.Target // that was asked last
+	request   provider.Request
+	modelSet  []byte // memory of the edit that sets the model
 	tier      string             // service tier that was asked for; "" for none
 	withheld  bool               // the request that was sent last asked for usage on our behalf: its chunk is kept back
 	unasked   string             // the provider that refused usageSet, which was ours and is left out for it
@@ -102,6 +105,8 @@ type answer struct {
 	more     bool               // … there is more of it than buf holds
 	large    bool
 	said     wire.Completion     // of a whole answer that is no stream
+	micros   int64               // what it cost: the record points here
+	owed     owed                // of what was asked last, while nothing of it counts as an answer
 	waited   time.Duration       // for the provider
 	scan     *wire.StreamScanner // made for the first stream, then kept
 	streamed bool
@@ -110,6 +115,12 @@ type answer struct {
 	between  bool      // the stream stands between two events
 	armed    time.Time // when the write deadline was last moved on
 	complete bool      // the provider's answer came to its end
+}
+
+// owed is a request that a provider has got and may charge for, though it came to no answer.
+type owed struct {
+	target provider.Target // of no provider: nothing is owed
+	got    int             // bytes of an answer that came before it broke off
 }
 
 // reset forgets everything but the memory that is worth keeping. It works in place: the call is large, and a copy of it would be made anew
@@ -126,7 +137,7 @@ func (c *call) reset() {
 	clear(c.out.edits)
 	back := &c.out.callbacks
 	back.Caller, back.Targets, back.Once = "", nil, false
-	c.out = outbound{edits: c.out.edits[:0], callbacks: *back, held: c.out.held}
+	c.out = outbound{edits: c.out.edits[:0], callbacks: *back, held: c.out.held, modelSet: c.out.modelSet}
 
 	clear(c.ans.slices)
 	c.ans = answer{slices: c.ans.slices[:0], scan: c.ans.scan}

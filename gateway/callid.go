@@ -70,7 +70,9 @@ func NewCallIDs(derive func(purpose string) []byte, random io.Reader, now func()
 
 // Mint returns a new id for a call of this principal; both are "" for callers that could not be identified.
 func (c *CallIDs) Mint(project, principal string) (string, error) {
-	var raw [callRaw]byte
+	m := c.calls.Get().(*macer)
+	defer c.calls.Put(m)
+	raw := &m.raw
 	var stamp [8]byte
 	binary.BigEndian.PutUint64(stamp[:], uint64(c.now().UnixMilli()))
 	copy(raw[:callStamp], stamp[8-callStamp:])
@@ -79,7 +81,7 @@ func (c *CallIDs) Mint(project, principal string) (string, error) {
 	}
 	owner := ownerOf(raw[:callSeed], principal)
 	copy(raw[callSeed:callHead], owner[:])
-	c.mac(raw[callHead:], &c.calls, project, raw[:callHead])
+	m.mac(raw[callHead:], project, raw[:callHead])
 
 	var out [len(callPrefix) + callRaw*8/5]byte
 	copy(out[:], callPrefix)
@@ -181,14 +183,20 @@ type macer struct {
 	h   hash.Hash
 	in  []byte
 	sum [sha256.Size]byte
+	raw [callRaw]byte // of an id that is being minted
 }
 
 // mac fills dst with the MAC of data under a project. data has one length per key, so nothing can slide between the two.
-func (c *CallIDs) mac(dst []byte, pool *sync.Pool, project string, data []byte) {
-	m, _ := pool.Get().(*macer)
+func (m *macer) mac(dst []byte, project string, data []byte) {
 	m.in = append(append(m.in[:0], data...), project...)
 	m.h.Reset()
 	m.h.Write(m.in)
 	copy(dst, m.h.Sum(m.sum[:0]))
+}
+
+// mac is a macer's, with one that is idle.
+func (c *CallIDs) mac(dst []byte, pool *sync.Pool, project string, data []byte) {
+	m := pool.Get().(*macer)
+	m.mac(dst, project, data)
 	pool.Put(m)
 }

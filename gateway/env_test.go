@@ -471,6 +471,14 @@ func (f *fakeRecorder) RecordCall(ctx context.Context, c *metrics.Call) error {
 	defer f.mu.Unlock()
 	copied := *c
 	copied.Attempts = slices.Clone(c.Attempts)
+	if c.CostMicros != nil {
+		copied.CostMicros = new(*c.CostMicros)
+	}
+	for i := range copied.Attempts {
+		if a := &copied.Attempts[i]; a.CostMicros != nil {
+			a.CostMicros = new(*a.CostMicros)
+		}
+	}
 	f.calls = append(f.calls, copied)
 	if f.hook != nil {
 		f.hook(&copied)

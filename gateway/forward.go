@@ -26,6 +26,7 @@ func (g *Gateway) forward(ctx context.Context, c *call) error {
 	res, target, err := g.deps.Forwarder.Forward(ctx, c.out.callbacks)
 	c.ans.waited = waited + g.deps.Clock().Sub(asked)
 	if err != nil {
+		c.owe()
 		return providerFault(ctx, err)
 	}
 	defer func() { _ = res.Body.Close() }() // its bytes have been read or are unwanted
@@ -98,6 +99,9 @@ func (c *call) accept(t provider.Target, res *provider.Response) error {
 		err = c.unusable(provider.KindProtocol, errNeither)
 	}
 	if err != nil {
+		if c.ans.buf != nil {
+			c.ans.owed.got = len(c.ans.buf.B)
+		}
 		c.lender.put(c.ans.buf)
 		c.ans.buf, c.ans.status, c.ans.header, c.ans.streamed = nil, 0, nil, false
 		c.rec.Provider, c.rec.Model = "", ""
@@ -193,11 +197,14 @@ func (c *call) prepare(ctx context.Context) {
 func (c *call) request(t provider.Target) *provider.Request {
 	edits := c.out.edits
 	if t.Model != c.in.model {
-		edits = append(edits, wire.Set("model", t.Model))
+		set := wire.SetIn(c.out.modelSet, "model", t.Model)
+		edits, c.out.modelSet = append(edits, set), set.Value
 	}
 	if c.out.withheld = c.withholds(t); c.out.withheld {
 		edits = append(edits, c.out.usageSet)
 	}
+	c.out.edits = edits[:len(c.out.edits)] // keeps the memory
+	c.out.target, c.ans.owed.got = t, 0
 	body := c.in.body.Raw()
 	if len(edits) > 0 {
 		if c.out.body == nil {
@@ -207,9 +214,10 @@ func (c *call) request(t provider.Target) *provider.Request {
 		c.out.body.B = c.in.body.Splice(c.out.body.B[:0], edits)
 		body = c.out.body.B
 	}
-	return &provider.Request{
+	c.out.request = provider.Request{
 		API: c.api.Name(), Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: onward(c.req.Header), CallID: c.rec.ID,
 	}
+	return &c.out.request
 }
 
 // editBytes is about how much longer the edits make the body.
@@ -243,8 +251,18 @@ func (c *call) rebuild(t provider.Target, res *provider.Response) bool {
 	return true
 }
 
+// owe makes a call that nobody answered that of the provider which was left with it: it may charge for what it got and said.
+func (c *call) owe() {
+	if t := c.ans.owed.target; t.Provider != nil {
+		c.answeredBy(t, &provider.Response{})
+	}
+}
+
 // observe notes one attempt.
 func (c *call) observe(a provider.AttemptResult) {
+	if a.Err != nil && a.Asked {
+		c.ans.owed.target = c.out.target
+	}
 	at := metrics.Attempt{Provider: a.Provider, Model: a.Model, Start: a.Start, Total: a.Head, Status: a.Status, Outcome: metrics.OutcomeOK}
 	switch {
 	case a.Err != nil:

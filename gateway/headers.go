@@ -169,12 +169,10 @@ func onward(h http.Header) http.Header {
 
 // dollars writes millionths of a dollar as dollars.
 func dollars(micros int64) string {
-	var b [24]byte
+	var b [32]byte
 	out := strconv.AppendInt(b[:0], micros/1_000_000, 10)
-	out = append(out, '.')
-	frac := strconv.Itoa(int(micros % 1_000_000))
-	for range 6 - len(frac) {
-		out = append(out, '0')
-	}
-	return string(append(out, frac...))
+	point := len(out)
+	out = strconv.AppendInt(out, 1_000_000+micros%1_000_000, 10) // seven digits, whose first gives way to the point
+	out[point] = '.'
+	return string(out)
 }

@@ -124,3 +124,21 @@ func TestLastUserMessage(t *testing.T) {
 		assert.JSONEq(t, c.want, gjson.GetBytes(sent, "messages.#.content").Raw, c.more)
 	}
 }
+
+// TestVariablesInMetadataAreNoMetadata: a caller whose metadata only holds the variables has sent none, so the version's stands.
+func TestVariablesInMetadataAreNoMetadata(t *testing.T) {
+	e := newEnv(t)
+	e.registry.add("support/tagged", map[string]int{"production": 1}, template.Content{
+		Messages: []template.Message{{Role: "system", Text: "Sort {{what}}."}}, Model: "gpt-test",
+		Parameters: map[string]json.RawMessage{"metadata": json.RawMessage(`{"team":"a"}`)},
+	})
+	for metadata, want := range map[string]string{
+		`{"promptgate_variables":"{\"what\":\"x\"}"}`:             `{"team":"a"}`,
+		`{"promptgate_variables":"{\"what\":\"x\"}","mine":"yes"}`: `{"mine":"yes"}`,
+	} {
+		a := e.chat(`{"prompt":{"id":"support/tagged"},"metadata":` + metadata + `}`)
+		require.Equal(t, 200, a.status, "%s", a.body)
+		sent, _ := e.upstream.last()
+		assert.JSONEq(t, want, gjson.GetBytes(sent, "metadata").Raw, metadata)
+	}
+}

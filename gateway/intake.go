@@ -46,20 +46,21 @@ func (g *Gateway) readBody(c *call) error {
 	}
 	buf, more, err := g.buffers.readAll(from, length, g.opts.MaxBodyBytes, c)
 	c.in.buf = buf
-	if more {
+	switch {
+	case more:
 		return g.tooLarge()
+	case err != nil:
+		return g.bodyRefusal(c, err)
 	}
-	return g.bodyRefusal(c, err)
+	return nil
 }
 
 // bodyRefusal is what a failure to read a body comes to.
 func (g *Gateway) bodyRefusal(c *call, err error) error {
-	var large *http.MaxBytesError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &large):
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return g.tooLarge()
+	}
+	switch {
 	case errors.Is(err, errNoRoom):
 		return g.shed()
 	case errors.Is(err, os.ErrDeadlineExceeded):

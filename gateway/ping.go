@@ -33,6 +33,12 @@ func (p *pinger) ping() {
 	if p.stopped {
 		return
 	}
+	defer func() {
+		if r := recover(); r != nil { // nobody else would: it is the timer's goroutine
+			p.stopped = true
+			p.g.notePanic("ping", r)
+		}
+	}()
 	if p.c.ans.between {
 		if !p.c.ans.begun {
 			p.g.begin(p.c, -1)

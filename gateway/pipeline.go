@@ -48,16 +48,20 @@ func (p pipeline) andAlways(closing ...func(ctx context.Context, c *call, err er
 }
 
 func (p pipeline) run(ctx context.Context, c *call) (err error) {
-	err = fault.New(fault.Internal, internalMessage) // stays when a step panics
-	defer func() { p.close(ctx, c, err, 0) }()
+	ended := false
+	defer func() {
+		if !ended { // a step panicked
+			err = fault.New(fault.Internal, internalMessage)
+		}
+		p.close(ctx, c, err, 0)
+	}()
 	for _, step := range p.steps {
-		if failed := step(ctx, c); failed != nil {
-			err = failed
-			return err
+		if err = step(ctx, c); err != nil {
+			break
 		}
 	}
-	err = nil
-	return nil
+	ended = true
+	return err
 }
 
 // close runs the closing stages from the one at i on, in order.

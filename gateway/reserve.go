@@ -36,10 +36,15 @@ var _ limits.Coster = (*call)(nil)
 
 // Dearest implements limits.Coster.
 func (c *call) Dearest(output int64) (micros int64, known bool) {
-	tokens := metrics.Tokens{Input: c.estimatedInput(), Output: output, Estimated: true}
-	if most := c.api.OutputLimit(&c.in.body, c.out.edits); most > 0 {
-		tokens.Output = most
+	input := len(c.in.body.Raw())
+	for i := range c.out.edits {
+		input += len(c.out.edits[i].Value)
 	}
+	most, answers := c.api.OutputLimit(&c.in.body, c.out.edits)
+	if most == 0 {
+		most = output
+	}
+	tokens := metrics.Tokens{Input: int64(input / bytesPerToken), Output: most * answers, Estimated: true}
 	for _, t := range c.out.targets {
 		cost, ok := c.g.deps.Pricer.Cost(t.Prices, t.Model, c.rec.Start, tokens)
 		if !ok || !standardTier(c.out.tier) {

@@ -107,6 +107,19 @@ func TestBudgetOfACall(t *testing.T) {
 	assert.Less(t, b.reserved[1]-100*10, input+100*10, "what the request bounds")
 	assert.GreaterOrEqual(t, b.reserved[1], input+100*10)
 
+	for _, bound := range []string{`"max_tokens":1e2`, `"max_tokens":"100"`, `"max_completion_tokens":100.0`, `"n":"2","max_tokens":50`} {
+		require.Equal(t, http.StatusOK, e.chat(strings.Replace(triage, "{", "{"+bound+",", 1)).status, bound)
+		got := b.reserved[len(b.reserved)-1]
+		assert.Less(t, got-100*10, input+100*10, bound)
+		assert.GreaterOrEqual(t, got, input+100*10, bound)
+	}
+	require.Equal(t, http.StatusOK, e.chat(strings.Replace(triage, "{", `{"n":3,`, 1)).status)
+	assert.GreaterOrEqual(t, b.reserved[len(b.reserved)-1], input+3*1000*10, "several answers without a bound")
+	tools := `"tools":[{"type":"function","function":{"name":"f","description":"` + strings.Repeat("long ", 1000) + `"}}],`
+	require.Equal(t, http.StatusOK, e.chat(strings.Replace(triage, "{", "{"+tools, 1)).status)
+	assert.Greater(t, b.reserved[len(b.reserved)-1], b.reserved[0]+1000*10, "tools are input, too")
+
+	b.left = 1_000_000
 	e.upstream.set(respondJSON(500, `{}`))
 	require.Equal(t, http.StatusBadGateway, e.chat(triage, "X-Stainless-Retry-Count", "1").status)
 	b.left = 10
@@ -139,4 +152,56 @@ func (perToken) Cost(_ *metrics.PriceList, model string, _ time.Time, t metrics.
 		return 10 * (t.Input + t.Output), true
 	}
 	return t.Input + t.Output, true
+}
+
+// TestWhatAProviderGotIsOwed: a call that came to no answer after its request had gone out is its provider's, with an estimate of what that may
+// charge: unknown is not nothing. One that no provider got costs nothing.
+func TestWhatAProviderGotIsOwed(t *testing.T) {
+	half := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", "9999")
+		_, _ = w.Write([]byte(`{"id":"1","choices":[{"message":{"content":"` + strings.Repeat("text ", 400)))
+	}
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	for name, one := range map[string]struct {
+		answer http.HandlerFunc
+		output int64
+		owed   bool
+	}{
+		"in time":             {hang, 0, true},
+		"cut":                 {half, 500, true},
+		"nobody there":        {nil, 0, false},
+		"an error as success": {respondJSON(200, `{"error":{"message":"no"}}`), 0, false},
+		"refused":             {respondJSON(400, `{"error":{"message":"no"}}`), 0, false},
+		"failed":              {respondJSON(500, `{}`), 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &budget{left: 1_000_000}
+			e := newEnv(t, func(s *setup) { s.deps.Limiters, s.deps.Pricer = []limits.Limiter{b}, perToken{} }, func(s *setup) { s.up.HeadTimeout = 200 * time.Millisecond })
+			if one.answer == nil {
+				e.upstream.Close()
+			} else {
+				e.upstream.set(one.answer)
+			}
+			require.GreaterOrEqual(t, e.chat(triage, "X-Stainless-Retry-Count", "1").status, 400)
+			c := e.only()
+			assert.Equal(t, one.owed, c.CostMicros != nil, "%+v", c)
+			assert.Equal(t, one.owed, c.Tokens.Estimated)
+			if one.owed {
+				assert.Positive(t, c.Tokens.Input)
+				assert.GreaterOrEqual(t, c.Tokens.Output, one.output)
+				assert.Equal(t, "up", c.Provider)
+				require.Len(t, b.settled, 1)
+				assert.Equal(t, *c.CostMicros, b.settled[0].Micros)
+			}
+			assert.EqualValues(t, 1_000_000, b.left+cost(&c), "the rest came back")
+		})
+	}
+}
+
+func cost(c *metrics.Call) int64 {
+	if c.CostMicros == nil {
+		return 0
+	}
+	return *c.CostMicros
 }

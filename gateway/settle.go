@@ -14,8 +14,9 @@ func (g *Gateway) settle(_ context.Context, c *call, _ error) {
 	c.readUsage()
 	tokens := c.rec.Tokens
 	if (tokens.Reported || tokens.Estimated) && c.rec.Provider != "" {
-		if micros, ok := g.cost(c, tokens); ok {
-			c.rec.CostMicros = &micros
+		var ok bool
+		if c.ans.micros, ok = g.cost(c, tokens); ok {
+			c.rec.CostMicros = &c.ans.micros
 		}
 	}
 	if n := len(c.rec.Attempts); n > 0 && c.rec.Provider != "" {
@@ -66,6 +67,8 @@ func (c *call) readUsage() {
 		if !result.Usage.Reported && result.Events > 0 {
 			c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(result.Events), Estimated: true}
 		}
+	case c.ans.status == 0 && c.ans.owed.target.Provider != nil:
+		c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(c.ans.owed.got / bytesPerToken), Estimated: true}
 	case c.ans.buf != nil && c.ans.status < 300 && !c.ans.ours:
 		said := &c.ans.said
 		c.rec.CompletionID, c.rec.Tokens = said.ID, said.Usage

@@ -25,7 +25,7 @@ var _ wire.API = toy{}
 
 func (toy) Name() string                                    { return "toy" }
 func (toy) Endpoint() string                                { return "toy" }
-func (toy) OutputLimit(*wire.Body, []wire.Edit) int64       { return 0 }
+func (toy) OutputLimit(*wire.Body, []wire.Edit) (int64, int64) { return 0, 1 }
 func (toy) EndUser(b *wire.Body) string                     { return b.Text("for") }
 func (toy) LastUserText(*wire.Body) (json.RawMessage, bool) { return nil, false }
 func (toy) UsageEdit(*wire.Body) (e wire.Edit, needed bool) { return e, false }

@@ -206,7 +206,9 @@ func TestDisconnectReachesTheProvider(t *testing.T) {
 			assert.Equal(t, metrics.OutcomeCancelled, c.Outcome)
 			assert.Equal(t, "client_closed", c.ErrorCode)
 			assert.Equal(t, 1, e.upstream.count(), "and there is no further attempt")
-			assert.Equal(t, begin, c.Tokens.Estimated)
+			assert.True(t, c.Tokens.Estimated)
+			assert.Positive(t, c.Tokens.Input, "the provider had it")
+			assert.Equal(t, "up", c.Provider)
 		})
 	}
 }
@@ -513,4 +515,23 @@ func TestStreamKeepsARequestThatIsStillSent(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, say.Close())
 	require.Equal(t, delta("Hi")+finishEvent+doneEvent, string((<-first).body))
+}
+
+// A ping runs on a timer's goroutine, where nobody else would catch what panics: the process survives it, and so do other calls.
+func TestPanickingPing(t *testing.T) {
+	e := newEnv(t, func(s *setup) {
+		s.opts.PingInterval = 5 * time.Millisecond
+		s.deps.HashDigest = func(string, string) string { panic("digest") }
+	})
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		assert.Eventually(t, func() bool { return strings.Contains(e.logs.String(), "panic while serving") }, 5*time.Second, time.Millisecond)
+		respondEvents(delta("Hi"), finishEvent, doneEvent)(w, r)
+	})
+	a := e.chat(strings.Replace(triage, "{", `{"stream":true,`, 1), "Authorization", "Bearer prompts")
+	assert.Equal(t, 1, e.upstream.count())
+	assert.Equal(t, http.StatusInternalServerError, a.status, "the head panics again where it is caught")
+	e.upstream.set(respondJSON(200, `{"choices":[{"message":{"content":"Hi"}}]}`))
+	assert.Equal(t, http.StatusOK, e.chat(plainCall).status)
 }

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/gateway/provider/openai"
 	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/registry/template"
 )
 
 // second adds a further target behind the scripted upstream: one that answers.
@@ -170,6 +172,35 @@ func TestCostGoesByWhatTheAnswerSays(t *testing.T) {
 				return
 			}
 			require.Equal(t, c.cost, rec.CostMicros)
+		})
+	}
+	for name, c := range map[string]struct {
+		parameter, ignored, asks string
+		known                    bool
+	}{
+		"the version's":                     {"service_tier", "", ``, false},
+		"the caller's null is sent":         {"service_tier", "", `"service_tier":null,`, true},
+		"the caller's wins":                 {"service_tier", "", `"service_tier":"default",`, true},
+		"the caller's, in another case":     {"", "", `"Service_Tier":"flex",`, false},
+		"the version's, in another case":    {"Service_Tier", "", ``, false},
+		"the caller's is ignored":           {"", "service_tier", `"service_tier":"flex",`, true},
+		"the caller's is ignored, any case": {"", "Service_Tier", `"service_tier":"flex",`, true},
+		"no word":                           {"", "", `"service_tier":["flex"],`, false},
+	} {
+		t.Run("whose tier: "+name, func(t *testing.T) {
+			e := newEnv(t, func(s *setup) { s.deps.Pricer = tierPricer{} })
+			content := template.Content{Messages: []template.Message{{Role: "system", Text: "Sort."}}, Model: "gpt-test"}
+			if c.parameter != "" {
+				content.Parameters = map[string]json.RawMessage{c.parameter: json.RawMessage(`"flex"`)}
+			}
+			if c.ignored != "" {
+				content.Ignored = []string{c.ignored}
+			}
+			e.registry.add("support/tier", map[string]int{"production": 1}, content)
+			e.upstream.set(respondJSON(http.StatusOK, answer(``, usage)))
+			a := e.chat(`{` + c.asks + `"prompt":{"id":"support/tier"}}`)
+			require.Equal(t, http.StatusOK, a.status, "%s", a.body)
+			require.Equal(t, c.known, e.recorder.last().CostMicros != nil)
 		})
 	}
 	t.Run("a last chunk of zeros wipes nothing", func(t *testing.T) {

@@ -119,6 +119,7 @@ type Recorder interface {
 	// room back, once for each Reserve that succeeded, after the call was recorded or will not be.
 	Reserve() error
 	Release()
+	// RecordCall records a finished call. It keeps nothing of c.
 	RecordCall(ctx context.Context, c *Call) error
 	RecordFeedback(ctx context.Context, f *Feedback) error
 }

@@ -9,7 +9,6 @@ import (
 	"hash"
 	"net/http"
 	"sync"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -79,18 +78,23 @@ func userHash(key []byte) func(project, user string) string {
 // versions that are called.
 func digestHash(key []byte) func(project, digest string) string {
 	const most = 10_000
-	var seen sync.Map // of [2]string → string
-	var count atomic.Int64
+	var mu sync.RWMutex
+	seen := map[[2]string]string{}
 	return func(project, digest string) string {
 		at := [2]string{project, digest}
-		if known, ok := seen.Load(at); ok {
-			return known.(string)
+		mu.RLock()
+		known, ok := seen[at]
+		mu.RUnlock()
+		if ok {
+			return known
 		}
 		h := hmac.New(sha256.New, key)
 		_, _ = h.Write([]byte(project + "\x00" + digest)) // a hash takes everything
 		out := "keyed:" + hex.EncodeToString(h.Sum(nil))
-		if count.Add(1) <= most {
-			seen.Store(at, out)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(seen) < most {
+			seen[at] = out
 		}
 		return out
 	}

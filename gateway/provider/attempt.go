@@ -32,6 +32,8 @@ type AttemptResult struct {
 	Head     time.Duration // from Start to the answer's head, or to the failure
 	Status   int           // 0: no answer
 	Err      error         // a *Error; nil when there is an answer
+	// Asked tells that the provider got the request, or may have: it can charge for it whatever came back.
+	Asked bool
 }
 
 // Forwarder sends a request to the first target that answers it. It is safe for concurrent use.
@@ -251,24 +253,48 @@ func (c *call) once() outcome {
 	}
 	c.judge(&o, end)
 	if c.Observe != nil {
-		c.Observe(AttemptResult{Provider: c.target.Provider.Name(), Model: c.target.Model, Start: start, Head: end.Sub(start), Err: o.err, Status: status})
+		c.Observe(AttemptResult{
+			Provider: c.target.Provider.Name(), Model: c.target.Model, Start: start, Head: end.Sub(start), Err: o.err, Status: status, Asked: o.err == nil || asked(o.err),
+		})
 	}
 	return o
 }
 
 func (c *call) accept(resp *Response) error {
 	err := c.Accept(c.target, resp)
-	var e *Error
-	if err == nil || errors.As(err, &e) {
+	if err == nil || isError(err) {
 		return err
 	}
 	return &Error{Provider: c.target.Provider.Name(), Kind: KindProtocol, Err: err}
 }
 
+// asked reports whether a failure left the provider with the request.
+func asked(err error) bool {
+	e, _ := errors.AsType[*Error](err)
+	if e == nil {
+		return false
+	}
+	switch e.Kind {
+	case KindTimeout, KindCancelled, KindTruncated, KindProtocol:
+		return !errors.Is(err, errNotAsked)
+	}
+	return false
+}
+
+// errNotAsked: the call was over before its provider was asked.
+var errNotAsked = errors.New("it was not asked")
+
+func isError(err error) bool {
+	_, ok := errors.AsType[*Error](err)
+	return ok
+}
+
 // do keeps the contract where a provider breaks it: every error is a *Error.
 func (c *call) do() (*Response, error) {
 	if c.ctx.Err() != nil {
-		return nil, contextError(c.target.Provider.Name(), c.ctx)
+		e := contextError(c.target.Provider.Name(), c.ctx)
+		e.Err = errors.Join(e.Err, errNotAsked)
+		return nil, e
 	}
 	request := c.Build(c.target)
 	if request == nil {
@@ -278,8 +304,7 @@ func (c *call) do() (*Response, error) {
 	if err == nil {
 		return resp, nil
 	}
-	var e *Error
-	if !errors.As(err, &e) {
+	if !isError(err) {
 		err = &Error{Provider: c.target.Provider.Name(), Kind: KindProtocol, Err: err}
 	}
 	return nil, err

@@ -23,8 +23,9 @@ type API interface {
 	LastUserText(b *Body) (text json.RawMessage, ok bool)
 	// UsageEdit is the edit by which a provider reports usage on a stream. needed is false when it does so anyway: then nothing is withheld.
 	UsageEdit(b *Body) (e Edit, needed bool)
-	// OutputLimit is how many tokens of answer a request allows at most, all of its answers together: edits are what will be made to b. 0 when it sets no bound.
-	OutputLimit(b *Body, edits []Edit) int64
+	// OutputLimit is how many tokens each answer to a request may have at most, 0 when it sets no bound, and how many answers it asks for, at least
+	// 1. edits are what will be made to b.
+	OutputLimit(b *Body, edits []Edit) (tokens, answers int64)
 	// EndUser is the caller's own name for whom it calls, "" when there is none.
 	EndUser(b *Body) string
 

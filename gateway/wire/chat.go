@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"strconv"
 
 	"github.com/promptgate/promptgate/metrics"
@@ -61,23 +62,20 @@ func (Chat) LastUserText(b *Body) (text json.RawMessage, ok bool) {
 func (Chat) UsageEdit(b *Body) (e Edit, needed bool) { return UsageEdit(b) }
 
 // OutputLimit implements API.
-func (Chat) OutputLimit(b *Body, edits []Edit) int64 {
-	most, each := int64(0), int64(1)
-	for _, name := range [...]string{"max_tokens", "max_completion_tokens", "n"} {
-		value, _ := b.Get(name)
-		if e := editOf(edits, name); e != nil {
-			value = e.Value
-		}
-		n, err := strconv.ParseInt(string(value), 10, 32)
-		switch {
-		case err != nil || n <= 0: // not said, or not to be believed
-		case name == "n":
-			each = n
-		default:
-			most = max(most, n)
-		}
+func (Chat) OutputLimit(b *Body, edits []Edit) (tokens, answers int64) {
+	for _, name := range [...]string{"max_tokens", "max_completion_tokens"} {
+		tokens = max(tokens, count(b.Sent(name, edits)))
 	}
-	return most * each
+	return tokens, max(1, count(b.Sent("n", edits)))
+}
+
+// count is a number of things as a provider may read it: 100, 1e2, "100"; 0 for what is none.
+func count(value []byte) int64 {
+	n, err := strconv.ParseFloat(string(bytes.Trim(value, `"`)), 64)
+	if err != nil || !(n > 0) {
+		return 0
+	}
+	return int64(min(n, math.MaxInt32))
 }
 
 // EndUser implements API.

@@ -143,7 +143,11 @@ func appendDefault(edits []Edit, b *Body, ignored []string, name string, value j
 	}
 	one := sameField(name)
 	for i := range b.members {
-		if sameField(b.members[i].Name) == one && !isIgnored(ignored, b.members[i].Name) {
+		sent := b.members[i].Name
+		if sameField(sent) != one || isIgnored(ignored, sent) {
+			continue
+		}
+		if e := editOf(edits, sent); e == nil || e.Value != nil { // what an edit takes out, such as variables in metadata, is not sent
 			return edits
 		}
 	}

@@ -1,6 +1,10 @@
 package wire
 
-import "github.com/go-json-experiment/json/jsontext"
+import (
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
 
 // Edit changes one top-level member of a body: a nil Value removes it, any other replaces it, and what is absent is appended. Value
 // must be valid JSON.
@@ -10,7 +14,10 @@ type Edit struct {
 }
 
 // Set is an edit that gives name the string value. Invalid UTF-8 in it becomes U+FFFD.
-func Set(name, value string) Edit { return Edit{Name: name, Value: appendString(nil, value)} }
+func Set(name, value string) Edit { return SetIn(nil, name, value) }
+
+// SetIn is Set with a value that is written into buf, as far as there is room.
+func SetIn(buf []byte, name, value string) Edit { return Edit{Name: name, Value: appendString(buf[:0], value)} }
 
 // Remove is an edit that takes name out.
 func Remove(name string) Edit { return Edit{Name: name} }
@@ -93,6 +100,32 @@ func (b *Body) Kept(name string, edits []Edit) (value []byte, ok bool) {
 		return nil, false
 	}
 	return b.Get(name)
+}
+
+// Sent is the value that a provider gets under a name once the edits are made, in whatever case it is spelled; nil for none.
+func (b *Body) Sent(name string, edits []Edit) (value []byte) {
+	for i := range b.members {
+		if m := &b.members[i]; strings.EqualFold(m.Name, name) && editOf(edits, m.Name) == nil {
+			value = b.raw[m.ValueStart:m.ValueEnd:m.ValueEnd]
+		}
+	}
+	for i := range edits {
+		if e := &edits[i]; strings.EqualFold(e.Name, name) && editOf(edits, e.Name) == e && e.Value != nil {
+			value = e.Value
+		}
+	}
+	return value
+}
+
+// Word is the string that a JSON value is, "" for null. Any other value is no word: its text is returned, quotes and brackets and all.
+func Word(value []byte) string {
+	if isNull(value) {
+		return ""
+	}
+	if s, ok := stringOf(value); ok {
+		return s
+	}
+	return string(value)
 }
 
 // appendString appends s as a JSON string.

@@ -89,8 +89,7 @@ func CodeOf(err error) Code {
 	if err == nil {
 		return ""
 	}
-	var f *Error
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*Error](err); ok {
 		return f.Code
 	}
 	return Internal
@@ -98,6 +97,6 @@ func CodeOf(err error) Code {
 
 // Is reports whether err's chain holds a fault with this code.
 func Is(err error, code Code) bool {
-	var f *Error
-	return errors.As(err, &f) && f.Code == code
+	f, ok := errors.AsType[*Error](err)
+	return ok && f.Code == code
 }
