@@ -85,7 +85,7 @@ type outbound struct {
 	targets   []provider.Target
 	target    provider.Target // that was asked last
 	request   provider.Request
-	modelSet  []byte // memory of the edit that sets the model
+	modelSet  []byte             // memory of the edit that sets the model
 	tier      string             // service tier that was asked for; "" for none
 	withheld  bool               // the request that was sent last asked for usage on our behalf: its chunk is kept back
 	unasked   string             // the provider that refused usageSet, which was ours and is left out for it

@@ -133,7 +133,7 @@ func TestVariablesInMetadataAreNoMetadata(t *testing.T) {
 		Parameters: map[string]json.RawMessage{"metadata": json.RawMessage(`{"team":"a"}`)},
 	})
 	for metadata, want := range map[string]string{
-		`{"promptgate_variables":"{\"what\":\"x\"}"}`:             `{"team":"a"}`,
+		`{"promptgate_variables":"{\"what\":\"x\"}"}`:              `{"team":"a"}`,
 		`{"promptgate_variables":"{\"what\":\"x\"}","mine":"yes"}`: `{"mine":"yes"}`,
 	} {
 		a := e.chat(`{"prompt":{"id":"support/tagged"},"metadata":` + metadata + `}`)

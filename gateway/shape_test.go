@@ -23,13 +23,13 @@ type toy struct{}
 
 var _ wire.API = toy{}
 
-func (toy) Name() string                                    { return "toy" }
-func (toy) Endpoint() string                                { return "toy" }
+func (toy) Name() string                                       { return "toy" }
+func (toy) Endpoint() string                                   { return "toy" }
 func (toy) OutputLimit(*wire.Body, []wire.Edit) (int64, int64) { return 0, 1 }
-func (toy) EndUser(b *wire.Body) string                     { return b.Text("for") }
-func (toy) LastUserText(*wire.Body) (json.RawMessage, bool) { return nil, false }
-func (toy) UsageEdit(*wire.Body) (e wire.Edit, needed bool) { return e, false }
-func (toy) AppendRefusal(dst, _ []byte, _ int) []byte       { return append(dst, `{"wrong":"refused"}`...) }
+func (toy) EndUser(b *wire.Body) string                        { return b.Text("for") }
+func (toy) LastUserText(*wire.Body) (json.RawMessage, bool)    { return nil, false }
+func (toy) UsageEdit(*wire.Body) (e wire.Edit, needed bool)    { return e, false }
+func (toy) AppendRefusal(dst, _ []byte, _ int) []byte          { return append(dst, `{"wrong":"refused"}`...) }
 func (toy) AppendErrorEvent(dst []byte, err error) []byte {
 	return append(toy{}.AppendError(append(dst, "event: wrong\ndata: "...), err), "\n\n"...)
 }

@@ -17,7 +17,9 @@ type Edit struct {
 func Set(name, value string) Edit { return SetIn(nil, name, value) }
 
 // SetIn is Set with a value that is written into buf, as far as there is room.
-func SetIn(buf []byte, name, value string) Edit { return Edit{Name: name, Value: appendString(buf[:0], value)} }
+func SetIn(buf []byte, name, value string) Edit {
+	return Edit{Name: name, Value: appendString(buf[:0], value)}
+}
 
 // Remove is an edit that takes name out.
 func Remove(name string) Edit { return Edit{Name: name} }
