@@ -33,7 +33,7 @@ func (g *Gateway) authorize(ctx context.Context, c *call) error {
 		return policy.Lacks(decision.Missing)
 	case verdict == policy.Unseen || c.ref.prompt.Archived:
 		c.ref.prompt = nil // for the record as well
-		return registry.ErrPromptNotFound()
+		return g.promptNotFound(ctx, c)
 	}
 	c.rec.PromptID, c.rec.PromptName = c.ref.prompt.ID, c.ref.prompt.Name
 	return nil

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
+
+	"github.com/promptgate/promptgate/registry/template"
 )
 
 // Every header that SDKs carry a key in is read, on every kind of address; two that differ are refused, whichever they are.
@@ -62,7 +65,9 @@ func TestAzureAddresses(t *testing.T) {
 		{"/openai/deployments/prompt/support/triage@production/chat/completions", `{"prompt_variables":{"ticket":"T"}}`, 200, "gpt-test"},
 		{"/openai/deployments/gpt-test/chat/completions", `{"model":"prompt/support/triage"}`, 400, ""},
 		{"/openai/deployments/gpt-none/chat/completions", `{}`, 404, ""},
-		{"/openai/deployments/gpt-test/embeddings", `{}`, 404, ""},
+		{"/openai/deployments/gpt-test/embeddings", `{}`, 501, ""},
+		{"/openai/deployments/gpt-test/nothing", `{}`, 404, ""},
+		{"/openai/v1/responses", `{}`, 501, ""},
 		{"/openai/v1/chat/completions", `{"model":"gpt-test"}`, 200, "gpt-test"},
 	} {
 		before := e.upstream.count()
@@ -254,4 +259,49 @@ func TestRequestIDs(t *testing.T) {
 		odd := send("X-Request-Id", strings.Repeat("x", 200))
 		assert.Equal(t, odd.header.Get("X-Promptgate-Call-Id"), odd.header.Get("X-Request-Id"))
 	}
+	for _, path := range []string{"/livez", "/readyz"} { // no call, and named all the same
+		assert.NotEmpty(t, e.do(e.request(http.MethodGet, path, "")).header.Get("X-Request-Id"), path)
+		assert.Equal(t, "mine-1", e.do(e.request(http.MethodGet, path, "", "X-Request-Id", "mine-1")).header.Get("X-Request-Id"), path)
+	}
+}
+
+// TestNearNames: a prompt or label that is nearly right is answered with the name that was meant, among those that this caller may use; what it may
+// not use is named to nobody, and a name that is there and not the caller's is answered like one that is not there.
+func TestNearNames(t *testing.T) {
+	e := newEnv(t)
+	content := template.Content{Messages: []template.Message{{Role: "system", Text: "Sort."}}, Model: "gpt-test"}
+	e.registry.add("support/refunds", map[string]int{"production": 1, "staging": 1, "canary": 1}, content)
+	e.registry.add("secret/payroll", map[string]int{"production": 1}, content)
+	e.registry.add("secret/payrolls", map[string]int{"production": 1}, content)
+	ask := func(id, more string) string {
+		a := e.chat(`{"prompt":{"id":"` + id + `"` + more + `}}`)
+		require.Equal(t, 404, a.status, id)
+		return a.message()
+	}
+	assert.Contains(t, ask("support/refund", ""), `did you mean "support/refunds"?`)
+	assert.Contains(t, ask("Support/Refunds", ""), `did you mean "support/refunds"?`)
+	assert.NotContains(t, ask("support/nothing-like-it", ""), "did you mean")
+	assert.Equal(t, ask("secret/payroll", ""), ask("secret/nothing", ""))
+	assert.NotContains(t, ask("secret/payrol", ""), "payroll")
+	assert.NotContains(t, ask("support/refunds", `,"version":77`), "did you mean")
+
+	assert.Contains(t, ask("support/refunds", `,"label":"missing"`), "this key may use production, staging.")
+	e.keys.keys["caller"].Grants[0].Labels = append(e.keys.keys["caller"].Grants[0].Labels, "prodution") //nolint:misspell // on purpose
+	assert.Contains(t, ask("support/refunds", `,"label":"prodution"`), `did you mean "production"?`)     //nolint:misspell // on purpose
+	assert.NotContains(t, ask("support/refunds", `,"label":"missing"`), "canary", "which this key may not use")
+}
+
+// TestLargeHeaders: what is beyond the bound of all headers together is told in our shape.
+func TestLargeHeaders(t *testing.T) {
+	e := newEnv(t)
+	var many []string
+	for i := range 10 {
+		many = append(many, "X-Large-"+strconv.Itoa(i), strings.Repeat("x", 8<<10))
+	}
+	for _, path := range []string{"/v1/chat/completions", "/v1/feedback", "/livez"} {
+		a := e.post(path, `{"model":"gpt-test"}`, many...)
+		assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, a.status, path)
+		assert.NotEmpty(t, a.message(), path)
+	}
+	assert.Equal(t, 200, e.chat(`{"model":"gpt-test"}`, many[:8]...).status)
 }

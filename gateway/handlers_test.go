@@ -227,10 +227,18 @@ func TestFeedbackFromPages(t *testing.T) {
 
 func TestAddressesWithoutAHandler(t *testing.T) {
 	e := newEnv(t)
-	for _, path := range []string{"/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/completions", "/v1/moderations", "/v1/images/generations", "/v1/audio/speech"} {
-		a := e.post(path, `{}`)
-		assert.Equal(t, 501, a.status, path)
-		assert.Equal(t, "not_implemented", a.code())
+	for _, path := range []string{
+		"/responses", "/responses/resp_1", "/messages", "/messages/count_tokens", "/embeddings", "/completions", "/moderations", "/images/generations",
+		"/audio/speech", "/files", "/batches/batch_1/cancel",
+	} {
+		for _, base := range []string{"/v1", "/openai/v1"} {
+			for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
+				a := e.do(e.request(method, base+path, `{}`))
+				assert.Equal(t, 501, a.status, method+base+path)
+				assert.Equal(t, "not_implemented", a.code())
+				assert.Contains(t, a.message(), "POST /v1/chat/completions", "what is served")
+			}
+		}
 	}
 	for _, path := range []string{"/", "/v1/nope", "/v1/prompts/x", "/v1/prompts/", "/v1/prompts/x/nope", "/v1/chat/completions/"} {
 		a := e.post(path, `{}`)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"runtime"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -12,6 +13,23 @@ import (
 )
 
 const stackBytes = 8 << 10
+
+// maxHead bounds a request's headers, in bytes. The server's own bound is higher: it can only say so in plain text.
+const maxHead = 64 << 10
+
+func headBytes(h http.Header) (n int) {
+	for key, values := range h {
+		for _, v := range values {
+			n += len(key) + len(v)
+		}
+	}
+	return n
+}
+
+// isCall reports whether a route names its answers itself: by the call's id, or the provider's.
+func isCall(route string) bool {
+	return route == "" || strings.HasPrefix(route, "/v1/") || strings.HasPrefix(route, "/openai/")
+}
 
 // Guard is the outermost middleware: it counts the request as under way and turns a panic into a 500 that says nothing. The log gets a
 // bounded stack (function names and lines; never the request or the panic's value, which may hold a part of it), and http.ErrAbortHandler
@@ -22,6 +40,14 @@ func (g *Gateway) Guard(c *gin.Context) {
 	defer g.recover(c)
 	if id := c.Request.Header[requestID]; saneID(id) {
 		c.Writer.Header()[requestID] = id
+	} else if !isCall(c.FullPath()) {
+		id, _ := g.deps.CallIDs.Mint("", "") // without randomness there is none
+		newHead(c.Writer.Header()).named(id)
+	}
+	if headBytes(c.Request.Header) > maxHead {
+		g.refuseHere(c, fault.New(fault.HeadersTooLarge, "The request's headers are larger than %d bytes. Send variables in the body.", maxHead))
+		c.Abort()
+		return
 	}
 	if g.flights.draining.Load() {
 		c.Writer.Header()["Connection"] = []string{"close"}

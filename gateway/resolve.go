@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -17,7 +18,10 @@ func (g *Gateway) resolve(ctx context.Context, c *call) error {
 		selector = registry.Selector{Kind: registry.SelectLabel, Label: c.ref.label}
 	}
 	resolved, err := g.deps.Registry.Resolve(ctx, c.ref.prompt, selector)
-	if err != nil {
+	switch {
+	case fault.Is(err, fault.LabelNotFound):
+		return g.labelNotFound(ctx, c, err)
+	case err != nil:
 		return err
 	}
 	c.ref.resolved, c.ctx = resolved, ctx

@@ -36,26 +36,36 @@ func (g *Gateway) Handler() http.Handler {
 
 // Routes adds the data plane. The router must run Guard first, as Engine's does.
 func (g *Gateway) Routes(r gin.IRouter) {
-	r.POST("/v1/chat/completions", g.Calls(wire.Chat{}))
+	for _, base := range [...]string{"/v1", "/openai/v1"} { // the second is Azure's
+		r.POST(base+"/chat/completions", g.Calls(wire.Chat{}))
+		r.GET(base+"/models", g.models)
+		r.GET(base+"/models/*id", g.modelByID)
+	}
 	r.POST("/v1/prompts/*path", g.byPath)
-	r.GET("/v1/models", g.models)
-	r.GET("/v1/models/*id", g.modelByID)
-	// Azure's addresses. Its api-version is not looked at: it versions that vendor's API, not ours.
+	// Azure's older addresses. Their api-version is not looked at: it versions that vendor's API, not ours.
 	r.POST("/openai/deployments/*path", g.byDeployment)
-	r.POST("/openai/v1/chat/completions", g.Calls(wire.Chat{}))
-	r.GET("/openai/v1/models", g.models)
-	r.GET("/openai/v1/models/*id", g.modelByID)
 	r.POST("/v1/feedback", g.feedback)
 	if len(g.opts.FeedbackOrigins) > 0 {
 		r.OPTIONS("/v1/feedback", g.preflight) // the one address that pages may send to
 	}
-	for _, path := range []string{
-		"/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/completions", "/v1/moderations",
-		"/v1/images/*path", "/v1/audio/*path",
-	} {
-		r.POST(path, g.notImplemented)
-	}
 }
+
+// isUnserved reports whether an address is one of OpenAI's or Anthropic's APIs that clients may expect here.
+func isUnserved(path string) bool {
+	rest, found := strings.CutPrefix(strings.TrimPrefix(path, "/openai"), "/v1/")
+	if deployed, azure := strings.CutPrefix(path, "/openai/deployments/"); azure {
+		_, rest, found = strings.Cut(deployed, "/")
+	}
+	noun, _, _ := strings.Cut(rest, "/")
+	switch noun {
+	case "responses", "messages", "conversations", "embeddings", "completions", "moderations", "images", "audio", "files", "batches", "uploads",
+		"vector_stores", "containers", "realtime", "videos", "fine_tuning", "evals", "assistants", "threads":
+		return found
+	}
+	return false
+}
+
+const served = "POST /v1/chat/completions, POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
 
 // OpsRoutes adds what operators and their machines ask: /livez, /readyz and, when there is a handler for it, /metrics.
 // Metrics name prompts and ask nobody for a key: where strangers reach the listener, add HealthRoutes.
@@ -123,13 +133,13 @@ func splitPath(u *url.URL) (name, verb string, ok bool) {
 	return name, rest[at+1:], err == nil && name != ""
 }
 
-func (g *Gateway) notImplemented(c *gin.Context) {
-	g.refuseHere(c, fault.New(fault.NotImplemented, "This endpoint is not served yet. Use POST /v1/chat/completions."))
-}
-
-// NoRoute answers for an address that is not there.
+// NoRoute answers for an address that is not there, or not yet.
 func (g *Gateway) NoRoute(c *gin.Context) {
-	g.refuseHere(c, fault.New(fault.NotFound, "There is nothing at this address. The data plane is below /v1, for example POST /v1/chat/completions."))
+	if isUnserved(c.Request.URL.Path) {
+		g.refuseHere(c, fault.New(fault.NotImplemented, "This address is not served yet. Served are "+served+"."))
+		return
+	}
+	g.refuseHere(c, fault.New(fault.NotFound, "There is nothing at this address. Served are "+served+"."))
 }
 
 // NoMethod answers for a method that an address does not take.

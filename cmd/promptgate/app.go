@@ -275,7 +275,7 @@ func (a *App) migrateLate(ctx context.Context) error {
 func (a *App) httpServer(h http.Handler) *http.Server {
 	s := a.cfg.Server
 	return &http.Server{
-		Handler: h, MaxHeaderBytes: 64 << 10, ReadHeaderTimeout: s.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout,
+		Handler: h, MaxHeaderBytes: 256 << 10, ReadHeaderTimeout: s.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout,
 		// It ends with the body: answers may take longer. It holds for refusals, too, behind which net/http reads on.
 		ReadTimeout: s.ReadTimeout,
 		ErrorLog:    slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),

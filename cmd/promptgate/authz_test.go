@@ -62,13 +62,6 @@ var routes = []route{
 	{"GET", "/openai/v1/models", "key", 200, "", ""},
 	{"GET", "/openai/v1/models/*id", "key", http.StatusNotFound, "/openai/v1/models/prompt/none", ""},
 	{"POST", "/v1/feedback", "feedback call", 202, "", `{"call_id":"{call}","name":"helpful","value":true,"id":"once"}`},
-	{"POST", "/v1/responses", "open", 501, "", ""},
-	{"POST", "/v1/messages", "open", 501, "", ""},
-	{"POST", "/v1/embeddings", "open", 501, "", ""},
-	{"POST", "/v1/completions", "open", 501, "", ""},
-	{"POST", "/v1/moderations", "open", 501, "", ""},
-	{"POST", "/v1/images/*path", "open", 501, "/v1/images/generations", ""},
-	{"POST", "/v1/audio/*path", "open", 501, "/v1/audio/speech", ""},
 
 	// Operations and the document.
 	{"GET", "/livez", "open", 200, "", ""},

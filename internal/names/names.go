@@ -42,7 +42,7 @@ func Nearest(s string, known []string) string {
 		if f == folded {
 			return k
 		}
-		if short := min(len(f), len(folded)); short < 5 {
+		if short, long := min(len(f), len(folded)), max(len(f), len(folded)); short < 5 || long-short >= distance {
 			continue
 		}
 		if d := edits(f, folded); d < distance {
