@@ -305,3 +305,41 @@ func TestLargeHeaders(t *testing.T) {
 	}
 	assert.Equal(t, 200, e.chat(`{"model":"gpt-test"}`, many[:8]...).status)
 }
+
+// TestPlainNamesOfPrompts: an alias makes a plain model name mean a prompt, with the prompt's permissions and none of a model's.
+func TestPlainNamesOfPrompts(t *testing.T) {
+	e := newEnv(t)
+	e.router.prompts = map[string]string{
+		"gpt-4o-triage": "support/triage@production", "gpt-4o-draft": "support/triage@2", "gpt-4o-secret": "secret/x@production", "gpt-4o-plain": "support/triage",
+	}
+	vars := `,"metadata":{"promptgate_variables":"{\"ticket\":\"T\"}"}}`
+	ask := func(key, model string) answer {
+		return e.chat(`{"model":"`+model+`"`+vars, "Authorization", "Bearer "+key)
+	}
+	for _, model := range []string{"gpt-4o-triage", "gpt-4o-plain"} {
+		a := ask("prompts", model) // may choose no model
+		require.Equal(t, 200, a.status, "%s", a.body)
+		assert.Equal(t, "support/triage", a.header.Get("X-Promptgate-Prompt"))
+		assert.Equal(t, "production", a.header.Get("X-Promptgate-Label"))
+		sent, _ := e.upstream.last()
+		assert.Equal(t, "gpt-test", gjson.GetBytes(sent, "model").String())
+		assert.NotContains(t, string(sent), "gpt-4o")
+	}
+	assert.Equal(t, 403, ask("prompts", "gpt-4o-draft").status, "a version by number is a permission of its own")
+	assert.Equal(t, 200, ask("caller", "gpt-4o-draft").status)
+	asked := e.upstream.count()
+	assert.Equal(t, 404, ask("caller", "gpt-4o-secret").status)
+	assert.Equal(t, 400, e.chat(`{"model":"gpt-4o-triage","prompt":{"id":"support/other"}}`).status, "two prompts in one request")
+	assert.Equal(t, asked, e.upstream.count())
+	azure := e.post("/openai/deployments/gpt-4o-triage/chat/completions", `{"x":1`+vars)
+	assert.Equal(t, 200, azure.status, "%s", azure.body)
+	assert.Equal(t, "support/triage", azure.header.Get("X-Promptgate-Prompt"))
+
+	listed := func(key string) string {
+		return string(e.do(e.request(http.MethodGet, "/v1/models", "", "Authorization", "Bearer "+key)).body)
+	}
+	assert.Contains(t, listed("prompts"), `"gpt-4o-triage"`)
+	assert.NotContains(t, listed("prompts"), `"gpt-4o-draft"`)
+	assert.NotContains(t, listed("caller"), `"gpt-4o-secret"`)
+	assert.Equal(t, 200, e.do(e.request(http.MethodGet, "/v1/models/gpt-4o-triage", "")).status)
+}

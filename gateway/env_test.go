@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -419,7 +420,12 @@ func (r *fakeRegistry) ListLabels(_ context.Context, _, promptID string) ([]regi
 // fakeRouter serves fixed targets.
 type fakeRouter struct {
 	targets map[string][]provider.Target
+	prompts map[string]string
 	err     error
+}
+
+func (f *fakeRouter) Prompt(_ context.Context, _, model string) (string, error) {
+	return f.prompts[model], f.err
 }
 
 func (f *fakeRouter) Route(_ context.Context, _, model string) ([]provider.Target, error) {
@@ -433,7 +439,15 @@ func (f *fakeRouter) Route(_ context.Context, _, model string) ([]provider.Targe
 }
 
 func (f *fakeRouter) Models(context.Context, string) ([]string, error) {
-	return []string{"alias", "gpt-test"}, nil
+	return slices.Sorted(maps.Keys(f.known())), nil
+}
+
+func (f *fakeRouter) known() map[string]bool {
+	known := map[string]bool{"alias": true, "gpt-test": true}
+	for name := range f.prompts {
+		known[name] = true
+	}
+	return known
 }
 
 // fakeRecorder copies what it is given.

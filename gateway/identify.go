@@ -22,6 +22,9 @@ func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
 			return err
 		}
 	}
+	if err = g.takeAlias(ctx, c); err != nil {
+		return err
+	}
 	if c.in.stream, err = c.in.body.Stream(); err != nil {
 		return err
 	}
@@ -55,7 +58,24 @@ func (g *Gateway) takePathModel(c *call) (err error) {
 		return fault.New(fault.InvalidPromptReference, "The address names the deployment %q and \"model\" a prompt; send the same in both, or leave \"model\" out.", c.pathModel).
 			WithParam("model")
 	}
-	set := wire.Set("model", c.pathModel)
+	return g.setModel(c, c.pathModel)
+}
+
+// takeAlias writes the prompt that an alias means into the body, as its own name would stand there.
+func (g *Gateway) takeAlias(ctx context.Context, c *call) error {
+	if c.in.model == "" {
+		return nil
+	}
+	named, err := g.deps.Router.Prompt(ctx, c.who.Project, c.in.model)
+	if err != nil || named == "" {
+		return err
+	}
+	return g.setModel(c, "prompt/"+named)
+}
+
+// setModel gives the body another model.
+func (g *Gateway) setModel(c *call, model string) (err error) {
+	set := wire.Set("model", model)
 	more := len(set.Value) + len(set.Name) + 4
 	body := g.buffers.get(len(c.in.buf.B) + more)
 	body.B = c.in.body.Splice(body.B, []wire.Edit{set})

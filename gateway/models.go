@@ -175,7 +175,11 @@ func (g *Gateway) modelsOf(ctx context.Context, who *policy.Principal) (*modelLi
 		return nil, err
 	}
 	for _, name := range names {
-		ok, err := g.mayCall(ctx, who, policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: name})
+		want, err := g.toCall(ctx, who.Project, name)
+		if err != nil {
+			return nil, err
+		}
+		ok, err := g.mayCall(ctx, who, want)
 		if err != nil {
 			return nil, err
 		}
@@ -197,6 +201,42 @@ func (g *Gateway) modelsOf(ctx context.Context, who *policy.Principal) (*modelLi
 		}
 	}
 	return list, nil
+}
+
+// toCall is the permission that a call of this model needs: that of the prompt where the model is an alias of one.
+func (g *Gateway) toCall(ctx context.Context, project, model string) (policy.Permission, error) {
+	named, err := g.deps.Router.Prompt(ctx, project, model)
+	if err != nil || named == "" {
+		return policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: model}, err
+	}
+	want := policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectPrompt}
+	if want.Name, want.Label, err = g.labelled(ctx, project, named); err != nil {
+		return want, err
+	}
+	found, err := g.deps.Registry.Identify(ctx, project, want.Name)
+	switch {
+	case err == nil:
+		want.Name = found.Name
+	case fault.Is(err, fault.PromptNotFound):
+		err = nil // nobody may call what is not there, and nobody is told
+	}
+	return want, err
+}
+
+// labelled takes name, name@label or name@version apart. The label is what a permission has to cover.
+func (g *Gateway) labelled(ctx context.Context, project, spelled string) (name, label string, err error) {
+	ref, err := wire.ParseSpelled(spelled)
+	if err != nil {
+		return "", "", err
+	}
+	switch ref.Selector.Kind {
+	case registry.SelectVersion:
+		return ref.Handle, policy.LabelVersion, nil
+	case registry.SelectLabel:
+		return ref.Handle, ref.Selector.Label, nil
+	}
+	label, err = g.deps.Registry.DefaultLabel(ctx, project)
+	return ref.Handle, label, err
 }
 
 func (g *Gateway) mayCall(ctx context.Context, who *policy.Principal, want policy.Permission) (bool, error) {

@@ -50,7 +50,7 @@ func (d Deps) nouns() []noun {
 		labels{registry: d.Registry},
 		keys{store: d.Keys, issue: d.Issuer},
 		providers{d.Providers, d.Configured},
-		aliases{store: d.Providers},
+		aliases{store: d.Providers, registry: d.Registry},
 		calls{registry: d.Registry, ledger: d.Calls},
 		stats{registry: d.Registry, ledger: d.Calls},
 		feedback{registry: d.Registry, ledger: d.Calls},

@@ -304,6 +304,17 @@ func TestProvidersAndAliases(t *testing.T) {
 	e.do(e.admin, "PUT", "/model-aliases/lost", map[string]any{"targets": []any{map[string]any{"provider": "opnai", "model": "gpt-4o"}}}).refused(400, "invalid_request")
 	e.do(e.admin, "PUT", "/model-aliases/mixed", map[string]any{"targets": []any{map[string]any{"provider": "house", "model": "m"}}}).ok(200)
 	e.do(e.admin, "DELETE", "/model-aliases/mixed", nil).ok(204)
+	e.do(e.admin, "POST", "/prompts", map[string]any{"name": "pricing/aliased"}).ok(201)
+	named := func(prompt string) any {
+		return map[string]any{"targets": []any{map[string]any{"prompt": prompt}}}
+	}
+	for _, wrong := range []string{"support/nobody@production", "pricing/aliased@Production", "@production", "pricing/aliased@"} {
+		e.do(e.admin, "PUT", "/model-aliases/gpt-4o-triage", named(wrong)).refused(400, "invalid_request")
+	}
+	e.do(e.admin, "PUT", "/model-aliases/gpt-4o-triage", map[string]any{"targets": []any{map[string]any{"provider": "house", "model": "m", "prompt": "support/triage"}}}).
+		refused(400, "invalid_request")
+	e.do(e.admin, "PUT", "/model-aliases/gpt-4o-triage", named("pricing/aliased@production")).ok(200)
+	e.do(e.admin, "DELETE", "/model-aliases/gpt-4o-triage", nil).ok(204)
 	put := e.do(e.admin, "PUT", "/model-aliases/fast", alias)
 	put.ok(200)
 	e.do(e.admin, "PUT", "/model-aliases/fast", alias).refused(409, "conflict")

@@ -5,8 +5,11 @@ import (
 	"net/http"
 
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/registry"
 )
 
 // Alias is a model name of the project's own for an ordered list of targets.
@@ -52,7 +55,8 @@ type aliasList struct {
 
 // aliases are a project's own names for models.
 type aliases struct {
-	store Providers
+	store    Providers
+	registry *registry.Service
 }
 
 func (n aliases) routes(a *API) {
@@ -86,12 +90,36 @@ func (n aliases) putAlias(ctx context.Context, c *caller, in *putAliasInput) (*a
 	if al.Revision, err = in.revision(); err != nil {
 		return nil, err
 	}
+	if err := n.checkPrompt(ctx, c, &al); err != nil {
+		return nil, err
+	}
 	if al, err = n.store.PutAlias(ctx, c.Origin, al); err != nil {
 		return nil, err
 	}
 	return &aliasAnswer{
 		Changed: changed(al.Revision), ETag: etag(al.Revision), Body: Alias{Name: al.Name, Targets: al.Targets, Revision: al.Revision},
 	}, nil
+}
+
+// checkPrompt refuses an alias for a prompt that is not there: its calls would fail.
+func (n aliases) checkPrompt(ctx context.Context, c *caller, al *provider.Alias) error {
+	for i := range al.Targets {
+		t := &al.Targets[i]
+		if t.Prompt == "" {
+			continue
+		}
+		t.Prompt = names.Normal(t.Prompt)
+		ref, err := wire.ParseSpelled(t.Prompt)
+		if err != nil {
+			return fault.New(fault.InvalidRequest, "Target %d: %q names no prompt: write it as name@label or name@version.", i+1, t.Prompt).WithParam("targets")
+		}
+		if _, err = n.registry.Prompt(ctx, c.Project, ref.Handle); fault.Is(err, fault.PromptNotFound) {
+			return fault.New(fault.InvalidRequest, "Target %d names the prompt %q, which is not there: create it first.", i+1, ref.Handle).WithParam("targets")
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (n aliases) deleteAlias(ctx context.Context, c *caller, in *deleteAliasInput) (*removedAnswer, error) {

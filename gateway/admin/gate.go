@@ -56,10 +56,10 @@ func (g *Gate) Allow(ctx context.Context, by journal.Origin, c registry.Change) 
 	if !c.Renames() {
 		return nil
 	}
-	return policy.GainsNothing(ctx, g.checker, p, policy.Renaming{From: c.Before.Name, To: c.After.Name, Labels: names(c.Labels)})
+	return policy.GainsNothing(ctx, g.checker, p, policy.Renaming{From: c.Before.Name, To: c.After.Name, Labels: labelNames(c.Labels)})
 }
 
-func names(labels []registry.Label) []string {
+func labelNames(labels []registry.Label) []string {
 	out := make([]string, len(labels))
 	for i, l := range labels {
 		out[i] = l.Name

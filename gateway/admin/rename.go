@@ -70,7 +70,7 @@ func (r *renaming) changes(ctx context.Context) ([]AccessChange, error) {
 		if err != nil {
 			return nil, err
 		}
-		gains, loses, err := policy.Differences(ctx, r.caller.check, p, policy.Renaming{From: r.from.Name, To: r.to, Labels: names(labels)})
+		gains, loses, err := policy.Differences(ctx, r.caller.check, p, policy.Renaming{From: r.from.Name, To: r.to, Labels: labelNames(labels)})
 		if err != nil {
 			return nil, err
 		}

@@ -101,6 +101,8 @@ type Target struct {
 // network and no SQL for what it has seen before.
 type Router interface {
 	Route(ctx context.Context, project, model string) ([]Target, error)
+	// Prompt is the prompt that an alias means, as name, name@label or name@version; "" for every other model.
+	Prompt(ctx context.Context, project, model string) (string, error)
 	// Models lists the model names that Route knows in a project, sorted.
 	Models(ctx context.Context, project string) ([]string, error)
 }

@@ -99,6 +99,8 @@ func (r *Routes) Route(ctx context.Context, project, model string) ([]Target, er
 		return targets, nil
 	}
 	switch {
+	case own.prompts[model] != "":
+		return nil, fault.New(fault.ModelNotFound, "The model %.100q stands for a prompt: nothing but a request's model can name it.", model).WithParam("model")
 	case model == "":
 		return nil, fault.New(fault.ModelNotFound, "No model is named: send one as model, or ask an admin to set one in the prompt's version.").WithParam("model")
 	case known:
@@ -131,6 +133,15 @@ func (r *Routes) instead(own *table, model string) string {
 		patterns = append(patterns[:most], "…")
 	}
 	return "its providers serve " + strings.Join(patterns, ", ")
+}
+
+// Prompt implements Router.
+func (r *Routes) Prompt(ctx context.Context, project, model string) (string, error) {
+	own, err := r.own(ctx, project)
+	if err != nil {
+		return "", err
+	}
+	return own.prompts[model], nil
 }
 
 // Models implements Router: aliases and the models that providers list by name. Callers do not change the result.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -352,4 +353,32 @@ func TestAnUnknownModelSaysWhatToAskFor(t *testing.T) {
 	require.NoError(t, err)
 	_, err = r.Route(t.Context(), "p", "gpt-4o")
 	require.ErrorContains(t, err, "it has no provider at all")
+}
+
+// TestAliasOfAPrompt: an alias for a prompt says which, and never falls through to a pattern that its name would match.
+func TestAliasOfAPrompt(t *testing.T) {
+	s := &source{defs: map[string][]provider.Definition{}, aliases: map[string][]provider.Alias{}}
+	s.set("p", nil, provider.Alias{Project: "p", Name: "gpt-4o-triage", Targets: []provider.AliasTarget{{Prompt: "support/triage@production"}}})
+	r, err := provider.NewRoutes(provider.RoutesOptions{
+		Static: []provider.Static{{Provider: newNamed("a"), Models: []string{"gpt-*"}}},
+		Source: s, Build: func(provider.Definition) (provider.Provider, error) { return nil, nil },
+	})
+	require.NoError(t, err)
+	for model, want := range map[string]string{"gpt-4o-triage": "support/triage@production", "gpt-4o": "", "": ""} {
+		got, err := r.Prompt(t.Context(), "p", model)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	_, err = r.Route(t.Context(), "p", "gpt-4o-triage")
+	require.True(t, fault.Is(err, fault.ModelNotFound), "%v", err)
+	models, err := r.Models(t.Context(), "p")
+	require.NoError(t, err)
+	require.Contains(t, models, "gpt-4o-triage")
+
+	for _, wrong := range [][]provider.AliasTarget{
+		{{Prompt: "a@b"}, {Prompt: "c@d"}}, {{Prompt: "a@b", Provider: "x"}}, {{Prompt: "a@b", Model: "x"}}, {{Provider: "x", Model: "y"}, {Prompt: "a@b"}},
+		{{Prompt: "a\n@b"}}, {{Prompt: "@b"}}, {{Prompt: strings.Repeat("a", 500)}}, {{}},
+	} {
+		require.Error(t, provider.Alias{Project: "p", Name: "m", Targets: wrong}.Check(), "%+v", wrong)
+	}
 }

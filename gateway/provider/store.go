@@ -9,6 +9,7 @@ import (
 
 	"github.com/promptgate/promptgate/gateway/provider/egress"
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/metrics"
 )
@@ -57,10 +58,12 @@ type Alias struct {
 	UpdatedAt time.Time
 }
 
-// AliasTarget names a target of an alias.
+// AliasTarget names a target of an alias: a provider and a model, or a prompt.
 type AliasTarget struct {
-	Provider string `json:"provider"` // a provider's name: the project's own, else a configured one
-	Model    string `json:"model"`    // what the provider is asked for
+	Provider string `json:"provider,omitempty" doc:"A provider's name: the project's own, else a configured one"`
+	Model    string `json:"model,omitempty" doc:"What the provider is asked for"`
+	// Prompt makes a plain model name mean a prompt, for clients that reject or judge models by their names. It is the only target then.
+	Prompt string `json:"prompt,omitempty" example:"support/triage@production" doc:"Instead of both, as the only target: the prompt that calls of this model run, with its label or version as behind prompt/"`
 }
 
 // Source is what routing reads.
@@ -156,7 +159,13 @@ func (a Alias) Check() error {
 	if len(a.Targets) == 0 || len(a.Targets) > maxTargets {
 		return invalid("targets", "An alias has 1 to %d targets.", maxTargets)
 	}
+	if named := a.Targets[0].Prompt; named != "" {
+		return a.checkPrompt(named)
+	}
 	for i, t := range a.Targets {
+		if t.Prompt != "" {
+			return invalid("targets", "An alias is for a prompt or for models, not for both.")
+		}
 		if !nameRule.MatchString(t.Provider) {
 			return invalid("targets", "Target %d names no provider: its name must match %s.", i+1, nameRule)
 		}
@@ -169,6 +178,19 @@ func (a Alias) Check() error {
 	}
 	return nil
 }
+
+func (a Alias) checkPrompt(named string) error {
+	switch {
+	case len(a.Targets) > 1 || a.Targets[0].Provider != "" || a.Targets[0].Model != "":
+		return invalid("targets", "An alias is for a prompt or for models, not for both.")
+	case len(named) > maxPromptLen || !names.Printable(named) || !names.IsNormal(named) || strings.HasPrefix(named, "@"):
+		return invalid("targets", "%.40q names no prompt: write it as name@label, in at most %d bytes.", named, maxPromptLen)
+	}
+	return nil
+}
+
+// maxPromptLen bounds an alias's prompt, in bytes: it goes into a model field, behind a prefix.
+const maxPromptLen = 400
 
 func checkModel(m string, pattern bool) error {
 	plain := m

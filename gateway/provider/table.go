@@ -28,6 +28,7 @@ type table struct {
 	exact    map[string][]Target // aliases, and the models that are listed by name
 	patterns []pattern           // the longest first
 	names    []string            // of exact, sorted
+	prompts  map[string]string   // aliases that mean a prompt: name@label
 }
 
 // pattern is a model pattern with one "*".
@@ -58,6 +59,12 @@ func newTable(members []*member, aliases []Alias, base *table) (*table, error) {
 	})
 	for _, a := range aliases {
 		t.exact[a.Name] = t.resolve(a, base) // an alias goes before a model of the same name
+		if named := a.Targets[0].Prompt; named != "" {
+			if t.prompts == nil {
+				t.prompts = map[string]string{}
+			}
+			t.prompts[a.Name] = named
+		}
 	}
 	t.names = slices.Sorted(maps.Keys(t.exact))
 	return t, nil

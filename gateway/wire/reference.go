@@ -72,6 +72,28 @@ type referenceParser struct {
 	objectFrom         string // a prompt object was there, whatever it held
 }
 
+// ParseSpelled reads name, name@label or name@version, as it stands behind "prompt/" in a model.
+func ParseSpelled(s string) (Reference, error) {
+	var p referenceParser
+	if err := p.spelled(s, "model"); err != nil {
+		return Reference{}, err
+	}
+	if err := p.check(); err != nil {
+		return Reference{}, err
+	}
+	return Reference{Present: true, Handle: p.handle, Selector: p.selector()}, nil
+}
+
+func (p *referenceParser) selector() registry.Selector {
+	switch {
+	case p.versionFrom != "":
+		return registry.Selector{Kind: registry.SelectVersion, Version: p.version}
+	case p.labelFrom != "":
+		return registry.Selector{Kind: registry.SelectLabel, Label: p.label}
+	}
+	return registry.Selector{}
+}
+
 func (p *referenceParser) parse(b *Body, h http.Header) (Reference, error) {
 	if err := p.readOurs(b, h); err != nil {
 		return Reference{}, err
@@ -85,13 +107,7 @@ func (p *referenceParser) parse(b *Body, h http.Header) (Reference, error) {
 	if err := p.check(); err != nil {
 		return Reference{}, err
 	}
-	r := Reference{Present: true, Handle: p.handle, Draft: p.draft, Variables: p.variables, Place: p.place(), Fields: p.fields(b), metadata: p.metadata}
-	switch {
-	case p.versionFrom != "":
-		r.Selector = registry.Selector{Kind: registry.SelectVersion, Version: p.version}
-	case p.labelFrom != "":
-		r.Selector = registry.Selector{Kind: registry.SelectLabel, Label: p.label}
-	}
+	r := Reference{Present: true, Handle: p.handle, Draft: p.draft, Variables: p.variables, Place: p.place(), Fields: p.fields(b), Selector: p.selector(), metadata: p.metadata}
 	return r, nil
 }
 

@@ -110,7 +110,7 @@ func (s *Store) known(ctx context.Context, tx bun.Tx, a provider.Alias) error {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	for i, t := range a.Targets {
-		if slices.Contains(names, t.Provider) {
+		if t.Prompt != "" || slices.Contains(names, t.Provider) {
 			continue
 		}
 		if len(names) == 0 {
