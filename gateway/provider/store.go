@@ -9,8 +9,8 @@ import (
 
 	"github.com/promptgate/promptgate/gateway/provider/egress"
 	"github.com/promptgate/promptgate/internal/fault"
-	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/metrics"
 )
 
