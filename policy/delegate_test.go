@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -230,6 +231,18 @@ func TestKeyRecordValidate(t *testing.T) {
 	assert.Equal(t, "billing", k.Name)
 	assert.Equal(t, []string{"editor", "viewer:a/*"}, k.Roles)
 	assert.Equal(t, []string{"10.0.0.0/8"}, k.Networks)
+
+	const nfc, nfd = "caf\u00e9", "cafe\u0301" // one name, typed in two ways
+	typed := []Grant{{Actions: []Action{ActionCall}, Models: []string{"a", nfd + "-*"}}}
+	k = KeyRecord{Name: nfd, Grants: typed}
+	require.NoError(t, k.Validate())
+	assert.Equal(t, nfc, k.Name)
+	assert.Equal(t, []string{"a", nfc + "-*"}, k.Grants[0].Models)
+	assert.Equal(t, nfd+"-*", typed[0].Models[1], "what was given is not written into")
+	long := KeyRecord{Name: strings.Repeat("\u0958", 34)} // 102 bytes, and 204 in its one form
+	assert.Error(t, long.Validate())
+	long.Name = long.Name[:60] // 60 bytes, and 120 in its one form: what is kept must be as short as what is said
+	assert.Error(t, long.Validate())
 
 	many := make([]Grant, 101)
 	for i := range many {

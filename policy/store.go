@@ -12,6 +12,7 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/names"
 )
 
 // KeyRecord is an API key as it is kept: everything but the key itself, which is shown once and stored as a keyed hash.
@@ -109,9 +110,9 @@ const (
 	maxNetworks = 100
 )
 
-// Validate checks what people choose about a key and brings roles and networks into their one spelling (InvalidRequest).
+// Validate checks what people choose about a key and brings its name, roles, models and networks into their one spelling (InvalidRequest).
 func (r *KeyRecord) Validate() error {
-	name := strings.TrimSpace(r.Name)
+	name := names.Normal(strings.TrimSpace(r.Name))
 	if name == "" || len(name) > maxKeyName || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
 		return fault.New(fault.InvalidRequest, "a key needs a name of 1 to %d bytes without control characters", maxKeyName).WithParam("name")
 	}
@@ -126,6 +127,7 @@ func (r *KeyRecord) Validate() error {
 	}
 	slices.Sort(roles)
 	r.Roles = slices.Compact(roles)
+	r.Grants = normalGrants(r.Grants)
 	rules, err := expand(nil, r.Grants)
 	if err != nil {
 		return param(err, "grants")
@@ -139,6 +141,21 @@ func (r *KeyRecord) Validate() error {
 			"use folder patterns, and * for labels", maxGrants, maxLines, len(r.Grants), lines).WithParam("grants")
 	}
 	return r.validateNetworks()
+}
+
+// normalGrants is grants with the names of models, which alone may be of any letters, in their one form.
+func normalGrants(grants []Grant) []Grant {
+	out := slices.Clone(grants)
+	for i := range out {
+		if !slices.ContainsFunc(out[i].Models, func(m string) bool { return !names.IsNormal(m) }) {
+			continue
+		}
+		out[i].Models = slices.Clone(out[i].Models)
+		for j, m := range out[i].Models {
+			out[i].Models[j] = names.Normal(m)
+		}
+	}
+	return out
 }
 
 func (r *KeyRecord) validateNetworks() error {

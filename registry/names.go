@@ -97,11 +97,8 @@ func CheckProjectName(name string) error {
 
 // normalText is free text in the one form in which it is kept, compared and looked for (names.Normal), checked as checkText does.
 func normalText(param string, s *string, limit int) error {
-	if err := checkText(param, *s, limit); err != nil {
-		return err
-	}
-	*s = names.Normal(*s)
-	return nil
+	*s = names.Normal(*s) // first: it may become longer, and what is kept must pass again
+	return checkText(param, *s, limit)
 }
 
 // checkText bounds free text and refuses what cannot be stored everywhere: invalid UTF-8 and NUL.

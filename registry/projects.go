@@ -33,7 +33,7 @@ func (s *Service) Projects(ctx context.Context, page Page) ([]Project, string, e
 // CreateProject makes a project; its name must be free.
 func (s *Service) CreateProject(ctx context.Context, by journal.Origin, in ProjectInput) (Project, error) {
 	p := Project{Name: in.Name, Description: in.Description, DefaultLabel: cmp.Or(in.DefaultLabel, DefaultLabel)}
-	if err := checkProject(p, by); err != nil {
+	if err := normalizeProject(&p, by); err != nil {
 		return Project{}, err
 	}
 	id, err := s.newID(ProjectIDPrefix)
@@ -58,7 +58,7 @@ func (s *Service) UpdateProject(ctx context.Context, by journal.Origin, u Projec
 		set(&p.Name, u.Name)
 		set(&p.Description, u.Description)
 		set(&p.DefaultLabel, u.DefaultLabel)
-		if err := checkProject(p, by); err != nil {
+		if err := normalizeProject(&p, by); err != nil {
 			return Project{}, err
 		}
 		if p == before {
@@ -68,11 +68,12 @@ func (s *Service) UpdateProject(ctx context.Context, by journal.Origin, u Projec
 	})
 }
 
-func checkProject(p Project, by journal.Origin) error {
+// normalizeProject checks a project's row and brings its text into its one form.
+func normalizeProject(p *Project, by journal.Origin) error {
 	if err := CheckProjectName(p.Name); err != nil {
 		return err
 	}
-	if err := checkText("description", p.Description, MaxDescriptionBytes); err != nil {
+	if err := normalText("description", &p.Description, MaxDescriptionBytes); err != nil {
 		return err
 	}
 	// A default of "latest" would send every unnamed call to unreviewed text: a label has to be chosen.

@@ -43,12 +43,13 @@ func (s *Service) CreatePrompt(ctx context.Context, by journal.Origin, in Prompt
 	if in.First == nil {
 		return s.store.CreatePrompt(ctx, by, p, nil)
 	}
-	checked, err := s.check(ctx, p, VersionInput{Content: in.First.Content, Note: in.First.Note, Insist: in.First.Insist, AllowReference: in.First.AllowReference})
+	first := VersionInput{Content: in.First.Content, Note: in.First.Note, Insist: in.First.Insist, AllowReference: in.First.AllowReference}
+	checked, err := s.check(ctx, p, &first)
 	if err != nil {
 		return Prompt{}, err
 	}
 	return s.store.CreatePrompt(ctx, by, p, &Version{
-		Project: p.Project, PromptID: p.ID, Number: 1, Digest: checked.Digest, Content: checked.Content, Note: in.First.Note,
+		Project: p.Project, PromptID: p.ID, Number: 1, Digest: checked.Digest, Content: checked.Content, Note: first.Note,
 		Author: authorOf(by),
 	})
 }

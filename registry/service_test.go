@@ -473,6 +473,22 @@ func TestNamesAreKeptInOneForm(t *testing.T) {
 		require.Equal(t, []string{nfc}, p.Tags)
 		require.Equal(t, []string{nfc, nfc}, []string{p.Category, p.Owner})
 	}
+	project, err := h.CreateProject(t.Context(), by, registry.ProjectInput{Name: "cafe", Description: nfd})
+	require.NoError(t, err)
+	require.Equal(t, nfc, project.Description)
+	again := nfd + nfd
+	project, err = h.UpdateProject(t.Context(), by, registry.ProjectUpdate{ID: project.ID, Revision: registry.AnyRevision, Description: &again})
+	require.NoError(t, err)
+	require.Equal(t, nfc+nfc, project.Description)
+	content := template.Content{Messages: []template.Message{{Role: "user", Text: "x"}}}
+	p, err := h.CreatePrompt(t.Context(), by, registry.PromptInput{Project: h.project, Name: "noted", First: &registry.FirstVersion{Content: content, Note: nfd}})
+	require.NoError(t, err)
+	content.Messages[0].Text = "y"
+	saved, err := h.SaveVersion(t.Context(), by, registry.VersionInput{Project: h.project, PromptID: p.ID, Content: content, Note: nfd})
+	require.NoError(t, err)
+	first, err := h.Version(t.Context(), h.project, p.ID, 1)
+	require.NoError(t, err)
+	require.Equal(t, []string{nfc, nfc}, []string{first.Note, saved.Version.Note})
 	for _, asked := range []string{nfc, nfd} {
 		for _, f := range []registry.PromptFilter{{Tag: asked}, {Category: asked}, {Query: asked}} {
 			found, _, err := h.Prompts(t.Context(), h.project, f, registry.Page{})

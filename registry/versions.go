@@ -19,11 +19,11 @@ func (s *Service) Check(ctx context.Context, in VersionInput) (Checked, error) {
 	if err != nil {
 		return Checked{}, err
 	}
-	return s.check(ctx, p, in)
+	return s.check(ctx, p, &in)
 }
 
-// check is everything that a version must pass, its content in the order that template asks for.
-func (s *Service) check(ctx context.Context, p Prompt, in VersionInput) (Checked, error) {
+// check is everything that a version must pass, its content in the order that template asks for. It brings the note into its one form.
+func (s *Service) check(ctx context.Context, p Prompt, in *VersionInput) (Checked, error) {
 	if p.Archived {
 		return Checked{}, ErrArchived()
 	}
@@ -32,7 +32,7 @@ func (s *Service) check(ctx context.Context, p Prompt, in VersionInput) (Checked
 		return Checked{}, err
 	}
 	in.Content = c
-	if err := checkText("note", in.Note, MaxNoteBytes); err != nil {
+	if err := normalText("note", &in.Note, MaxNoteBytes); err != nil {
 		return Checked{}, err
 	}
 	raw, err := json.Marshal(c)
@@ -51,7 +51,7 @@ func (s *Service) check(ctx context.Context, p Prompt, in VersionInput) (Checked
 		}
 	}
 	var refs map[string]template.Content
-	if c.References, refs, err = s.pin(ctx, p, in); err != nil {
+	if c.References, refs, err = s.pin(ctx, p, *in); err != nil {
 		return Checked{}, err
 	}
 	if c.Variables, err = template.Infer(c, refs); err != nil {
@@ -118,7 +118,7 @@ func (s *Service) SaveVersion(ctx context.Context, by journal.Origin, in Version
 		return Saved{}, fault.New(fault.Conflict, "The latest version is %d now, and you started from %d: compare them, then save again.",
 			p.LatestVersion, *in.Latest).WithParam("latest")
 	}
-	checked, err := s.check(ctx, p, in)
+	checked, err := s.check(ctx, p, &in)
 	if err != nil {
 		return Saved{}, err
 	}

@@ -251,6 +251,25 @@ func TestDryRunIsWhatPushDoes(t *testing.T) {
 	require.Equal(t, "a/uses: unchanged, version 3\n", f.must("push", "--adopt", f.path("a/uses")))
 }
 
+// TestPushSeesNoChangeInSpelling: an editor that types accents in two characters where the registry keeps one has changed nothing.
+func TestPushSeesNoChangeInSpelling(t *testing.T) {
+	h := newHouse(t)
+	_, f := h.shelf("one")
+	f.write("menu", "---\nname: menu\ndescription: caf\u00e9\ncategory: caf\u00e9\nowner: Jos\u00e9\ntags: [caf\u00e9, x]\naliases: [menu, card]\nmodel: echo\n"+
+		"variables:\n  caf\u00e9:\n    required: true\n---\n=== user ===\n{{caf\u00e9}}\n\n=== placeholder h\u00e9 ===\n")
+	f.must("push", f.dir)
+	require.Equal(t, "menu: unchanged, version 1\n", f.must("push", f.dir))
+	f.write("menu", strings.Replace(strings.ReplaceAll(f.read("menu"), "\u00e9", "e\u0301"), "{{cafe\u0301}}", "{{caf\u00e9}}", 1)) // texts are as they are written
+	require.Equal(t, "menu: unchanged, version 1\n", f.must("push", "--dry-run", f.dir))
+	require.Equal(t, "menu: unchanged, version 1\n", f.must("push", f.dir))
+	f.edit("menu", "{{caf\u00e9}}", "Eat {{caf\u00e9}}")
+	require.Equal(t, "menu: would save version 2: messages\n", f.must("push", "--dry-run", f.dir))
+	require.Equal(t, "menu: version 2\n", f.must("push", f.dir), "its base is not what it was made from")
+	require.Equal(t, "menu: unchanged, version 2\n", f.must("push", f.dir))
+	f.edit("menu", "x]", "y]")
+	require.Equal(t, "menu: tags changed\n", f.must("push", f.dir), "its base is not what it was made from")
+}
+
 // TestFilesAreInverse: pull, edit nothing, push: nothing changes; pull here, push there: all that a file can hold is equal. In its long form
 // for 1,000 random libraries.
 func TestFilesAreInverse(t *testing.T) {

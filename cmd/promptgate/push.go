@@ -162,6 +162,9 @@ func (f *promptFile) read() error {
 	if f.alone && f.Unnamed {
 		return fmt.Errorf("%s does not say its prompt's name: write name: in its front matter, or push the folder that it is in", f.path)
 	}
+	if f.Aliases != nil { // a prompt's own name is none of its aliases: the registry keeps it out
+		*f.Aliases = slices.DeleteFunc(*f.Aliases, func(alias string) bool { return alias == f.Name })
+	}
 	f.text = text.Bytes()
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/metrics"
 )
 
@@ -50,11 +51,12 @@ func NewChecker(rules Rules) (*Checker, error) {
 	return c, nil
 }
 
-// Check returns nil or an InvalidRequest that names the field. The score's project and call are the gateway's to check.
+// Check returns nil or an InvalidRequest that names the field, and brings the category into its one form. The score's project and call are the gateway's to check.
 func (c *Checker) Check(f *metrics.Feedback) error {
 	bad := func(param, format string, args ...any) error {
 		return fault.New(fault.InvalidRequest, format, args...).WithParam(param)
 	}
+	f.Category = names.Normal(f.Category)
 	values := 0
 	for _, set := range [...]bool{f.Bool != nil, f.Number != nil, f.Category != ""} {
 		if set {
@@ -95,7 +97,7 @@ func (r Rule) violation(f *metrics.Feedback) string {
 		return "takes a " + string(r.Kind)
 	case f.Number != nil && (r.Min != nil && *f.Number < *r.Min || r.Max != nil && *f.Number > *r.Max):
 		return "is out of its range"
-	case f.Category != "" && len(r.Categories) > 0 && !slices.Contains(r.Categories, f.Category):
+	case f.Category != "" && len(r.Categories) > 0 && !slices.ContainsFunc(r.Categories, func(c string) bool { return names.Normal(c) == f.Category }):
 		return "takes one of: " + strings.Join(r.Categories, ", ")
 	}
 	return ""

@@ -73,6 +73,20 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// A category is one, whichever way its accents were typed, in a score and in a rule.
+func TestCategoriesAreKeptInOneForm(t *testing.T) {
+	const nfc, nfd = "caf\u00e9", "cafe\u0301"
+	c, err := feedback.NewChecker(feedback.Rules{"place": {Kind: metrics.KindCategory, Categories: []string{nfd}}})
+	require.NoError(t, err)
+	for _, name := range []string{"place", "free"} {
+		for _, typed := range []string{nfc, nfd} {
+			f := &metrics.Feedback{Project: "p", CallID: "call_1", Name: name, Category: typed, Source: "user", At: time.Unix(0, 0)}
+			require.NoError(t, c.Check(f), "%s %+q", name, typed)
+			require.Equal(t, nfc, f.Category)
+		}
+	}
+}
+
 func TestNewCheckerRefusesRulesThatNothingFulfils(t *testing.T) {
 	for name, rules := range map[string]feedback.Rules{
 		"name":  {"a b": {Kind: metrics.KindBool}},

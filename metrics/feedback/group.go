@@ -44,14 +44,14 @@ func Columns(group []metrics.Dimension) ([]string, error) {
 		return nil, fault.New(fault.InvalidRequest, format, args...).WithParam("by")
 	}
 	if len(group) == 0 {
-		return refuse("Figures are grouped by one dimension or more: %s.", names())
+		return refuse("Figures are grouped by one dimension or more: %s.", dimensionNames())
 	}
 	var columns []string
 	for _, name := range group {
 		d, known := find(name)
 		switch {
 		case !known:
-			return refuse("%q is no dimension of figures: use %s.", name, names())
+			return refuse("%q is no dimension of figures: use %s.", name, dimensionNames())
 		case slices.Contains(columns, d.column):
 			return refuse("%q is named twice: leave one out.", name)
 		case name == metrics.ByVersion && !slices.Contains(group, metrics.ByPrompt):
@@ -62,7 +62,7 @@ func Columns(group []metrics.Dimension) ([]string, error) {
 	return columns, nil
 }
 
-func names() string {
+func dimensionNames() string {
 	var list []string
 	for _, d := range dimensions() {
 		list = append(list, string(d.name))

@@ -12,6 +12,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/policy"
 )
 
@@ -97,6 +98,9 @@ func New(o Options) (*Checker, error) {
 func (c *Checker) Check(_ context.Context, p *policy.Principal, want policy.Permission) (policy.Decision, error) {
 	if p == nil {
 		return policy.Decision{Missing: want.Describe()}, nil
+	}
+	if want.Kind == policy.ObjectModel {
+		want.Name = names.Normal(want.Name) // as grants spell it: a denial that knows one spelling of two is none
 	}
 	q := question{who{project: p.Project, principal: p.ID, kind: p.Kind, revision: p.Revision}, want}
 	key := c.hash(&q)

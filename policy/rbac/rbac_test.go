@@ -193,6 +193,22 @@ func TestGrants(t *testing.T) {
 }
 
 // What a group may do its members may, what it is denied they are, and whoever is not in it has nothing of it.
+// TestModelsInOneForm: a grant of a model is of its name, whichever way its accents are typed in a request.
+func TestModelsInOneForm(t *testing.T) {
+	call := []policy.Action{policy.ActionCall}
+	k := policy.KeyRecord{ID: "key_1", Project: "prj_1", Name: "x", Grants: []policy.Grant{
+		{Actions: call, Models: []string{"*"}}, {Effect: policy.EffectDeny, Actions: call, Models: []string{"cafe\u0301"}},
+	}}
+	require.NoError(t, k.Validate())
+	p, err := k.Principal()
+	require.NoError(t, err)
+	c, _ := newChecker(t)
+	for model, allowed := range map[string]bool{"cafe": true, "caf\u00e9": false, "cafe\u0301": false} {
+		want := policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: model, Label: policy.LabelModel}
+		require.Equal(t, allowed, check(t, c, p, want).Allowed, "%+q", model)
+	}
+}
+
 func TestGroups(t *testing.T) {
 	checker, now := newChecker(t)
 	call := []policy.Action{policy.ActionCall}

@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/registry/template"
 )
 
@@ -54,18 +55,22 @@ func isSum(s string) bool {
 	return len(s) == sumDigits && strings.Trim(s, "0123456789abcdef") == ""
 }
 
-// Stripped is content as its author wrote it: without what is computed when it is saved, inferred variables and pinned references.
+// Stripped is content as its author wrote it: without what is computed when it is saved, inferred variables and pinned references, and with names in
+// the one form in which they are saved.
 func Stripped(c template.Content) template.Content {
+	if normal, err := c.Normal(); err == nil { // two variables that are one are refused when they are saved
+		c = normal
+	}
 	c.References = nil
 	c.Variables = maps.Clone(c.Variables)
 	maps.DeleteFunc(c.Variables, func(_ string, v template.Variable) bool { return v.Inferred })
 	if len(c.Variables) == 0 {
 		c.Variables = nil
 	}
-	for _, names := range []*[]string{&c.Locked, &c.Ignored} {
-		*names = slices.Compact(slices.Sorted(slices.Values(*names)))
-		if len(*names) == 0 {
-			*names = nil
+	for _, fields := range []*[]string{&c.Locked, &c.Ignored} {
+		*fields = slices.Compact(slices.Sorted(slices.Values(*fields)))
+		if len(*fields) == 0 {
+			*fields = nil
 		}
 	}
 	if len(c.Parameters) == 0 {
@@ -105,14 +110,15 @@ func (d Metadata) MetadataSum() string {
 	return hex.EncodeToString(sum[:])[:sumDigits]
 }
 
-// Differing names the fields that d sets to something else than have does.
+// Differing names the fields that d sets to something else than have does. Texts that differ only in how Unicode spells them are the same: the registry
+// keeps one form (names.Normal), an editor another.
 func (d Metadata) Differing(have Metadata) []string {
 	var fields []string
 	for _, f := range []struct {
 		name      string
 		want, got *string
 	}{{"description", d.Description, have.Description}, {"category", d.Category, have.Category}, {"owner", d.Owner, have.Owner}} {
-		if f.want != nil && (f.got == nil || *f.want != *f.got) {
+		if f.want != nil && (f.got == nil || names.Normal(*f.want) != names.Normal(*f.got)) {
 			fields = append(fields, f.name)
 		}
 	}
@@ -128,7 +134,15 @@ func (d Metadata) Differing(have Metadata) []string {
 }
 
 func sameSet(a, b []string) bool {
-	return slices.Equal(slices.Compact(slices.Sorted(slices.Values(a))), slices.Compact(slices.Sorted(slices.Values(b))))
+	set := func(list []string) []string {
+		list = slices.Clone(list)
+		for i, s := range list {
+			list[i] = names.Normal(s)
+		}
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	return slices.Equal(set(a), set(b))
 }
 
 // WithBase returns the text of a file with its line "base" put in or replaced, and every other byte as it was. ok is false when the text has
