@@ -73,12 +73,16 @@ func spelled(value string) string {
 
 // begin writes the head of the provider's answer. length is that of the body, -1 when it is not known.
 func (g *Gateway) begin(c *call, length int64) {
+	room := maxMeters
 	for key, values := range c.ans.header {
-		if passes(key) && (key != requestID || !c.namesItself()) {
+		if passes(key) && harmless(key, values, &room) && (key != requestID || !c.namesItself()) {
 			c.w.Header()[key] = values
 		}
 	}
 	h := newHead(c.w.Header())
+	if len(c.ans.header["Content-Type"]) > 0 && len(h.h["Content-Type"]) == 0 { // net/http would guess one from what the model wrote
+		h.set("Content-Type", c.plainType())
+	}
 	if length >= 0 {
 		h.set("Content-Length", strconv.FormatInt(length, 10))
 	}
@@ -154,8 +158,47 @@ func passes(key string) bool {
 		"Cache-Control", "X-Should-Retry":
 		return true
 	}
-	return strings.HasPrefix(key, "Openai-") && key != "Openai-Organization" && key != "Openai-Project" ||
-		strings.HasPrefix(key, "X-Ratelimit-")
+	return meters(key) && key != "Openai-Organization" && key != "Openai-Project"
+}
+
+// meters says which headers a provider may have any number of: what it measured, and limits.
+func meters(key string) bool {
+	return strings.HasPrefix(key, "Openai-") || strings.HasPrefix(key, "X-Ratelimit-")
+}
+
+const (
+	maxPassedHeader = 1 << 10 // of one of a provider's headers, its name and all its values
+	maxMeters       = 4 << 10 // of all that meters names: more breaks proxies on the way, and callers then get nothing
+)
+
+// harmless reports whether callers may get a provider's header as it is: without control characters, at which clients drop the whole answer, and of
+// usual length. What is not is left out. room is what is left for those that meters names, in bytes.
+func harmless(key string, values []string, room *int) bool {
+	n := len(key)
+	for _, v := range values {
+		n += len(v)
+		if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+			return false
+		}
+	}
+	if n > maxPassedHeader || meters(key) && n > *room {
+		return false
+	}
+	if meters(key) {
+		*room -= n
+	}
+	return true
+}
+
+// plainType is the type of an answer whose provider named one that callers cannot get.
+func (c *call) plainType() string {
+	switch {
+	case c.ans.streamed:
+		return "text/event-stream"
+	case c.ans.status < http.StatusMultipleChoices: // accept takes nothing else for an answer
+		return "application/json"
+	}
+	return "text/plain; charset=utf-8"
 }
 
 // onward are the caller's headers that a provider gets; nil for the usual request, which has none. Everything else stays here: keys,

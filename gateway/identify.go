@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"unicode/utf8"
 
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
@@ -54,6 +55,9 @@ func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
 // takePathModel writes the model of an Azure address into the body, where every later stage looks for it. As with Azure the address beats the
 // body; but a body that names a prompt is not overruled in silence.
 func (g *Gateway) takePathModel(c *call) (err error) {
+	if !utf8.ValidString(c.pathModel) { // JSON would have another name in its place
+		return fault.New(fault.InvalidRequest, "The address names a deployment that is no UTF-8; percent-encode its name in UTF-8.").WithParam("model")
+	}
 	if wire.NamesPrompt(c.in.model) {
 		return fault.New(fault.InvalidPromptReference, "The address names the deployment %q and \"model\" a prompt; send the same in both, or leave \"model\" out.", c.pathModel).
 			WithParam("model")

@@ -140,6 +140,42 @@ func TestNotFoundTellsNothing(t *testing.T) {
 	assert.Zero(t, e.registry.resolves.Load(), "authorization comes before resolution")
 }
 
+// TestNamesThatNoHeaderCarries: a model and a prompt's name and label become headers. One with control characters is refused in every form, by the field
+// that holds it.
+func TestNamesThatNoHeaderCarries(t *testing.T) {
+	const chat, beside, ours = "/v1/chat/completions", `{"model":"gpt-test"}`, "x-promptgate-prompt"
+	for _, c := range []struct {
+		path, body string
+		header     []string
+		param      string
+	}{
+		{chat, `{"model":"a\r\nSet-Cookie: x"}`, nil, "model"},
+		{chat, `{"model":"a\u0085"}`, nil, "model"},
+		{chat, `{"model":"prompt/a\u0000"}`, nil, "model"},
+		{chat, `{"model":"gpt\u001b[2J","prompt":{"id":"support/triage"}}`, nil, "model"},
+		{"/openai/deployments/a%0Ab/chat/completions", `{}`, nil, "model"},
+		{"/openai/deployments/a%1B/chat/completions", beside, nil, "model"},
+		{"/openai/deployments/a%C2%85/chat/completions", beside, nil, "model"},
+		{"/openai/deployments/a%FF/chat/completions", beside, nil, "model"},
+		{chat, `{"prompt":{"id":"a\nb"}}`, nil, "prompt.id"},
+		{chat, `{"prompt_id":"a\u0085"}`, nil, "prompt_id"},
+		{chat, `{"prompt":{"id":"support/triage","label":"a\nb"}}`, nil, "prompt.label"},
+		{chat, `{"model":"prompt/support/triage@a\nb"}`, nil, "model"},
+		{chat, beside, []string{ours, "a\u0085"}, ours},
+		{chat, beside, []string{ours, "a\xff"}, ours},
+		{chat, beside, []string{ours, "support/triage", "x-promptgate-label", "a\u0085"}, "x-promptgate-label"},
+		{"/v1/prompts/a%0Ab/completions", `{}`, nil, "name"},
+		{"/v1/prompts/a%FF/render", `{}`, nil, "name"},
+		{"/v1/prompts/support%2Ftriage@a%0Ab/render", `{}`, nil, "name"},
+	} {
+		e := newEnv(t)
+		a := e.post(c.path, c.body, c.header...)
+		assert.Equal(t, 400, a.status, "%s %s %q", c.path, c.body, c.header)
+		assert.Equal(t, c.param, gjson.GetBytes(a.body, "error.param").String(), "%s %s %q", c.path, c.body, c.header)
+		assert.Zero(t, e.upstream.count())
+	}
+}
+
 func TestFaultsOfOursAreNeverARefusal(t *testing.T) {
 	down := fault.Wrap(errBroken, fault.RegistryUnavailable, "The registry cannot be reached. Try again shortly.")
 	for name, breakIt := range map[string]func(e *env){

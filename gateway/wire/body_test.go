@@ -131,6 +131,8 @@ func TestBodyFields(t *testing.T) {
 	for raw, ok := range map[string]bool{
 		`{}`: true, `{"model":null}`: true, `{"model":"x"}`: true, `{"model":1}`: false, `{"model":["x"]}`: false,
 		`{"model":"` + strings.Repeat("x", 512) + `"}`: true, `{"model":"` + strings.Repeat("x", 513) + `"}`: false, `{"model":"a\nb"}`: false,
+		`{"model":"a\r\nSet-Cookie: x"}`: false, `{"model":"\u0000"}`: false, `{"model":"a\u001b[2J"}`: false, `{"model":"a\u007f"}`: false,
+		`{"model":"a\u0085"}`: false, `{"model":"prompt/a\nb"}`: false, `{"model":"caf\u00e9"}`: true,
 	} {
 		_, err := scanned(t, raw).Model()
 		assert.Equal(t, ok, err == nil, raw)

@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -229,6 +230,35 @@ func storeRefusals(t *testing.T, s StoreUnderTest) {
 	wantCode(t, fault.InvalidRequest, err)
 	_, err = s.PutAlias(c, by, provider.Alias{Project: "p", Name: "a"})
 	wantCode(t, fault.InvalidRequest, err)
+	for _, name := range []string{"a\n", "a\r\nSet-Cookie: x", "a\x1b[2J", "a\x7f", "a\u0085", "caf\u00e9", "a b", "", strings.Repeat("a", 65)} { // names become headers
+		bad := sample("p", name)
+		_, err := s.CreateProvider(c, by, bad)
+		wantCode(t, fault.InvalidRequest, err)
+		bad.ID, bad.Revision = d.ID, d.Revision
+		_, err = s.UpdateProvider(c, by, bad)
+		wantCode(t, fault.InvalidRequest, err)
+	}
+	for _, model := range []string{"a\n", "a\r\nSet-Cookie: x", "a\x1b[2J", "a\x7f", "a\u0085", "caf\u00e9", "a b", "", strings.Repeat("a", 201)} {
+		to := func(provide, model string) []provider.AliasTarget {
+			return []provider.AliasTarget{{Provider: provide, Model: model}}
+		}
+		for _, a := range []provider.Alias{{Name: model, Targets: to("one", "m")}, {Name: "a", Targets: to("one", model)}, {Name: "a", Targets: to(model+"A", "m")}} {
+			a.Project = "p"
+			_, err := s.PutAlias(c, by, a)
+			wantCode(t, fault.InvalidRequest, err)
+		}
+		for change, set := range map[string]func(*provider.Definition){
+			"models":         func(d *provider.Definition) { d.Models = []string{model} },
+			"organization":   func(d *provider.Definition) { d.Organization = model + "\n" },
+			"openai_project": func(d *provider.Definition) { d.OpenAIProject = model + "\x7f" },
+			"credential":     func(d *provider.Definition) { d.Credential = provider.NewSecret(model + "\u0085") },
+		} {
+			bad := sample("p", "two")
+			set(&bad)
+			_, err := s.CreateProvider(c, by, bad)
+			require.Equal(t, fault.InvalidRequest, fault.CodeOf(err), "%s %q", change, model)
+		}
+	}
 	require.Len(t, s.Touched(), 1, "what is refused changes nothing")
 }
 
