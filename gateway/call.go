@@ -82,6 +82,7 @@ type outbound struct {
 	usageSet wire.Edit
 	// estimated is how many tokens the request has, once it was let go.
 	estimated int64
+	echoed    []string // fields of an answer that repeat the prompt
 	targets   []provider.Target
 	target    provider.Target // that was asked last
 	request   provider.Request
@@ -101,7 +102,7 @@ type answer struct {
 	header   http.Header        // the provider's
 	prices   *metrics.PriceList // the provider's; nil: unknown
 	buf      *buffer            // a whole answer that is no stream, held until it is recorded
-	last     byte               // of an answer too large to hold: its last byte, held until it is recorded
+	last     []byte             // of an answer too large to hold: its last byte, held until it is recorded
 	more     bool               // … there is more of it than buf holds
 	large    bool
 	said     wire.Completion     // of a whole answer that is no stream
@@ -112,6 +113,8 @@ type answer struct {
 	streamed bool
 	ours     bool // no provider's: a rendering
 	slices   [][]byte
+	mask     *wire.Mask // replaces the prompt's text on the way to a caller that may not read it; nil: there is nothing to replace
+	masked   []byte
 	between  bool      // the stream stands between two events
 	armed    time.Time // when the write deadline was last moved on
 	complete bool      // the provider's answer came to its end

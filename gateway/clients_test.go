@@ -67,7 +67,7 @@ func TestAzureAddresses(t *testing.T) {
 		{"/openai/deployments/gpt-none/chat/completions", `{}`, 404, ""},
 		{"/openai/deployments/gpt-test/embeddings", `{}`, 501, ""},
 		{"/openai/deployments/gpt-test/nothing", `{}`, 404, ""},
-		{"/openai/v1/responses", `{}`, 501, ""},
+		{"/openai/v1/embeddings", `{}`, 501, ""},
 		{"/openai/v1/chat/completions", `{"model":"gpt-test"}`, 200, "gpt-test"},
 	} {
 		before := e.upstream.count()

@@ -22,7 +22,7 @@ func (g *Gateway) finish(ctx context.Context, c *call, err error) {
 	}
 	switch {
 	case c.ans.large:
-		_ = g.write(c, []byte{c.ans.last}) // a caller that left now has the whole record, too
+		_ = g.write(c, c.ans.last) // a caller that left now has the whole record, too
 	case c.ans.begun: // a stream: endStream has said what there was to say
 	case err != nil:
 		h := newHead(c.w.Header())

@@ -53,13 +53,27 @@ func (g *Gateway) forward(ctx context.Context, c *call) error {
 	if c.out.unasked != "" && c.out.unasked == c.rec.Provider {
 		g.refusals.remember(c.rec.Project, c.rec.Provider, g.deps.Clock())
 	}
+	c.ans.mask = c.maskFor()
 	switch {
 	case c.ans.streamed:
 		return g.relay(ctx, c, res)
 	case c.ans.more:
 		return g.relayLarge(ctx, c, res)
+	case c.ans.mask != nil:
+		c.ans.buf.B = c.ans.mask.Append(nil, c.ans.buf.B)
 	}
 	return nil
+}
+
+// maskFor is what replaces the prompt in the answer: nothing for who may read it, and for a shape whose providers do not repeat it.
+func (c *call) maskFor() *wire.Mask {
+	if len(c.out.echoed) == 0 {
+		return nil
+	}
+	if ok, err := c.g.reads(c.ctx, c); ok && err == nil {
+		return nil
+	}
+	return wire.NewMask(c.out.echoed, c.ans.streamed)
 }
 
 // blank replaces a provider's refusal, which may repeat the request, by what callers who may not read the prompt can know of it.

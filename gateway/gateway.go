@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/maypok86/otter/v2"
+
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy/limits"
@@ -25,6 +27,7 @@ type Gateway struct {
 	limiters  []limits.Limiter
 	refusals  additionRefusals
 	catalog   *catalog
+	stored    *otter.Cache[storedKey, storedBy] // answers that providers keep
 	calling   pipeline
 	rendering pipeline
 }
@@ -50,6 +53,9 @@ func New(deps Deps, opts Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.catalog = catalog
+	if g.stored, err = newStored(); err != nil {
+		return nil, err
+	}
 	g.calling, g.rendering = g.callPipeline(), g.renderPipeline()
 	return g, nil
 }

@@ -47,36 +47,49 @@ func bodyFault(ctx context.Context, c *call, err error) error {
 // relayLarge relays an answer that is too large to hold, keeping back its last byte: finish sends that once the call is recorded. When the
 // provider breaks off, serve cuts the connection, so that nobody takes the part for the whole.
 func (g *Gateway) relayLarge(ctx context.Context, c *call, res *provider.Response) error {
-	g.begin(c, res.ContentLength)
+	length := res.ContentLength
+	if c.ans.mask != nil {
+		length = -1 // nobody knows yet
+	}
+	g.begin(c, length)
 	c.ans.large = true
 	buf := g.buffers.get(relayBytes)
 	defer g.buffers.put(buf)
 	relay := buf.B[:relayBytes]
 
-	head := c.ans.buf.B
-	last := head[len(head)-1]
 	// The usage stands behind what was held. An answer that was cut has been paid for as well.
 	var scan wire.ResponseScanner
 	scan.Reset(c.api)
-	_, _ = scan.Write(head)
-	passed := len(head)
+	passed, last := 0, []byte(nil)
 	defer func() {
 		c.ans.said = scan.Result()
 		c.ans.said.Answers, c.ans.said.Bytes = 1, passed
 	}()
-	if err := g.write(c, head[:len(head)-1]); err != nil {
+	pass := func(p []byte) error {
+		_, _ = scan.Write(p)
+		passed += len(p)
+		if c.ans.mask != nil {
+			c.ans.masked = c.ans.mask.Append(c.ans.masked[:0], p)
+			p = c.ans.masked
+		}
+		if len(p) == 0 {
+			return nil
+		}
+		if err := g.write(c, last); err != nil {
+			return err
+		}
+		last = append(last[:0], p[len(p)-1])
+		return g.write(c, p[:len(p)-1])
+	}
+	if err := pass(c.ans.buf.B); err != nil {
 		return err
 	}
 	for {
 		asked := g.deps.Clock()
-		n, err := res.Body.Read(relay[1:])
+		n, err := res.Body.Read(relay)
 		c.ans.waited += g.deps.Clock().Sub(asked)
 		if n > 0 {
-			_, _ = scan.Write(relay[1 : n+1])
-			passed += n
-			relay[0] = last
-			last = relay[n]
-			if err := g.write(c, relay[:n]); err != nil {
+			if err := pass(relay[:n]); err != nil {
 				return err
 			}
 		}

@@ -24,6 +24,7 @@ func (g *Gateway) record(ctx context.Context, c *call, err error) {
 		return
 	}
 	c.conclude(err)
+	g.remember(c)
 	c.rec.Total = g.deps.Clock().Sub(c.rec.Start)
 	c.rec.Overhead = max(0, c.rec.Total-c.ans.waited)
 	g.noteCaller(c)

@@ -91,6 +91,10 @@ func relaySize(n int) int {
 func (g *Gateway) relayChunk(c *call, chunk []byte, ping *pinger) error {
 	ping.lock()
 	defer ping.unlock()
+	if c.ans.mask != nil {
+		c.ans.masked = c.ans.mask.Append(c.ans.masked[:0], chunk)
+		chunk = c.ans.masked
+	}
 	c.ans.slices = c.ans.scan.Feed(chunk, c.ans.slices[:0])
 	return g.writeEvents(c)
 }

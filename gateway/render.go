@@ -40,6 +40,7 @@ func (g *Gateway) render(ctx context.Context, c *call) error {
 	}
 	c.out.model, c.out.byCaller = composed.Model, composed.ModelByCaller
 	c.out.edits, c.out.messages, c.out.ignored = composed.Edits, composed.Messages, composed.Ignored
+	c.out.echoed = composed.Echoed
 	return nil
 }
 

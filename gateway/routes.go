@@ -38,6 +38,7 @@ func (g *Gateway) Handler() http.Handler {
 func (g *Gateway) Routes(r gin.IRouter) {
 	for _, base := range [...]string{"/v1", "/openai/v1"} { // the second is Azure's
 		r.POST(base+"/chat/completions", g.Calls(wire.Chat{}))
+		r.POST(base+"/responses", g.Calls(wire.Responses{}))
 		r.GET(base+"/models", g.models)
 		r.GET(base+"/models/*id", g.modelByID)
 	}
@@ -65,7 +66,7 @@ func isUnserved(path string) bool {
 	return false
 }
 
-const served = "POST /v1/chat/completions, POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
+const served = "POST /v1/chat/completions, POST /v1/responses, POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
 
 // OpsRoutes adds what operators and their machines ask: /livez, /readyz and, when there is a handler for it, /metrics.
 // Metrics name prompts and ask nobody for a key: where strangers reach the listener, add HealthRoutes.

@@ -31,8 +31,11 @@ type Capabilities struct {
 // Speaks reports whether a provider takes requests of a shape as they are.
 func (c Capabilities) Speaks(api string) bool { return slices.Contains(c.APIs, api) }
 
-// APIChat is the shape of OpenAI's chat completions. Other names of shapes are the gateway's own business.
-const APIChat = "chat"
+// The shapes of requests that providers speak: OpenAI's chat completions, and its Responses API.
+const (
+	APIChat      = "chat"
+	APIResponses = "responses"
+)
 
 // Request is one attempt. Body is not kept or changed after Do returns and the answer's body is closed, or says that it was sent.
 type Request struct {

@@ -26,6 +26,12 @@ type API interface {
 	// OutputLimit is how many tokens each answer to a request may have at most, 0 when it sets no bound, and how many answers it asks for, at least
 	// 1. edits are what will be made to b.
 	OutputLimit(b *Body, edits []Edit) (tokens, answers int64)
+	// Continues is what at the provider a request goes on from, and the field that says so; "" for nothing.
+	Continues(b *Body) (param, id string)
+	// Keeps reports whether providers keep answers of this shape, for a later request to go on from.
+	Keeps() bool
+	// Unserved is a field that asks for something of the shape that is not served; "" for none.
+	Unserved(b *Body) (param string)
 	// EndUser is the caller's own name for whom it calls, "" when there is none.
 	EndUser(b *Body) string
 
@@ -37,6 +43,9 @@ type API interface {
 	// Field says what a member of an event's JSON is, for events too long to be kept: depth is 1 for the object's own members, 2 and more for those inside
 	// of the member called parent. An array is a depth of its own.
 	Field(depth int, parent, name []byte) Field
+
+	// Finishes reports whether an event's FieldFinish, which its length kept from ReadEvent, ends an answer as it should.
+	Finishes(finish string) bool
 
 	// AppendError appends an error as the whole body of an answer. AppendErrorEvent appends it as the event that ends a stream, in the form on which
 	// clients raise.
@@ -59,6 +68,8 @@ type Composed struct {
 	Merged
 	Rendered []byte // dst with what was rendered: the edits point into it
 	Messages []byte // the part of it that is the messages, for showing
+	// Echoed names the fields of an answer in which a provider of this shape repeats what the version says.
+	Echoed []string
 }
 
 // Event is one event of a stream.

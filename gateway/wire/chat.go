@@ -30,7 +30,7 @@ func (Chat) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, erro
 	if p.LastTaken {
 		own, _ = cutLast(own)
 	}
-	p.Locks.messages = own
+	p.Locks.name, p.Locks.messages = "messages", own
 	merged, err := Merge(b, p.Version.Content(), p.Locks, edits)
 	if err != nil {
 		return Composed{Rendered: dst}, err
@@ -77,6 +77,18 @@ func count(value []byte) int64 {
 	}
 	return int64(min(n, math.MaxInt32))
 }
+
+// Continues implements API: chat keeps nothing at the provider.
+func (Chat) Continues(*Body) (param, id string) { return "", "" }
+
+// Keeps implements API.
+func (Chat) Keeps() bool { return false }
+
+// Unserved implements API.
+func (Chat) Unserved(*Body) string { return "" }
+
+// Finishes implements API.
+func (Chat) Finishes(string) bool { return true }
 
 // EndUser implements API.
 func (Chat) EndUser(b *Body) string { return b.Text("user") }

@@ -14,7 +14,7 @@ const StatusClientClosed = 499
 func Status(code fault.Code) int {
 	switch code {
 	case fault.InvalidJSON, fault.InvalidRequest, fault.InvalidPromptReference, fault.MissingVariable, fault.UnknownVariable,
-		fault.InvalidVariable, fault.InvalidTemplate, fault.ParameterLocked:
+		fault.InvalidVariable, fault.InvalidTemplate, fault.ParameterLocked, fault.StatefulReferenceRefused:
 		return http.StatusBadRequest
 	case fault.RequestTooLarge:
 		return http.StatusRequestEntityTooLarge

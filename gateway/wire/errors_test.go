@@ -45,7 +45,7 @@ func codes(t *testing.T) []fault.Code {
 func TestEveryCodeHasAStatus(t *testing.T) {
 	want := map[fault.Code]int{
 		"invalid_json": 400, "invalid_request": 400, "invalid_prompt_reference": 400, "missing_variable": 400, "unknown_variable": 400,
-		"invalid_variable": 400, "invalid_template": 400, "parameter_locked": 400, "request_too_large": 413, "headers_too_large": 431, "invalid_api_key": 401,
+		"invalid_variable": 400, "invalid_template": 400, "parameter_locked": 400, "stateful_reference_refused": 400, "request_too_large": 413, "headers_too_large": 431, "invalid_api_key": 401,
 		"permission_denied": 403, "not_found": 404, "prompt_not_found": 404, "version_not_found": 404, "label_not_found": 404,
 		"model_not_found": 404, "call_not_found": 404, "conflict": 409, "precondition_failed": 412, "rate_limit_exceeded": 429,
 		"budget_exceeded": 429, "provider_error": 502, "provider_timeout": 504, "provider_truncated": 502, "provider_auth": 502,

@@ -88,7 +88,7 @@ func (s *StreamScanner) endBig() {
 	if s.res.Model == "" {
 		s.res.Model = c.Model
 	}
-	if s.res.Finish == "" {
+	if s.res.Finish == "" && s.api.Finishes(c.Finish) {
 		s.res.Finish = c.Finish
 	}
 	if c.Usage.Reported {

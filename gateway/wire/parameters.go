@@ -28,13 +28,14 @@ type Locks struct {
 	More []string // the label's protection
 	// Reads tells whether the caller may read the version. Who may not is told nothing by a lock: the same value and another are refused alike. nil: it may.
 	Reads func() (bool, error)
-	// messages are what is left of the caller's messages, as a lock on them sees it; nil: as they stand in the body.
+	// messages are what is left of the caller's messages, in the field of that name, as a lock on them sees it; nil: as they stand in the body.
+	name     string
 	messages []byte
 }
 
 // sent is the value of a member as locks see it.
 func (l *Locks) sent(b *Body, m *Member) []byte {
-	if m.Name == "messages" && l.messages != nil {
+	if m.Name == l.name && l.messages != nil {
 		return l.messages
 	}
 	return b.raw[m.ValueStart:m.ValueEnd]
@@ -109,9 +110,9 @@ func meansNothing(name string, value []byte) bool {
 	case "model":
 		s, ok := stringOf(value)
 		return isNull(value) || ok && NamesNoModel(s)
-	case "messages":
+	case "messages", "input", "instructions":
 		w, ok := walkInto(WithContent(value), '[')
-		return isNull(value) || ok && w.closed(']')
+		return isNull(value) || ok && w.closed(']') || name != "messages" && string(value) == `""`
 	}
 	return false
 }
@@ -130,7 +131,7 @@ func NamesPrompt(model string) bool {
 // callersOwn are the fields that a version's parameters cannot set: the pipeline, or the caller, decides them.
 func callersOwn(name string) bool {
 	switch name {
-	case "model", "messages", "prompt", "stream", "stream_options", "tools", "response_format":
+	case "model", "messages", "input", "instructions", "prompt", "previous_response_id", "conversation", "background", "stream", "stream_options", "tools", "response_format":
 		return true
 	}
 	return false
@@ -169,25 +170,26 @@ func sameField(name string) string {
 
 // spellings are the names under which some provider takes the field that a lock names: its other and older ones would get around it. The first is
 // the field's own; "" fills up. An array costs no allocation.
-func spellings(lock string) [6]string {
-	for _, group := range [...][6]string{
+func spellings(lock string) [7]string {
+	for _, group := range [...][7]string{
 		{"model", "models", "engine", "deployment_id", "fallbacks"},
 		{"messages", "input", "instructions", "system", "prompt"},
 		{"tools", "functions"},
 		{"tool_choice", "function_call"},
 		{"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"},
-		{"response_format", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"},
+		{"response_format", "text", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"},
+		{"reasoning_effort", "reasoning"},
 	} {
 		if slices.ContainsFunc(group[:], func(name string) bool { return strings.EqualFold(name, lock) }) {
 			return group
 		}
 	}
-	return [6]string{lock}
+	return [7]string{lock}
 }
 
 // touches says which of the spellings a member is, in any case: -1 for none. A prompt that is an object names one of ours and is none of them, and
 // what is merged over the whole request is each field.
-func (b *Body) touches(m *Member, names *[6]string) int {
+func (b *Body) touches(m *Member, names *[7]string) int {
 	if strings.EqualFold(m.Name, anyField) {
 		return 0
 	}

@@ -21,30 +21,32 @@ const (
 	InvalidVariable        Code = "invalid_variable"
 	InvalidTemplate        Code = "invalid_template"
 	ParameterLocked        Code = "parameter_locked"
-	RequestTooLarge        Code = "request_too_large"
-	HeadersTooLarge        Code = "headers_too_large"
-	InvalidAPIKey          Code = "invalid_api_key"
-	PermissionDenied       Code = "permission_denied"
-	NotFound               Code = "not_found" // management API: anything that is not there, or not this caller's to see
-	PromptNotFound         Code = "prompt_not_found"
-	VersionNotFound        Code = "version_not_found"
-	LabelNotFound          Code = "label_not_found"
-	ModelNotFound          Code = "model_not_found"
-	CallNotFound           Code = "call_not_found"
-	Conflict               Code = "conflict"            // unique name taken, or a compare-and-set lost
-	PreconditionFailed     Code = "precondition_failed" // If-Match does not match
-	RateLimitExceeded      Code = "rate_limit_exceeded"
-	BudgetExceeded         Code = "budget_exceeded"
-	ProviderError          Code = "provider_error"
-	ProviderTimeout        Code = "provider_timeout"
-	ProviderTruncated      Code = "provider_truncated"
-	ProviderAuth           Code = "provider_auth"
-	RegistryUnavailable    Code = "registry_unavailable" // any store of ours that a request needs and cannot reach
-	Overloaded             Code = "overloaded"
-	StorageFull            Code = "storage_full"
-	NotImplemented         Code = "not_implemented"
-	ClientClosed           Code = "client_closed" // the caller went away; never seen by anyone but the log
-	Internal               Code = "internal_error"
+	// StatefulReferenceRefused: what a provider keeps, such as a response to go on from, is not this caller's.
+	StatefulReferenceRefused Code = "stateful_reference_refused"
+	RequestTooLarge          Code = "request_too_large"
+	HeadersTooLarge          Code = "headers_too_large"
+	InvalidAPIKey            Code = "invalid_api_key"
+	PermissionDenied         Code = "permission_denied"
+	NotFound                 Code = "not_found" // management API: anything that is not there, or not this caller's to see
+	PromptNotFound           Code = "prompt_not_found"
+	VersionNotFound          Code = "version_not_found"
+	LabelNotFound            Code = "label_not_found"
+	ModelNotFound            Code = "model_not_found"
+	CallNotFound             Code = "call_not_found"
+	Conflict                 Code = "conflict"            // unique name taken, or a compare-and-set lost
+	PreconditionFailed       Code = "precondition_failed" // If-Match does not match
+	RateLimitExceeded        Code = "rate_limit_exceeded"
+	BudgetExceeded           Code = "budget_exceeded"
+	ProviderError            Code = "provider_error"
+	ProviderTimeout          Code = "provider_timeout"
+	ProviderTruncated        Code = "provider_truncated"
+	ProviderAuth             Code = "provider_auth"
+	RegistryUnavailable      Code = "registry_unavailable" // any store of ours that a request needs and cannot reach
+	Overloaded               Code = "overloaded"
+	StorageFull              Code = "storage_full"
+	NotImplemented           Code = "not_implemented"
+	ClientClosed             Code = "client_closed" // the caller went away; never seen by anyone but the log
+	Internal                 Code = "internal_error"
 )
 
 // Error is a fault with a code, a message fit for the caller, and a cause fit for the log.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Compiled is a version's content parsed to trees, ready to render; safe for concurrent use.
@@ -17,6 +18,26 @@ type Compiled struct {
 	slots     int    // of all variables' members
 	minBytes  int    // of literals, for the first guess of a size
 	lastUser  string // the variable that takes the last user message
+	forms     sync.Map // string → *form
+}
+
+// form is a version's content as one shape of requests names it.
+type form struct {
+	content *Content
+	err     error
+}
+
+// Form is the content as another shape of requests names it: make, which must depend on nothing else, is called once for each name. Callers do not
+// change it.
+func (c *Compiled) Form(name string, make func(*Content) (*Content, error)) (*Content, error) {
+	if known, ok := c.forms.Load(name); ok {
+		f := known.(*form)
+		return f.content, f.err
+	}
+	content, err := make(&c.content)
+	known, _ := c.forms.LoadOrStore(name, &form{content, err})
+	f := known.(*form)
+	return f.content, f.err
 }
 
 // variable is one variable ready to be judged and printed.

@@ -126,6 +126,9 @@ func inputPart(raw []byte) (p InputPart, ok bool, err error) {
 	return p, false, nil
 }
 
+// ParsePart reads an object as a content part, in the forms that a variable may bring. ok is false for any other object.
+func ParsePart(raw []byte) (p InputPart, ok bool, err error) { return inputPart(raw) }
+
 func imageOf(url, detail []byte, want string) (InputPart, error) {
 	if kindOf(url) != '"' {
 		return InputPart{}, errors.New(want)

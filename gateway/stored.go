@@ -1,0 +1,87 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/fault"
+)
+
+// What a provider keeps, such as a response that the next one goes on from, belongs to the credential, which a project's callers share. So an id is taken only from
+// the caller that got it, for the prompt that it got it by, and goes to the provider that gave it.
+
+// maxStored bounds the answers that a replica remembers; the ledger knows the others, as soon as it has them.
+const maxStored = 100_000
+
+// ledgerPatience is how long a call waits for the ledger to have an answer that another replica gave.
+const ledgerPatience = 1500 * time.Millisecond
+
+// storedKey names an answer by the provider's id for it.
+type storedKey struct{ project, id string }
+
+// storedBy is whose an answer is.
+type storedBy struct{ principal, prompt, provider string }
+
+func newStored() (*otter.Cache[storedKey, storedBy], error) {
+	return otter.New(&otter.Options[storedKey, storedBy]{MaximumSize: maxStored})
+}
+
+// remember notes whose answer this was.
+func (g *Gateway) remember(c *call) {
+	if c.rec.CompletionID != "" && c.api.Keeps() {
+		g.stored.Set(storedKey{c.rec.Project, c.rec.CompletionID}, storedBy{c.rec.Principal, c.rec.PromptID, c.rec.Provider})
+	}
+}
+
+// continuing is the one target that has what a call goes on from: all of them for a call that begins anew.
+func (g *Gateway) continuing(ctx context.Context, c *call, targets []provider.Target) ([]provider.Target, error) {
+	param, id := c.api.Continues(&c.in.body)
+	if param == "" {
+		return targets, nil
+	}
+	refused := fault.New(fault.StatefulReferenceRefused,
+		"%q names nothing that this key got for this prompt: it may be another's, or older than the records. Send the conversation itself instead.", param).WithParam(param)
+	if id == "" {
+		return nil, refused
+	}
+	by, ok, err := g.storedBy(ctx, c.who.Project, id)
+	if err != nil {
+		return nil, err
+	}
+	if !ok || by.principal != c.who.ID || by.prompt != c.rec.PromptID {
+		return nil, refused
+	}
+	left := slices.DeleteFunc(slices.Clone(targets), func(t provider.Target) bool { return t.Provider.Name() != by.provider })
+	if len(left) == 0 {
+		return nil, fault.New(fault.StatefulReferenceRefused, "%q is kept by the provider %q, which does not serve the model %.100q: use a model that it serves.",
+			param, by.provider, c.out.model).WithParam(param)
+	}
+	return left, nil
+}
+
+// storedBy finds whose an answer is: in memory when this replica gave it, else in the ledger, where it arrives within about a second.
+func (g *Gateway) storedBy(ctx context.Context, project, id string) (by storedBy, ok bool, err error) {
+	if by, ok = g.stored.GetIfPresent(storedKey{project, id}); ok || g.deps.Calls == nil {
+		return by, ok, nil
+	}
+	for deadline := time.Now().Add(ledgerPatience); ; {
+		call, err := g.deps.Calls.FindCall(ctx, project, "", id)
+		switch {
+		case err == nil:
+			return storedBy{call.Principal, call.PromptID, call.Provider}, call.Project == project, nil
+		case !fault.Is(err, fault.CallNotFound):
+			return by, false, err
+		case time.Now().After(deadline):
+			return by, false, nil
+		}
+		select {
+		case <-ctx.Done():
+			return by, false, ended(ctx, ctx.Err())
+		case <-time.After(ledgerPatience / 6):
+		}
+	}
+}

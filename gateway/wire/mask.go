@@ -1,0 +1,210 @@
+package wire
+
+// Managed stands in answers in the place of a prompt's text, for callers who may run the prompt and not read it.
+const Managed = "[managed prompt]"
+
+// Mask replaces members of a provider's answer, or of the response that an event of a stream holds, on their way to a caller: the members of these names
+// of the answer itself and of a member "response", and the message of an error that stands in it. Everything else passes byte for byte. It keeps a few bytes of state, however long a value or an event is, and
+// takes pieces of any size. The zero value replaces nothing.
+type Mask struct {
+	names  []string
+	events bool // the bytes are server-sent events, whose data is the JSON
+
+	// Of the line of an event.
+	inLine, isData, trim bool
+	cr                   bool // a line feed would belong to the carriage return before it
+	field                [5]byte
+	fieldLen             int
+
+	// Of the JSON.
+	depth             int
+	objects           uint64 // one bit a depth: it is an object
+	inString, escaped bool
+	isName, wantName  bool
+	name              []byte
+	path              [maskDepth + 1]string
+	hide              string // what replaces the value that comes
+	skipping          bool
+	skipFrom          int
+}
+
+// maskDepth is how deep members are looked for: response.error.message.
+const maskDepth = 3
+
+// maskNameBytes bounds a name that is compared.
+const maskNameBytes = 64
+
+// NewMask makes a Mask for an answer, or for a stream of events.
+func NewMask(names []string, events bool) *Mask { return &Mask{names: names, events: events} }
+
+// Append appends what p becomes to dst.
+func (m *Mask) Append(dst, p []byte) []byte {
+	if len(m.names) == 0 {
+		return append(dst, p...)
+	}
+	for i := range p {
+		if !m.events {
+			dst = m.json(dst, p[i])
+		} else {
+			dst = m.line(dst, p[i])
+		}
+	}
+	return dst
+}
+
+// line takes one byte of a line of an event.
+func (m *Mask) line(dst []byte, c byte) []byte {
+	after := m.cr
+	m.cr = c == '\r'
+	switch {
+	case c == '\n' && after:
+		return append(dst, c)
+	case c == '\n' || c == '\r':
+		if !m.inLine {
+			m.restart() // an empty line ends the event
+		}
+		m.inLine, m.isData, m.fieldLen = false, false, 0
+		return append(dst, c)
+	case m.isData && m.trim:
+		m.trim = false
+		if c == ' ' {
+			return append(dst, c)
+		}
+		return m.json(dst, c)
+	case m.isData:
+		return m.json(dst, c)
+	case c == ':' && m.fieldLen == 4 && string(m.field[:4]) == "data":
+		m.inLine, m.isData, m.trim = true, true, true
+	case m.fieldLen == 0 && (c == 0xef || c == 0xbb || c == 0xbf): // a byte order mark, which clients pass over
+	case m.fieldLen < len(m.field):
+		m.inLine = true
+		m.field[m.fieldLen] = c
+		m.fieldLen++
+	}
+	return append(dst, c)
+}
+
+func (m *Mask) restart() {
+	*m = Mask{names: m.names, events: m.events, name: m.name[:0], cr: m.cr}
+}
+
+// json takes one byte of the JSON.
+func (m *Mask) json(dst []byte, c byte) []byte {
+	if m.inString {
+		m.text(c)
+		if m.skipping {
+			if !m.inString && m.depth == m.skipFrom {
+				m.skipping = false
+			}
+			return dst
+		}
+		return append(dst, c)
+	}
+	space := c == ' ' || c == '\t' || c == '\n' || c == '\r'
+	if m.hide != "" && c == 'n' { // null says nothing
+		m.hide = ""
+	}
+	if m.hide != "" && !space && c != ':' { // the value begins
+		dst = append(dst, m.hide...)
+		m.hide, m.skipping, m.skipFrom = "", true, m.depth
+		m.structure(c)
+		return dst
+	}
+	if m.skipping {
+		if m.depth == m.skipFrom && (c == ',' || c == '}' || c == ']' || space) { // a number or a literal has ended
+			m.skipping = false
+			m.structure(c)
+			return append(dst, c)
+		}
+		m.structure(c)
+		if m.depth == m.skipFrom && (c == '}' || c == ']') {
+			m.skipping = false
+		}
+		return dst
+	}
+	m.structure(c)
+	return append(dst, c)
+}
+
+// structure takes one byte outside of strings.
+func (m *Mask) structure(c byte) {
+	switch c {
+	case '"':
+		m.inString, m.isName = true, m.wantName
+		m.wantName = false
+		m.name = m.name[:0]
+	case '{', '[':
+		if m.depth++; m.depth < 64 {
+			m.objects &^= 1 << m.depth
+			if c == '{' {
+				m.objects |= 1 << m.depth
+			}
+		}
+		m.wantName = c == '{'
+		if m.depth <= maskDepth {
+			m.path[m.depth] = ""
+		}
+	case '}', ']':
+		m.depth = max(0, m.depth-1)
+		m.wantName = false
+	case ',':
+		m.wantName = m.depth < 64 && m.objects>>m.depth&1 == 1
+	}
+}
+
+// text takes one byte inside a string.
+func (m *Mask) text(c byte) {
+	if m.isName && (m.escaped || c != '"') && len(m.name) <= maskNameBytes {
+		m.name = append(m.name, c)
+	}
+	switch {
+	case m.escaped:
+		m.escaped = false
+	case c == '\\':
+		m.escaped = true
+	case c == '"':
+		m.inString = false
+		if m.isName && !m.skipping && m.depth <= maskDepth {
+			m.named()
+		}
+	}
+}
+
+// named ends a member's name: is its value to be replaced?
+func (m *Mask) named() {
+	name := string(m.name)
+	for _, c := range m.name {
+		if c == '\\' { // nobody writes it so, and it would be no way around
+			name, _ = stringOf(append(append([]byte{'"'}, m.name...), '"'))
+			break
+		}
+	}
+	m.path[m.depth] = name
+	switch {
+	case m.depth == 1, m.depth == 2 && m.path[1] == "response":
+		m.hide = m.replacement(name)
+	}
+	if name == "message" && (m.depth == 2 && m.path[1] == "error" || m.depth == 3 && m.path[1] == "response" && m.path[2] == "error" ||
+		m.depth == 1 && m.path[1] == "message") {
+		m.hide = managedText
+	}
+}
+
+const managedText = `"` + Managed + `"`
+
+// replacement is what stands for a member, of the same type as far as clients rely on it.
+func (m *Mask) replacement(name string) string {
+	for _, n := range m.names {
+		if n != name {
+			continue
+		}
+		switch name {
+		case "tools":
+			return "[]"
+		case "text":
+			return "null"
+		}
+		return managedText
+	}
+	return ""
+}

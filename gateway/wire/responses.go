@@ -1,0 +1,311 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+
+	"github.com/promptgate/promptgate/internal/fault"
+)
+
+// Responses is OpenAI's Responses API. Its requests have items under "input" and text for the model under "instructions", its streams typed events.
+type Responses struct{}
+
+var _ API = Responses{}
+
+// Name implements API.
+func (Responses) Name() string { return "responses" }
+
+// Endpoint implements API.
+func (Responses) Endpoint() string { return "responses" }
+
+// LastUserText implements API.
+func (Responses) LastUserText(b *Body) (text json.RawMessage, ok bool) {
+	input, _ := b.Get("input")
+	if len(input) > 0 && input[0] == '"' {
+		return input, string(input) != `""`
+	}
+	_, last := cutLast(input)
+	return userText(last)
+}
+
+// UsageEdit implements API: a response tells its usage unasked.
+func (Responses) UsageEdit(*Body) (e Edit, needed bool) { return e, false }
+
+// OutputLimit implements API.
+func (Responses) OutputLimit(b *Body, edits []Edit) (tokens, answers int64) {
+	return count(b.Sent("max_output_tokens", edits)), 1
+}
+
+// EndUser implements API.
+func (Responses) EndUser(b *Body) string {
+	if user := b.Text("safety_identifier"); user != "" {
+		return user
+	}
+	return b.Text("user")
+}
+
+// Continues implements API.
+func (Responses) Continues(b *Body) (param, id string) {
+	if value, ok := b.Get("previous_response_id"); ok && !isNull(value) {
+		return "previous_response_id", Word(value)
+	}
+	if value, ok := b.Get("conversation"); ok && !isNull(value) {
+		return "conversation", Word(value)
+	}
+	return "", ""
+}
+
+// Keeps implements API.
+func (Responses) Keeps() bool { return true }
+
+// Unserved implements API.
+func (Responses) Unserved(b *Body) (param string) {
+	if value, ok := b.Get("background"); ok && !isNull(value) && string(value) != "false" {
+		return "background"
+	}
+	return ""
+}
+
+// ReadAnswer implements API.
+func (Responses) ReadAnswer(body []byte) (c Completion, whole bool) {
+	w, ok := walkInto(body, '{')
+	if !ok {
+		return c, false
+	}
+	for {
+		key, value, more := w.member()
+		if !more {
+			break
+		}
+		switch string(key) {
+		case `"status"`:
+			setString(&c.Finish, value)
+		case `"output"`:
+			c.readItems(value)
+		case `"error"`:
+			c.take(FieldError, value[:min(len(value), maxCapture)])
+		case `"id"`, `"model"`, `"usage"`, `"service_tier"`:
+			if len(value) <= maxCapture {
+				c.take(topField(string(key[1:len(key)-1])), value)
+			}
+		}
+	}
+	if c.Finish == "failed" && c.Error == nil {
+		c.Error = []byte(`"failed"`)
+	}
+	if c.Answers == 0 && c.Finish == "incomplete" { // its tokens went into thinking, say
+		c.Answers = 1
+	}
+	return c, w.closed('}')
+}
+
+// readItems counts the items of an output.
+func (c *Completion) readItems(v []byte) {
+	w, ok := walkInto(v, '[')
+	for ok {
+		var item []byte
+		if item, ok = w.element(); ok {
+			c.Answers++
+			c.Bytes += len(item)
+		}
+	}
+}
+
+// ReadEvent implements API.
+func (Responses) ReadEvent(r *StreamResult, ev Event) (usageOnly bool) {
+	w, ok := walkInto(ev.Data, '{')
+	if !ok {
+		return false
+	}
+	var kind string
+	var response, failure []byte
+	for {
+		key, value, more := w.member()
+		if !more {
+			break
+		}
+		switch string(key) {
+		case `"type"`:
+			setString(&kind, value)
+		case `"response"`:
+			response = value
+		case `"error"`:
+			failure = value
+		}
+	}
+	if kind == "" {
+		kind = string(ev.Name)
+	}
+	switch kind {
+	case "response.created", "response.in_progress", "response.queued": // they say that nothing is known yet
+		r.readResponse(response)
+		return false
+	case "error":
+		r.SetError(ev.Data)
+	case "response.failed":
+		r.readResponse(response)
+		if r.Error == nil {
+			r.SetError(ev.Data)
+		}
+	default:
+		if response != nil {
+			r.readResponse(response)
+		}
+		r.Done = r.Done || Responses{}.Finishes(kind)
+		r.Started = r.Started || bytes.HasSuffix([]byte(kind), []byte(".delta"))
+	}
+	if failure != nil && !isNull(failure) {
+		r.SetError(failure)
+	}
+	r.Events++
+	return false
+}
+
+// readResponse reads the response that some events hold.
+func (r *StreamResult) readResponse(v []byte) {
+	said, _ := Responses{}.ReadAnswer(v)
+	if r.ID == "" {
+		r.ID = said.ID
+	}
+	if r.Model == "" {
+		r.Model = said.Model
+	}
+	if said.Usage.Reported {
+		r.Usage, r.Cost = said.Usage, said.Cost
+	}
+	if said.Tier != "" {
+		r.Tier = said.Tier
+	}
+	if said.Error != nil {
+		r.SetError(said.Error)
+	}
+}
+
+// Finishes implements API.
+func (Responses) Finishes(kind string) bool {
+	return kind == "response.completed" || kind == "response.incomplete"
+}
+
+// Field implements API.
+func (Responses) Field(depth int, parent, name []byte) Field {
+	switch {
+	case depth == 1:
+		switch string(name) {
+		case "type":
+			return FieldFinish
+		case "output", "delta", "item", "part":
+			return FieldContent
+		}
+		return topField(string(name))
+	case depth == 2 && string(parent) == "response":
+		return topField(string(name))
+	}
+	return FieldNone
+}
+
+// AppendError implements API.
+func (Responses) AppendError(dst []byte, err error) []byte { return appendErrorBody(dst, err) }
+
+// AppendErrorEvent implements API: an event of type "error", with the envelope in it as well, on which SDKs raise.
+func (Responses) AppendErrorEvent(dst []byte, err error) []byte {
+	code, message, param := Told(err)
+	dst = append(dst, "event: error\ndata: {\"type\":\"error\",\"sequence_number\":0,\"code\":"...)
+	dst = appendString(dst, string(code))
+	dst = append(dst, `,"message":`...)
+	dst = appendString(dst, message)
+	dst = append(dst, `,"param":`...)
+	if param == "" {
+		dst = append(dst, "null"...)
+	} else {
+		dst = appendString(dst, param)
+	}
+	envelope := appendErrorBody(nil, err)
+	dst = append(append(dst, ','), envelope[1:]...)
+	return append(dst, '\n', '\n')
+}
+
+// AppendRefusal implements API.
+func (Responses) AppendRefusal(dst, body []byte, status int) []byte {
+	return BlankRefusal(dst, body, status)
+}
+
+// Compose implements API: leading system and developer text becomes "instructions", behind which the caller's own follow as a developer item. The other
+// messages go before the caller's input, unless that continues a response that holds them already.
+func (Responses) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, error) {
+	out := Composed{Rendered: dst}
+	own, err := inputItems(b)
+	if err != nil {
+		return out, err
+	}
+	p.Locks.name, p.Locks.messages = "input", own
+	if p.LastTaken {
+		if own = nil; b.isList("input") {
+			input, _ := b.Get("input")
+			own, _ = cutLast(input)
+			own = inner(own)
+		}
+		p.Locks.messages = []byte("[]")
+	}
+	content, err := p.Version.Form(Responses{}.Name(), inResponses)
+	if err != nil {
+		return out, err
+	}
+	if out.Merged, err = Merge(b, content, p.Locks, edits); err != nil {
+		return out, err
+	}
+	instructions, _ := b.Get("instructions")
+	if isNull(instructions) || string(instructions) == `""` {
+		instructions = nil
+	}
+	if isIgnored(out.Ignored, "input") {
+		own = nil
+	}
+	if isIgnored(out.Ignored, "instructions") {
+		instructions = nil
+	}
+	messages, err := p.Values.Render()
+	if err != nil {
+		return out, err
+	}
+	param, _ := Responses{}.Continues(b)
+	err = out.compose(turn{messages: messages, own: own, instructions: instructions, continues: param != "", changed: p.LastTaken || isIgnored(out.Ignored, "input")})
+	for _, e := range [...]struct {
+		field string
+		ours  bool
+	}{{"tools", len(content.Tools) > 0}, {"text", content.Parameters["text"] != nil}} {
+		if e.ours && slices.ContainsFunc(out.Edits, func(edit Edit) bool { return edit.Name == e.field && edit.Value != nil }) {
+			out.Echoed = append(out.Echoed, e.field)
+		}
+	}
+	out.Echoed = append(out.Echoed, "input", "instructions")
+	return out, err
+}
+
+func (b *Body) isList(name string) bool {
+	v, _ := b.Get(name)
+	return len(v) > 0 && v[0] == '['
+}
+
+// inputItems is the caller's input as items joined by commas, nil for none.
+func inputItems(b *Body) ([]byte, error) {
+	input, ok := b.Get("input")
+	switch {
+	case !ok || isNull(input) || string(input) == `""`:
+		return nil, nil
+	case input[0] == '[':
+		return inner(WithContent(input)), nil
+	case input[0] == '"':
+		return append(append([]byte(`{"role":"user","content":`), input...), '}'), nil
+	}
+	return nil, fault.New(fault.InvalidRequest, "\"input\" must be a text or a list of items.").WithParam("input")
+}
+
+// inner is what stands between the brackets of an array.
+func inner(list []byte) []byte {
+	list = bytes.TrimSpace(list)
+	if len(list) < 2 {
+		return nil
+	}
+	return bytes.TrimSpace(list[1 : len(list)-1])
+}
