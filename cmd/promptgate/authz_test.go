@@ -59,6 +59,8 @@ var routes = []route{
 	{"GET", "/v1/models/*id", "key", http.StatusNotFound, "/v1/models/prompt/none", ""}, // of a name that there is not
 	{"POST", "/openai/deployments/*path", "call model", 200, "/openai/deployments/echo/chat/completions", `{"messages":[{"role":"user","content":"hi"}]}`},
 	{"POST", "/openai/v1/chat/completions", "call model", 200, "", `{"model":"echo","messages":[{"role":"user","content":"hi"}]}`},
+	{"POST", "/v1/responses", "call prompt@production", 200, "", `{"prompt":{"id":"{prompt}"},"input":"hi"}`},
+	{"POST", "/openai/v1/responses", "call model", 200, "", `{"model":"echo","input":"hi"}`},
 	{"GET", "/openai/v1/models", "key", 200, "", ""},
 	{"GET", "/openai/v1/models/*id", "key", http.StatusNotFound, "/openai/v1/models/prompt/none", ""},
 	{"POST", "/v1/feedback", "feedback call", 202, "", `{"call_id":"{call}","name":"helpful","value":true,"id":"once"}`},

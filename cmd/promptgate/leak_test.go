@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/testenv"
 )
 
@@ -272,6 +274,15 @@ func leakCalls(t *testing.T, p *process, s *leakSearch) {
 	require.Equal(t, http.StatusOK, post(chat, body("default", canaryVariable, `,"stream":true`)).status)
 	require.Equal(t, http.StatusOK, post("/v1/prompts/leak%2Fprompt/render", fmt.Sprintf(`{"variables":{"value":"x","who":%q}}`, canaryVariable)).status)
 
+	// What a provider repeats of a prompt is in no answer of a key that may only run it.
+	weak := strings.TrimSpace(p.cli("key", "create", "weak "+strconv.Itoa(s.places["error answers"]), "--call", leakName+"@production"))
+	for _, more := range []string{"", `,"stream":true`} {
+		a := p.send("POST", "/v1/responses", fmt.Sprintf(`{"prompt":{"id":%q,"variables":{"value":"v","who":"w"}},"input":"i"%s}`, leakName, more), "Authorization", "Bearer "+weak)
+		require.Equal(t, http.StatusOK, a.status, "%s", a)
+		require.Contains(t, a.body, wire.Managed)
+		s.in("answers of the Responses API", []byte(a.body))
+	}
+
 	for model, status := range map[string]int{"up-401": 502, "up-403": 502, "up-500": 502, "up-redirect": 502, "up-html": 502, "up-strange": 502, "up-broken": 502} {
 		failed(post(chat, body(model, canaryVariable, "")), status)
 		failed(post(chat, body(model, canaryVariable, `,"stream":true`)))
@@ -285,7 +296,7 @@ func leakCalls(t *testing.T, p *process, s *leakSearch) {
 	failed(post(chat, good, "X-Promptgate-Variables", "{"+canaryVariable), 400)
 	failed(post(chat, good, "Content-Encoding", "gzip"))
 	failed(post("/v1/prompts/leak%2Fprompt/render", `{"variables":{"value":"`+strings.Repeat(canaryVariable, 9)+`"}}`), 400)
-	failed(post("/v1/responses", good), 501)
+	failed(post("/v1/messages", good), 501)
 	failed(post("/no/such/"+p.key+"?key="+p.key, good), 404)
 	failed(p.send("GET", "/v1/models?api_key="+p.key, ""))
 	failed(send(p.url, p.key[:len(p.key)-1]+"x", "POST", chat, good), 401)

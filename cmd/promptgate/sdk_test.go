@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ type sdkCase struct {
 	Key     string            `json:"key"`
 	Body    map[string]any    `json:"body"`
 	Headers map[string]string `json:"headers,omitempty"`
+	API     string            `json:"api,omitempty"` // "responses"; "" for chat completions
 
 	text   string            // that the answer must hold
 	status int               // of the error; 0 for an answer
@@ -66,7 +68,10 @@ func failingUpstream(t *testing.T) *httptest.Server {
 			answer(400, `{"error":{"message":"max_tokens is too large","type":"invalid_request_error","param":"max_tokens","code":"invalid_value"}}`)
 		case bytes.Contains(body, []byte("up-cut")):
 			w.Header().Set("Content-Type", "text/event-stream")
-			chunk := `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"up","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}` + "\n\n"
+			chunk := `event: response.output_text.delta` + "\n" + `data: {"type":"response.output_text.delta","sequence_number":3,"item_id":"m","output_index":0,"content_index":0,"logprobs":[],"delta":"a"}` + "\n\n"
+			if !strings.HasSuffix(r.URL.Path, "/responses") {
+				chunk = `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"up","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}` + "\n\n"
+			}
 			_, _ = io.WriteString(w, chunk+chunk)
 			if bytes.Contains(body, []byte("up-cut-inside")) {
 				_, _ = io.WriteString(w, chunk[:60])
@@ -131,6 +136,7 @@ func sdkCases(p *process, weak string) []sdkCase {
 		{Name: "a stream cut inside an event", Body: stream("up-cut-inside"), cut: true, code: "provider_truncated", raises: raises("APIError")},
 		{Name: "502 credential", Body: bare("up-401"), status: 502, code: "provider_auth", raises: raises("InternalServerError")},
 	}...)
+	all = append(all, responseCases(weak)...)
 	for i := range all {
 		all[i].BaseURL = p.url + "/v1"
 		if all[i].Key == "" {
@@ -138,6 +144,32 @@ func sdkCases(p *process, weak string) []sdkCase {
 		}
 	}
 	return all
+}
+
+// responseCases are those of the Responses API: first the call of one of OpenAI's prompt objects, as it stands in code that was written for them.
+func responseCases(weak string) []sdkCase {
+	const api = "responses"
+	prompt := map[string]any{"id": "support/triage", "variables": map[string]any{"ticket": map[string]any{"type": "input_text", "text": "charged twice"}}}
+	raises := func(name string) map[string]string { return map[string]string{"node": name, "python": name} }
+	bare := func(model string) map[string]any {
+		return map[string]any{"model": model, "input": "where is my order?"}
+	}
+	stream := func(model string) map[string]any { return map[string]any{"model": model, "input": "x", "stream": true} }
+	return []sdkCase{
+		{API: api, Name: "a prompt object", Body: map[string]any{"prompt": prompt}, text: "charged twice"},
+		{API: api, Name: "a prompt object, streamed", Body: map[string]any{"prompt": prompt, "stream": true}, text: "charged twice"},
+		{API: api, Name: "a prompt object by a key that may only run it", Key: weak, Body: map[string]any{"prompt": prompt, "stream": true}, text: "charged twice"},
+		{API: api, Name: "a response", Body: bare("gpt-4o-mini"), text: "where is my order?"},
+		{API: api, Name: "a response, streamed", Body: map[string]any{"model": "gpt-4o-mini", "input": "where is my order?", "stream": true}, text: "where is my order?"},
+		{API: api, Name: "a missing variable", Body: map[string]any{"prompt": map[string]any{"id": "support/triage"}}, status: 400, code: "missing_variable", raises: raises("BadRequestError")},
+		{API: api, Name: "a foreign response", Body: map[string]any{"prompt": prompt, "previous_response_id": "resp_1"}, status: 400, code: "stateful_reference_refused", raises: raises("BadRequestError")},
+		{API: api, Name: "401", Key: "pg_wrong", Body: bare("gpt-4o"), status: 401, code: "invalid_api_key", raises: raises("AuthenticationError")},
+		{API: api, Name: "429", Body: bare("up-429"), status: 429, code: "insufficient_quota", raises: raises("RateLimitError")},
+		{API: api, Name: "502", Body: bare("up-500"), status: 502, code: "provider_error", raises: raises("InternalServerError")},
+		{API: api, Name: "cut between events", Body: stream("up-cut"), cut: true, code: "provider_truncated", raises: raises("APIError")},
+		{API: api, Name: "cut inside an event", Body: stream("up-cut-inside"), cut: true, code: "provider_truncated", raises: raises("APIError")},
+		{API: api, Name: "not served yet", Body: map[string]any{"prompt": prompt, "background": true}, status: 501, code: "not_implemented", raises: raises("InternalServerError")},
+	}
 }
 
 // TestSDKs: the official SDKs and go-openai work with nothing changed but the base URL, and raise their own typed errors with our
@@ -157,17 +189,24 @@ func TestSDKs(t *testing.T) {
 		"python": func() []sdkResult {
 			return runSDK(t, cases, nil, filepath.Join(root, "venv", "bin", "python"), "testdata/sdk/client.py")
 		},
-		"go-openai": func() []sdkResult { return runGoOpenAI(t, cases) },
+		"go-openai": func() []sdkResult { return runGoOpenAI(t, chats(cases)) },
 	}
 	for name, run := range clients {
 		t.Run(name, func(t *testing.T) {
-			results := run()
+			results, cases := run(), cases
+			if name == "go-openai" { // which has no Responses API
+				cases = chats(cases)
+			}
 			require.Len(t, results, len(cases))
 			for i, c := range cases {
 				t.Run(c.Name, func(t *testing.T) { checkSDK(t, name, c, results[i]) })
 			}
 		})
 	}
+}
+
+func chats(cases []sdkCase) []sdkCase {
+	return slices.DeleteFunc(slices.Clone(cases), func(c sdkCase) bool { return c.API != "" })
 }
 
 func checkSDK(t *testing.T, sdk string, c sdkCase, r sdkResult) {

@@ -18,12 +18,14 @@ type answer struct {
 	tokens  []string // the content, cut into tokens
 	finish  string
 	prompt  int // tokens
+	// instructions are those of a response, a JSON string or null.
+	instructions string
 }
 
 // answer makes the answer to r. Only "created" depends on anything but the body.
 func (r *request) answer(created int64) *answer {
 	sum := sha256.Sum256(r.body)
-	a := &answer{id: "chatcmpl-echo-" + hex.EncodeToString(sum[:12]), created: created, finish: "stop"}
+	a := &answer{id: r.prefix + hex.EncodeToString(sum[:12]), created: created, finish: "stop", instructions: r.instructions}
 	for _, m := range r.messages {
 		a.prompt += len(tokens(m.text))
 	}

@@ -1,5 +1,5 @@
 // Package echo is a provider inside the binary: it needs no network, answers the same request with the same content every time,
-// and never pretends to be a model. Its answers have the shape of OpenAI's chat completions, so that everything before and after
+// and never pretends to be a model. Its answers have the shape of OpenAI's chat completions, or of its Responses API, so that everything before and after
 // a provider can be tried without one.
 //
 // What counts as a token: a run of at most 16 bytes that ends behind white space or at the end of the text. Usage counts those of
@@ -49,7 +49,7 @@ func New(o Options) *Provider {
 // Name implements provider.Provider.
 func (p *Provider) Name() string { return p.o.Name }
 
-var apis = [1]string{provider.APIChat} //nolint:gochecknoglobals // a constant
+var apis = [2]string{provider.APIChat, provider.APIResponses} //nolint:gochecknoglobals // a constant
 
 // Capabilities implements provider.Provider.
 func (p *Provider) Capabilities() provider.Capabilities {
@@ -58,28 +58,46 @@ func (p *Provider) Capabilities() provider.Capabilities {
 
 // Do implements provider.Provider.
 func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Response, error) {
-	if r.API != provider.APIChat {
+	shape, ok := shapes[r.API]
+	if !ok {
 		return nil, &provider.Error{Provider: p.o.Name, Kind: provider.KindRefused, Err: fmt.Errorf("it does not speak the API %q", r.API)}
 	}
 	if err := p.wait(ctx, p.o.Latency); err != nil {
 		return nil, err
 	}
-	if r.Endpoint != "chat/completions" {
-		return p.refuse(http.StatusNotFound, &refusal{"unknown_url", "", "The echo provider answers chat/completions only."}), nil
+	if r.Endpoint != shape.endpoint {
+		return p.refuse(http.StatusNotFound, &refusal{"unknown_url", "", "The echo provider answers chat/completions and responses only."}), nil
 	}
-	req, bad := parse(r.Body)
+	req, bad := shape.parse(r.Body)
 	if bad != nil {
 		return p.refuse(http.StatusBadRequest, bad), nil
 	}
 	a := req.answer(p.o.Now().Unix())
 	if !req.Stream {
-		return respond(http.StatusOK, a.json()), nil
+		return respond(http.StatusOK, shape.whole(a)), nil
 	}
 	h := http.Header{"Content-Type": {"text/event-stream; charset=utf-8"}, "X-Request-Id": {a.id}}
 	return &provider.Response{
 		Status: http.StatusOK, Header: h, ContentLength: -1,
-		Body: &stream{p: p, ctx: ctx, events: a.events(req.Usage)},
+		Body: &stream{p: p, ctx: ctx, events: shape.events(req, a)},
 	}, nil
+}
+
+// shape is how a shape of requests is read and answered.
+type shape struct {
+	endpoint string
+	parse    func(body []byte) (*request, *refusal)
+	whole    func(a *answer) []byte
+	events   func(r *request, a *answer) func() []byte
+}
+
+var shapes = map[string]shape{ //nolint:gochecknoglobals // a constant
+	provider.APIChat: {
+		"chat/completions", parse, (*answer).json, func(r *request, a *answer) func() []byte { return a.events(r.Usage) },
+	},
+	provider.APIResponses: {
+		"responses", parseResponses, func(a *answer) []byte { return []byte(a.whole()) }, func(_ *request, a *answer) func() []byte { return a.responseEvents() },
+	},
 }
 
 // wait sleeps unless ctx ends first.

@@ -218,3 +218,48 @@ func BenchmarkPlain(b *testing.B) {
 		_, _ = io.Copy(io.Discard, resp.Body)
 	}
 }
+
+// TestResponses: the Responses API is answered with the same text, whole and in events, and repeats its instructions as the real one does.
+func TestResponses(t *testing.T) {
+	do := func(body string) (int, string) {
+		resp, err := fixed().Do(context.Background(), &provider.Request{API: provider.APIResponses, Endpoint: "responses", Body: []byte(body)})
+		require.NoError(t, err)
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.Status, string(b)
+	}
+	const fields = `"model":"m","instructions":"Sort.","input":[{"role":"user","content":[{"type":"input_text","text":"my card"}]},{"type":"function_call_output","call_id":"c","output":"x"}]`
+	status, body := do("{" + fields + "}")
+	require.Equal(t, 200, status, body)
+	got := gjson.Parse(body)
+	require.Equal(t, "[echo] 3 messages (system 5 bytes, user 7 bytes, function_call_output 1 bytes); last user message: my card", got.Get("output.0.content.0.text").Str)
+	require.Equal(t, "Sort.", got.Get("instructions").Str)
+	require.Equal(t, "completed", got.Get("status").Str)
+	require.Equal(t, got.Get("usage.input_tokens").Int()+got.Get("usage.output_tokens").Int(), got.Get("usage.total_tokens").Int())
+	_, events := do(`{"stream":true,` + fields + "}")
+	var said strings.Builder
+	var last string
+	for line := range strings.SplitSeq(events, "\n") {
+		data, ok := strings.CutPrefix(line, "data: ")
+		if !ok {
+			continue
+		}
+		require.True(t, gjson.Valid(data), data)
+		if last = data; gjson.Get(data, "type").Str == "response.output_text.delta" {
+			said.WriteString(gjson.Get(data, "delta").Str)
+		}
+	}
+	require.Equal(t, got.Get("output.0.content.0.text").Str, said.String())
+	require.Equal(t, got.Get("output.0.content").Raw, gjson.Get(last, "response.output.0.content").Raw)
+	require.True(t, strings.HasPrefix(got.Get("id").Str, "resp_echo"))
+	require.Equal(t, "response.completed", gjson.Get(last, "type").Str)
+
+	_, cut := do(`{"model":"m","input":"a long text","max_output_tokens":2}`)
+	require.Equal(t, "incomplete", gjson.Get(cut, "status").Str)
+	_, schema := do(`{"model":"m","input":"x","text":{"format":{"type":"json_schema","name":"n","schema":{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}}}}`)
+	require.True(t, gjson.Get(gjson.Get(schema, "output.0.content.0.text").Str, "a").Exists(), schema)
+	for _, wrong := range []string{`{}`, `{"model":"m"}`, `{"model":"m","input":5}`, `{"model":"m","input":[1]}`, `{"model":"m","input":"x","previous_response_id":"r"}`} {
+		status, _ := do(wrong)
+		require.Equal(t, 400, status, wrong)
+	}
+}

@@ -11,49 +11,68 @@ import (
 // request is what an echo reads of a body.
 type request struct {
 	body     []byte
+	prefix   string // of the answer's id
 	Stream   bool
 	Usage    bool // stream_options.include_usage
 	limit    int  // tokens of the answer; -1: none
 	messages []message
 	format   gjson.Result
+	// instructions are those of a response, a JSON string or null.
+	instructions string
 }
 
 type message struct{ role, text string }
 
-// parse reads a body as strictly as a provider would.
-func parse(body []byte) (*request, *refusal) {
+// object reads a body as strictly as a provider would.
+func object(body []byte) (doc gjson.Result, bad *refusal) {
 	if !jsontext.Value(body).IsValid() {
-		return nil, &refusal{"invalid_json", "", "The body is not valid JSON, or names a field twice."}
+		return doc, &refusal{"invalid_json", "", "The body is not valid JSON, or names a field twice."}
 	}
-	doc := gjson.ParseBytes(body)
-	if !doc.IsObject() {
-		return nil, &refusal{"invalid_json", "", "The body must be a JSON object."}
+	if doc = gjson.ParseBytes(body); !doc.IsObject() {
+		return doc, &refusal{"invalid_json", "", "The body must be a JSON object."}
 	}
-	r := &request{body: body, limit: -1, format: doc.Get("response_format")}
-	if doc.Get("model").Type != gjson.String {
-		return nil, &refusal{"missing_required_parameter", "model", "You must provide a model."}
+	return doc, nil
+}
+
+// parse reads a body of chat completions.
+func parse(body []byte) (*request, *refusal) {
+	doc, bad := object(body)
+	if bad != nil {
+		return nil, bad
 	}
+	r := &request{body: body, prefix: "chatcmpl-echo-", limit: -1, format: doc.Get("response_format")}
 	if n := doc.Get("n"); present(n) && (n.Type != gjson.Number || n.Num != 1) {
 		return nil, &refusal{"unsupported_value", "n", "The echo provider gives one choice: n must be 1."}
+	}
+	r.Usage = doc.Get("stream_options.include_usage").Bool()
+	if bad = r.readCommon(doc, "max_tokens", "max_completion_tokens"); bad != nil {
+		return nil, bad
+	}
+	return r, r.readMessages(doc.Get("messages"))
+}
+
+// readCommon reads what the shapes have in common; limits are the fields that bound the answer.
+func (r *request) readCommon(doc gjson.Result, limits ...string) *refusal {
+	if doc.Get("model").Type != gjson.String {
+		return &refusal{"missing_required_parameter", "model", "You must provide a model."}
 	}
 	switch s := doc.Get("stream"); {
 	case s.Type == gjson.True:
 		r.Stream = true
 	case present(s) && s.Type != gjson.False:
-		return nil, &refusal{"invalid_type", "stream", "stream must be true or false."}
+		return &refusal{"invalid_type", "stream", "stream must be true or false."}
 	}
-	r.Usage = doc.Get("stream_options.include_usage").Bool()
-	for _, field := range [...]string{"max_tokens", "max_completion_tokens"} {
+	for _, field := range limits {
 		n := doc.Get(field)
 		if !present(n) {
 			continue
 		}
 		if n.Type != gjson.Number || n.Num < 1 || n.Num != float64(int64(n.Num)) {
-			return nil, &refusal{"invalid_value", field, field + " must be a whole number of at least 1."}
+			return &refusal{"invalid_value", field, field + " must be a whole number of at least 1."}
 		}
 		r.limit = int(min(n.Num, 1<<30))
 	}
-	return r, r.readMessages(doc.Get("messages"))
+	return nil
 }
 
 func present(v gjson.Result) bool { return v.Exists() && v.Type != gjson.Null }

@@ -27,6 +27,9 @@ func instanceFor(format gjson.Result, shown string) (out string, ok bool) {
 		return `{"echo":` + string(quote(shown)) + `}`, true
 	case "json_schema":
 		schema := format.Get("json_schema.schema")
+		if !schema.Exists() {
+			schema = format.Get("schema") // as a response has it
+		}
 		if !schema.IsObject() || len(schema.Raw) > maxSchema {
 			return "", false
 		}

@@ -6,8 +6,24 @@ import { text } from 'node:stream/consumers';
 // Resolved from the folder that the test's set-up installed it in.
 const OpenAI = createRequire(process.env.SDK_ROOT + '/')('openai').default;
 
-async function run({ base_url, key, body, headers }) {
+async function respond(client, body) {
+  const out = { text: '', chunks: 0 };
+  const answer = await client.responses.create(body);
+  if (!body.stream) return { ...out, id: answer.id, model: answer.model, text: answer.output_text, usage: answer.usage.total_tokens };
+  for await (const event of answer) {
+    out.chunks++;
+    if (event.type === 'response.output_text.delta') out.text += event.delta;
+    if (event.type === 'response.completed') {
+      out.id = event.response.id;
+      out.model = event.response.model;
+    }
+  }
+  return out;
+}
+
+async function run({ api, base_url, key, body, headers }) {
   const client = new OpenAI({ apiKey: key, baseURL: base_url, maxRetries: 0, defaultHeaders: headers ?? {} });
+  if (api === 'responses') return respond(client, body);
   const out = { text: '', chunks: 0 };
   if (body.stream) {
     for await (const chunk of await client.chat.completions.create(body)) {

@@ -17,6 +17,8 @@ def run(case):
         api_key=case["key"], base_url=case["base_url"], max_retries=0, default_headers=case.get("headers") or {}
     )
     body = case["body"]
+    if case.get("api") == "responses":
+        return respond(client, body)
     args = {k: v for k, v in body.items() if k in KNOWN}
     extra = {k: v for k, v in body.items() if k not in KNOWN}
     answer = client.chat.completions.create(**args, extra_body=extra or None)
@@ -32,6 +34,22 @@ def run(case):
             out["text"] += chunk.choices[0].delta.content or ""
         if chunk.usage:
             out["usage"] = chunk.usage.total_tokens
+    return out
+
+
+def respond(client, body):
+    answer = client.responses.create(**body)
+    out = {"text": "", "chunks": 0}
+    if not body.get("stream"):
+        out.update(id=answer.id, model=answer.model, text=answer.output_text, usage=answer.usage.total_tokens)
+        return out
+    for event in answer:
+        out["chunks"] += 1
+        if event.type == "response.output_text.delta":
+            out["text"] += event.delta
+        elif event.type == "response.completed":
+            out.update(id=event.response.id, model=event.response.model)
+            assert event.response.output_text == out["text"]
     return out
 
 
