@@ -67,8 +67,8 @@ func about(fault error, settings []string) bool {
 
 var (
 	errType  = errors.New("is of another type")
-	duration = reflect.TypeFor[time.Duration]()
-	moment   = reflect.TypeFor[Moment]()
+	duration = reflect.TypeFor[time.Duration]() //nolint:gochecknoglobals // a constant
+	moment   = reflect.TypeFor[Moment]()        //nolint:gochecknoglobals // a constant
 )
 
 // strict refuses what the decoder would bend until it fits: 5 would be five nanoseconds, 1.5 would be 1, a password 0123 would be 83.

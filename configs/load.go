@@ -19,7 +19,7 @@ import (
 const EnvPrefix = "PROMPTGATE_"
 
 // clientEnv are the variables of the command line's client side and of the tests: no settings of the server.
-var clientEnv = []string{"PROMPTGATE_URL", "PROMPTGATE_KEY", "PROMPTGATE_CONFIG"}
+var clientEnv = []string{"PROMPTGATE_URL", "PROMPTGATE_KEY", "PROMPTGATE_CONFIG"} //nolint:gochecknoglobals // a constant
 
 // Sources is where Load reads. Flags holds what the command line set, by YAML path ("log_level").
 type Sources struct {
@@ -150,5 +150,5 @@ func (c *Config) expand(environ []string) error {
 
 // FromProcess loads with this process's environment.
 func FromProcess(file string, flags map[string]any) (Config, error) {
-	return Load(Sources{File: file, Env: os.Environ(), Flags: flags})
+	return Load(Sources{File: file, Env: os.Environ(), Flags: flags}) //nolint:forbidigo // what it is for
 }

@@ -49,7 +49,7 @@ func (g *Gateway) Do(ctx context.Context, who *policy.Principal, api wire.API, r
 	defer g.flights.leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(g.flights.base, func() { cancel(errDrained) })()
+	defer context.AfterFunc(g.flights.base, func() { cancel(errDrained) })() //nolint:contextcheck // the second of two that end it
 	c := g.borrow(sink, req, api, policy.ActionCall)
 	c.who = who
 	_, err := g.serve(ctx, c, g.calling)
@@ -59,7 +59,7 @@ func (g *Gateway) Do(ctx context.Context, who *policy.Principal, api wire.API, r
 // serveHTTP runs a call that came by HTTP.
 func (g *Gateway) serveHTTP(c *gin.Context, call *call, p pipeline) {
 	if cut, _ := g.serve(c.Request.Context(), call, p); cut {
-		panic(http.ErrAbortHandler) // the caller must not take half an answer for a whole one
+		panic(http.ErrAbortHandler) //nolint:forbidigo // the caller must not take half an answer for a whole one
 	}
 }
 

@@ -14,8 +14,8 @@ var errDrained = errors.New("gateway: shutting down")
 type flights struct {
 	n        atomic.Int64
 	draining atomic.Bool
-	landed   chan struct{} // gets a token, if there is room, when a flight lands while draining
-	base     context.Context
+	landed   chan struct{}   // gets a token, if there is room, when a flight lands while draining
+	base     context.Context //nolint:containedctx // ends with the process
 	abort    context.CancelCauseFunc
 }
 

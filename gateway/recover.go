@@ -61,12 +61,12 @@ func (g *Gateway) recover(c *gin.Context) {
 		return
 	}
 	if err, ok := r.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-		panic(r)
+		panic(r) //nolint:forbidigo // net/http ends the connection by it
 	}
 	g.notePanic(c.FullPath(), r)
 	c.Abort()
 	if c.Writer.Written() {
-		panic(http.ErrAbortHandler) // an answer has begun: cutting it is the one honest end left
+		panic(http.ErrAbortHandler) //nolint:forbidigo // an answer has begun: cutting it is the one honest end left
 	}
 	g.refuse(c.Writer, newHead(c.Writer.Header()), wire.Chat{}, "", fault.New(fault.Internal, internalMessage))
 }

@@ -85,6 +85,8 @@ func (g *Gateway) HealthRoutes(r gin.IRouter) {
 }
 
 // Calls serves the calls of one shape. The router must run Guard first.
+//
+//nolint:contextcheck // the request brings its context
 func (g *Gateway) Calls(api wire.API) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		g.serveHTTP(c, g.borrow(c.Writer, requestOf(c.Request), api, policy.ActionCall), g.calling)

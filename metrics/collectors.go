@@ -19,11 +19,11 @@ const (
 	sweepEvery  = 60   // seconds between two searches for idle combinations
 )
 
-var outcomes = [...]Outcome{
+var outcomes = [...]Outcome{ //nolint:gochecknoglobals // a constant
 	OutcomeInternal, OutcomeOK, OutcomeRefused, OutcomeProvider, OutcomeTimeout, OutcomeTruncated, OutcomeCancelled,
 }
 
-var tokenKinds = [...]string{"input", "cached_input", "cache_write", "audio_input", "output", "reasoning", "audio_output"}
+var tokenKinds = [...]string{"input", "cached_input", "cache_write", "audio_input", "output", "reasoning", "audio_output"} //nolint:gochecknoglobals // a constant
 
 // Collectors are the Prometheus metrics of calls and feedback. Their labels are names of the registry and of the routing, never the
 // caller's text, and their number is bounded: combinations beyond the bound are counted together as "other" until an

@@ -6,7 +6,7 @@ import (
 	"io"
 )
 
-var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant
 
 // newID returns prefix and 26 characters: 48 bits of milliseconds, so that ids sort by age, and 80 random bits.
 func (s *Service) newID(prefix string) (string, error) {

@@ -201,7 +201,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	api, err := admin.Mount(engine, admin.Deps{
 		Configured:    definitions,
 		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers,
-		Calls: rec, Journal: s.feed, Log: a.log,
+		Calls: rec, Journal: s.feed, Log: a.log, Clock: time.Now,
 	}, version)
 	if err != nil {
 		return nil, err
@@ -283,6 +283,8 @@ func (a *App) httpServer(h http.Handler) *http.Server {
 }
 
 // start serves until stop; Failed tells of what ended by itself.
+//
+//nolint:contextcheck // what it starts lives until stop
 func (a *App) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.cancel = cancel
@@ -332,6 +334,8 @@ const handover = 250 * time.Millisecond
 
 // stop drains: clients leave, then there are no new connections, calls in flight have the grace, past it streams end with an explicit error
 // event. Then what was recorded is flushed and everything is closed.
+//
+//nolint:contextcheck // it runs because the context that the program started with is done
 func (a *App) stop() {
 	grace, cancel := context.WithTimeout(context.Background(), a.cfg.Server.DrainGrace)
 	defer cancel()

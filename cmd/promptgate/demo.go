@@ -27,7 +27,7 @@ var demoFiles embed.FS
 const demoProject = "demo"
 
 // demoLabels says which label points at which version.
-var demoLabels = map[int]string{1: registry.DefaultLabel, 2: "staging"}
+var demoLabels = map[int]string{1: registry.DefaultLabel, 2: "staging"} //nolint:gochecknoglobals // a constant
 
 // seedDemo makes the demo project once: where it exists, nothing is changed. It returns the demo's key, which is kept in
 // <data>/demo.key so that the next start can print it again.

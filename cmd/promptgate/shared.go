@@ -36,6 +36,8 @@ func redisConfig(r configs.Redis) sharedcache.Config {
 }
 
 // openShared makes the clients; Redis need not be up. The feed's journal is set later: the cache asks for its revision when it reads.
+//
+//nolint:contextcheck // what it starts lives until it is closed
 func openShared(st *stores, cfg configs.Config, log *slog.Logger, reg prometheus.Registerer) (*shared, error) {
 	r := cfg.Redis
 	if len(r.Addrs) == 0 {

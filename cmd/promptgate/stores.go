@@ -176,6 +176,7 @@ func (s *stores) load(ctx context.Context) error {
 	return s.shared.seed(ctx, s.feed.Journal)
 }
 
+//nolint:contextcheck // everything is closed, whoever gave up
 func (s *stores) close() {
 	if s == nil {
 		return

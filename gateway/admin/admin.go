@@ -7,6 +7,7 @@ package admin
 import (
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
@@ -35,6 +36,7 @@ type Deps struct {
 	Calls         metrics.Reader
 	Journal       Journal
 	Log           *slog.Logger
+	Clock         func() time.Time
 }
 
 // noun is a kind of thing that the API serves. Its types, its routes and what they ask for stand in a file of its own; it holds what it works with and
@@ -45,7 +47,7 @@ type noun interface{ routes(a *API) }
 func (d Deps) nouns() []noun {
 	return []noun{
 		projects{registry: d.Registry},
-		prompts{registry: d.Registry, keys: d.Keys, log: d.Log},
+		prompts{registry: d.Registry, keys: d.Keys, log: d.Log, clock: d.Clock},
 		versions{registry: d.Registry},
 		labels{registry: d.Registry},
 		keys{store: d.Keys, issue: d.Issuer},
@@ -69,6 +71,7 @@ type API struct {
 	// access lists what each operation asks for, by operation id: the authorization table, from which tests and docs are made.
 	access  map[string]Access
 	repeats fault.Repeats
+	clock   func() time.Time
 }
 
 // Mount registers every operation on the engine, and the OpenAPI document at /openapi.json and /openapi.yaml. What is not there is the
@@ -91,7 +94,7 @@ func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 	cfg.Security = []map[string][]string{{"key": {}}}
 	a := &API{
 		authenticator: deps.Authenticator, checker: deps.Checker, registry: deps.Registry, log: deps.Log, bodies: room.New(maxBodies),
-		huma: humagin.NewWithGroup(engine, engine.Group("", headers), cfg), access: map[string]Access{},
+		huma: humagin.NewWithGroup(engine, engine.Group("", headers), cfg), access: map[string]Access{}, clock: deps.Clock,
 	}
 	for _, n := range deps.nouns() {
 		n.routes(a)
@@ -109,7 +112,7 @@ func (a *API) Access() map[string]Access { return a.access }
 
 func (d Deps) check() error {
 	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.Issuer == nil || d.Providers == nil ||
-		d.Calls == nil || d.Journal == nil || d.Log == nil {
+		d.Calls == nil || d.Journal == nil || d.Log == nil || d.Clock == nil {
 		return errors.New("admin: a dependency is missing")
 	}
 	return nil

@@ -34,7 +34,7 @@ func (a *API) readBody(ctx humaContext, c *caller) (done func(), err error) {
 	}
 	var held int64
 	done = func() { a.bodies.Give(c.ID, held) }
-	_ = http.NewResponseController(bottom(g.Writer)).SetReadDeadline(time.Now().Add(bodyTime)) // net/http lifts it when the body has ended
+	_ = http.NewResponseController(bottom(g.Writer)).SetReadDeadline(time.Now().Add(bodyTime)) //nolint:forbidigo // a socket goes by the real time; net/http lifts it when the body has ended
 	var body bytes.Buffer
 	for {
 		if !a.bodies.Take(c.ID, decoded*readPiece) {

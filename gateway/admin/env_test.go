@@ -57,9 +57,10 @@ type env struct {
 	ledger  *ledger.Ledger
 	read    counted // what the API asks the ledger
 	log     *lockedBuffer
-	shop    string // id of the project
-	other   string // id of a foreign project
-	admin   string // key of shop's admin
+	shop    string       // id of the project
+	other   string       // id of a foreign project
+	admin   string       // key of shop's admin
+	ahead   atomic.Int64 // how far the API's clock is ahead, in nanoseconds
 }
 
 // counted counts the calls that lists read.
@@ -119,7 +120,7 @@ func newEnv(t testing.TB) *env {
 	engine.UseRawPath = true // as the program's
 	e.api, err = admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, Issuer: e.issue,
-		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{Configured: []string{"house"}}), Calls: &e.read, Journal: e.journal, Log: log,
+		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{Configured: []string{"house"}}), Calls: &e.read, Journal: e.journal, Log: log, Clock: func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) },
 		Configured: []provider.Definition{{Name: "house", Kind: provider.ProviderOpenAI, BaseURL: "https://api.mistral.ai/v1", Enabled: true, HasCredential: true}},
 	}, "test")
 	require.NoError(t, err)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -59,7 +58,7 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 	}
 	if status >= http.StatusInternalServerError {
 		level := slog.LevelDebug
-		hidden, worth := a.repeats.Worth(code, time.Now())
+		hidden, worth := a.repeats.Worth(code, a.clock())
 		if worth {
 			level = slog.LevelError
 		}

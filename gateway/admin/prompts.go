@@ -128,6 +128,7 @@ type prompts struct {
 	registry *registry.Service
 	keys     policy.KeyStore
 	log      *slog.Logger
+	clock    func() time.Time
 }
 
 func (n prompts) routes(a *API) {

@@ -119,6 +119,8 @@ func TestARenameSaysWhoseAccessItChanges(t *testing.T) {
 	exact, _ := e.keyWith(policy.KeyRecord{Name: "exact", Project: e.shop, Grants: []policy.Grant{{Actions: call, Prompts: []string{"f/t1"}, Labels: []string{"production"}}}})
 	denied, _ := e.keyWith(policy.KeyRecord{Name: "denied", Project: e.shop, Grants: []policy.Grant{
 		{Actions: call, Prompts: []string{"**"}}, {Effect: policy.EffectDeny, Actions: call, Prompts: []string{"f/t1"}}}})
+	brief, _ := e.keyWith(policy.KeyRecord{Name: "brief", Project: e.shop, Expires: time.Now().Add(time.Hour),
+		Grants: []policy.Grant{{Actions: call, Prompts: []string{"f/t1"}}}})
 	_, _ = e.keyWith(policy.KeyRecord{Name: "unconcerned", Project: e.shop, Grants: []policy.Grant{{Actions: call, Prompts: []string{"**"}}}})
 	want := []any{
 		map[string]any{"key": exact, "name": "exact", "loses": []any{"call@production"}, "gains": []any{}},
@@ -128,7 +130,8 @@ func TestARenameSaysWhoseAccessItChanges(t *testing.T) {
 		return e.do(e.admin, "PATCH", "/prompts/"+p.ID+query, map[string]any{"name": name}, "If-Match", "*")
 	}
 	dry := rename("?dry_run=true", "g/t1").ok(200)
-	require.ElementsMatch(t, want, dry["access_changes"])
+	require.ElementsMatch(t, append(want, map[string]any{"key": brief, "name": "brief", "loses": []any{"call@production"}, "gains": []any{}}), dry["access_changes"])
+	e.ahead.Store(int64(2 * time.Hour)) // the brief one has expired
 	require.Equal(t, "g/t1", dry["name"])
 	require.Equal(t, "f/t1", e.do(e.admin, "GET", "/prompts/"+p.ID, nil).ok(200)["name"], "nothing was renamed")
 	require.ElementsMatch(t, want, rename("", "g/t1").ok(200)["access_changes"])

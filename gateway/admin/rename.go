@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
@@ -33,13 +32,14 @@ type renaming struct {
 
 // keys lists the project's keys that are in force.
 func (r *renaming) keys(ctx context.Context) (found []policy.KeyRecord, err error) {
+	now := r.clock()
 	for after := ""; len(found) < maxKeysLookedAt; {
 		page, next, err := r.prompts.keys.ListKeys(ctx, r.caller.Project, policy.Page{After: after, Limit: 200})
 		if err != nil {
 			return nil, err
 		}
 		for _, k := range page {
-			if k.RevokedAt.IsZero() && (k.Expires.IsZero() || time.Now().Before(k.Expires)) {
+			if k.RevokedAt.IsZero() && (k.Expires.IsZero() || now.Before(k.Expires)) {
 				found = append(found, k)
 			}
 		}

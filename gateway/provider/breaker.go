@@ -183,6 +183,7 @@ func (b *Breaker) open() {
 	b.become(Open)
 }
 
+//nolint:contextcheck // it only logs, of a provider and not of one call
 func (b *Breaker) become(s State) {
 	if b.state == s {
 		return

@@ -117,7 +117,7 @@ type loadUntil struct{}
 // times; then it takes what it got, which was true after it asked, and which is remembered by nobody. useAbsence says whether it is certain that no
 // change was missed, so that a remembered absence is an answer. Errors are fetch's, RegistryUnavailable when the time is up, and ClientClosed.
 func (c *Cache[K, V]) Load(ctx context.Context, key K, useAbsence bool, fetch func(context.Context) (V, error)) (V, error) {
-	until := time.Now().Add(c.o.Timeout)
+	until := time.Now().Add(c.o.Timeout) //nolint:forbidigo // contexts go by the real time
 	if outer, ok := ctx.Value(loadUntil{}).(time.Time); ok && outer.Before(until) {
 		until = outer
 	}

@@ -81,6 +81,8 @@ const (
 )
 
 // reloadSometimes keeps rubbish that looks sealed from costing a query each: it reads at most once in reloadEvery.
+//
+//nolint:contextcheck // all who open sealed text share one read, whoever of them leaves
 func (s *Sealer) reloadSometimes() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()

@@ -124,7 +124,7 @@ func (s *Sealer) DeriveKey(purpose string) []byte {
 func derive(secret []byte, info string) []byte {
 	out, err := hkdf.Key(sha256.New, secret, nil, info, keySize)
 	if err != nil {
-		panic("seal: hkdf: " + err.Error()) // unreachable, and nothing could be kept safe without it
+		panic("seal: hkdf: " + err.Error()) //nolint:forbidigo // unreachable, and nothing could be kept safe without it
 	}
 	return out
 }

@@ -101,6 +101,8 @@ const revisionDigits = 20
 func stamp(revision int64) string { return fmt.Sprintf("%0*d", revisionDigits, max(revision, 0)) }
 
 // fill stores a value that was read at a revision, unless a change after that revision was heard of: ARGV is revision, value, TTL in ms.
+//
+//nolint:gochecknoglobals // a constant
 var fill = redis.NewScript(`
 local cur = redis.call('GETRANGE', KEYS[1], 0, 19)
 if cur ~= '' and cur > ARGV[1] then return 0 end

@@ -29,7 +29,7 @@ type Options struct {
 	Dir    string    // of the spool; one process at a time
 	Sealer feedback.Sealer
 	Rules  feedback.Rules // may be nil
-	Log    *slog.Logger   // nil: slog.Default()
+	Log    *slog.Logger   // nil: none
 	Now    func() time.Time
 
 	MaxBytes     int64         // of what waits; 0 means 1 GiB
@@ -81,7 +81,7 @@ func open(o Options, create createFunc) (*Ledger, error) {
 	setDefault(&o.SyncEvery, 100*time.Millisecond)
 	setDefault(&o.FlushEvery, 300*time.Millisecond)
 	if o.Log == nil {
-		o.Log = slog.Default()
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Now == nil {
 		o.Now = time.Now

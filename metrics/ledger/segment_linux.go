@@ -54,7 +54,7 @@ func (m *mapped) Write(frame []byte) (n int, err error) {
 		case interface{ Addr() uintptr }: // a fault of memory
 			n, err = 0, &os.PathError{Op: "write", Path: m.file.Name(), Err: errFaulty}
 		default:
-			panic(fault)
+			panic(fault) //nolint:forbidigo // not ours to catch
 		}
 	}()
 	room := m.mem[m.size:]

@@ -21,6 +21,9 @@ const (
 	maxCount      = int64(1) << 50 // of tokens and micro-dollars in one call: a provider's nonsense must not overflow the sums
 )
 
+// The columns of the tables, in the order of their rows.
+//
+//nolint:gochecknoglobals // constants
 var (
 	callColumns  = []string{"id", "completion", "block"}
 	blockColumns = []string{"block", "project", "prompt_id", "version", "label", "variant", "provider", "model", "principal", "endpoint", "purpose",

@@ -112,7 +112,7 @@ func narrow(q *bun.SelectQuery, f registry.PromptFilter) *bun.SelectQuery {
 }
 
 // plainLike makes wildcards of LIKE plain characters; '!' is its escape here.
-var plainLike = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
+var plainLike = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_") //nolint:gochecknoglobals // a constant
 
 // CreatePrompt implements registry.Store.
 func (s *Store) CreatePrompt(ctx context.Context, by journal.Origin, p registry.Prompt, first *registry.Version) (registry.Prompt, error) {

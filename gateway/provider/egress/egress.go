@@ -21,7 +21,7 @@ var ErrBlocked = errors.New("egress: address not allowed")
 
 // Metadata services of clouds: whoever reads them holds the machine's credentials. They are refused even where private addresses
 // are allowed, for nothing else listens there.
-var metadata = [...]netip.Addr{
+var metadata = [...]netip.Addr{ //nolint:gochecknoglobals // a constant
 	netip.AddrFrom4([4]byte{169, 254, 169, 254}),                           // AWS, Azure, GCP and others
 	netip.AddrFrom4([4]byte{169, 254, 170, 2}),                             // AWS: credentials of a container's task
 	netip.AddrFrom4([4]byte{169, 254, 170, 23}),                            // AWS: identity of a pod
@@ -34,7 +34,7 @@ var metadata = [...]netip.Addr{
 }
 
 // Special ranges that netip's own predicates do not cover.
-var special = [...]netip.Prefix{
+var special = [...]netip.Prefix{ //nolint:gochecknoglobals // a constant
 	cidr4(0, 0, 0, 8),                       // "this network"
 	cidr4(100, 64, 0, 10),                   // carrier-grade NAT
 	cidr4(192, 0, 0, 24),                    // protocol assignments

@@ -154,7 +154,7 @@ func (c *Client) Do(ctx context.Context, r *provider.Request) (*provider.Respons
 		return nil, c.fail(provider.KindRefused, err)
 	}
 	e := newExchange(ctx, c, r)
-	resp, err := c.ask(e, r)
+	resp, err := c.ask(e, r) //nolint:contextcheck // the exchange holds it
 	if err != nil {
 		err = e.headError(err)
 		e.end()
@@ -225,9 +225,9 @@ func (c *Client) headers(r *provider.Request) http.Header {
 	return h
 }
 
-var ( //nolint:gochecknoglobals // constants
-	acceptStream = [1]string{"text/event-stream"}
-	acceptJSON   = [1]string{"application/json"}
+var (
+	acceptStream = [1]string{"text/event-stream"} //nolint:gochecknoglobals // a constant
+	acceptJSON   = [1]string{"application/json"}  //nolint:gochecknoglobals // a constant
 )
 
 func (c *Client) fail(kind provider.Kind, err error) *provider.Error {
