@@ -1,0 +1,66 @@
+package ledger
+
+import (
+	"strings"
+
+	"github.com/promptgate/promptgate/metrics"
+)
+
+// clean makes a record fit for every database: text without NUL and broken UTF-8, counts in a sane range. What it changes was
+// nonsense of a provider or a caller, and must not keep the rest from being recorded. It reports whether it changed anything.
+func clean(c *metrics.Call) (changed bool) {
+	for _, s := range [...]*string{&c.ID, &c.Project, &c.Principal, &c.PromptID, &c.PromptName, &c.Label, &c.Variant, &c.Digest,
+		&c.Provider, &c.Model, &c.Endpoint, &c.CompletionID, &c.EndUser, &c.ErrorCode, (*string)(&c.Purpose), (*string)(&c.Outcome)} {
+		changed = cleanIn(s) || changed
+	}
+	changed = cleanTokens(&c.Tokens) || changed
+	changed = cleanCost(c.CostMicros) || changed
+	for i := range c.Attempts {
+		a := &c.Attempts[i]
+		for _, s := range [...]*string{&a.Provider, &a.Model, (*string)(&a.Outcome)} {
+			changed = cleanIn(s) || changed
+		}
+		changed = cleanTokens(&a.Tokens) || changed
+		changed = cleanCost(a.CostMicros) || changed
+	}
+	return changed
+}
+
+func cleanIn(s *string) (changed bool) {
+	old := *s
+	*s = cleanText(old)
+	return *s != old
+}
+
+func cleanText(s string) string {
+	if strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(s, "\x00", "")
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+func cleanTokens(t *metrics.Tokens) (changed bool) {
+	old := *t
+	n := tokenCounts(t)
+	for i := range n {
+		n[i] = min(max(n[i], 0), maxCount)
+	}
+	setCounts(t, n)
+	return *t != old
+}
+
+func cleanCost(cost *int64) (changed bool) {
+	if cost == nil {
+		return false
+	}
+	old := *cost
+	*cost = min(max(old, 0), maxCount)
+	return *cost != old
+}
+
+// cleanFeedback lets go of the batch that the texts are parts of, too: whoever counts scores keeps their names.
+func cleanFeedback(f *feedbackRecord) {
+	for _, s := range [...]*string{&f.ID, &f.Scorer, &f.Project, &f.CallID, &f.Name, &f.Category, &f.User, &f.Source} {
+		*s = strings.Clone(cleanText(*s))
+	}
+}
