@@ -68,19 +68,22 @@ func (g *Gateway) storedBy(ctx context.Context, project, id string) (by storedBy
 	if by, ok = g.stored.GetIfPresent(storedKey{project, id}); ok || g.deps.Calls == nil {
 		return by, ok, nil
 	}
-	for deadline := time.Now().Add(ledgerPatience); ; {
+	patience, last := time.After(ledgerPatience), false
+	for {
 		call, err := g.deps.Calls.FindCall(ctx, project, "", id)
 		switch {
 		case err == nil:
 			return storedBy{call.Principal, call.PromptID, call.Provider}, call.Project == project, nil
 		case !fault.Is(err, fault.CallNotFound):
 			return by, false, err
-		case time.Now().After(deadline):
+		case last:
 			return by, false, nil
 		}
 		select {
 		case <-ctx.Done():
 			return by, false, ended(ctx, ctx.Err())
+		case <-patience:
+			last = true
 		case <-time.After(ledgerPatience / 6):
 		}
 	}
