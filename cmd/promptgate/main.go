@@ -56,6 +56,7 @@ type streams struct {
 	in       io.Reader
 	out, err io.Writer // show stored text and never act on it
 	exact    io.Writer // out for programs: every byte as it came, unless somebody looks at it
+	colour   io.Writer // takes the colours of what goes to out; nil where nobody sees them
 }
 
 func main() {
@@ -70,6 +71,9 @@ func run(ctx context.Context, args []string, on *streams) int {
 	io := &streams{in: on.in, out: &terminal{to: on.out}, err: &terminal{to: on.err}, exact: on.out}
 	if onTerminal(on.out) {
 		io.exact = io.out
+		if coloured(os.Getenv) {
+			io.colour = on.out
+		}
 	}
 	var c cli
 	exit := -1 // set when kong answers by itself, as for --help

@@ -133,12 +133,13 @@ func (c *client) version(ctx context.Context, prompt, selector string) (int, err
 
 type diffCmd struct {
 	remote
-	Name string `arg:"" help:"The prompt."`
-	From string `arg:"" help:"A version number, a label, or latest."`
-	To   string `arg:"" help:"A version number, a label, or latest."`
+	Name    string `arg:"" help:"The prompt."`
+	From    string `arg:"" help:"A version number, a label, or latest."`
+	To      string `arg:"" help:"A version number, a label, or latest."`
+	Unified bool   `short:"u" help:"Whole lines, as diff -u: for programs. Without, what changed in a line is marked by word: in colour on a terminal (not with NO_COLOR), else as [-old-] and {+new+}."`
 }
 
-// Run prints what differs: texts as unified diffs, fields as old and new value.
+// Run prints what differs: texts as diffs, fields as old and new value.
 func (c diffCmd) Run(ctx context.Context, io *streams) error {
 	cl, err := c.client()
 	if err != nil {
@@ -161,11 +162,22 @@ func (c diffCmd) Run(ctx context.Context, io *streams) error {
 		_, err := fmt.Fprintf(io.out, "%s: versions %d and %d say the same\n", c.Name, d.From, d.To)
 		return err
 	}
+	if c.Unified {
+		for _, m := range d.Messages {
+			fmt.Fprint(io.out, m.Unified)
+		}
+		for _, f := range d.Fields {
+			fmt.Fprintf(io.out, "%s\n- %s\n+ %s\n", f.Field, orNothing(f.From), orNothing(f.To))
+		}
+		return nil
+	}
+	show := &marked{out: io.out, colour: io.colour}
 	for _, m := range d.Messages {
-		fmt.Fprint(io.out, m.Unified)
+		show.unified(m.Unified)
 	}
 	for _, f := range d.Fields {
-		fmt.Fprintf(io.out, "%s\n- %s\n+ %s\n", f.Field, orNothing(f.From), orNothing(f.To))
+		fmt.Fprintln(io.out, f.Field)
+		show.runs(words(string(f.From), string(f.To)))
 	}
 	return nil
 }

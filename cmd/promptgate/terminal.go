@@ -105,6 +105,11 @@ func onTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
+// coloured reports whether who looks at a terminal wants colours: see https://no-color.org.
+func coloured(getenv func(string) string) bool {
+	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+}
+
 // lifetime is a duration as people say it: 30d and 2w too.
 type lifetime time.Duration
 
