@@ -149,6 +149,9 @@ type Reader interface {
 	FindByCompletionID(ctx context.Context, project, completionID string) (callID string, err error)
 	// Stats sums up, ordered by the group's name (versions newest first).
 	Stats(ctx context.Context, project string, q StatsQuery) ([]Stats, error)
+	// LastCalls is the minute of the last call of each of some callers of a project, by their ids; who made none is left out. In a minute in which a project
+	// had more combinations than are kept apart, calls may be nobody's (Other).
+	LastCalls(ctx context.Context, project string, principals []string) (map[string]time.Time, error)
 	// ListFeedback lists scores, newest first, comments opened.
 	ListFeedback(ctx context.Context, project string, f FeedbackFilter, p Page) (feedback []Feedback, next string, err error)
 }

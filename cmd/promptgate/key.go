@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -133,7 +134,10 @@ func (c keyCreateCmd) createLocally(ctx context.Context, in admin.KeyCreate, io 
 	return s.createKey(ctx, by, project.ID, in)
 }
 
-type keyListCmd struct{ remote }
+type keyListCmd struct {
+	remote
+	JSON bool `name:"json" help:"As the management API tells it, in JSON."`
+}
 
 // Run prints a line for each key.
 func (c keyListCmd) Run(ctx context.Context, io *streams) error {
@@ -141,29 +145,52 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	w := newTable(io.out, "ID", "NAME", "ENDS WITH", "ROLES", "GRANTS", "NETWORKS", "STATE")
+	found, err := cl.keys(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		out := json.NewEncoder(io.exact)
+		out.SetIndent("", "  ")
+		return out.Encode(found)
+	}
+	w := newTable(io.out, "ID", "NAME", "ENDS WITH", "ROLES", "GRANTS", "NETWORKS", "STATE", "LAST CALL")
+	for _, k := range found {
+		state := "in force"
+		switch {
+		case k.RevokedAt != nil:
+			state = "revoked " + stamp(*k.RevokedAt)
+		case k.ExpiresAt != nil && k.ExpiresAt.Before(time.Now()):
+			state = "expired " + stamp(*k.ExpiresAt)
+		case k.ExpiresAt != nil:
+			state = "until " + stamp(*k.ExpiresAt)
+		}
+		last := "never"
+		switch {
+		case k.LastCallUnknown:
+			last = "unknown"
+		case k.LastCallAt != nil:
+			last = k.LastCallAt.Local().Format("2006-01-02 15:04")
+		}
+		w.row(k.ID, k.Name, k.LastFour, strings.Join(k.Roles, ", "), grantsOf(k.Grants), strings.Join(k.Networks, ", "), state, last)
+	}
+	return w.flush()
+}
+
+// keys reads all pages.
+func (c *client) keys(ctx context.Context) ([]admin.Key, error) {
+	all := []admin.Key{}
 	for q := (url.Values{"limit": {"200"}}); ; {
 		var page struct {
 			Keys []admin.Key `json:"keys"`
 			Next string      `json:"next"`
 		}
-		if err := cl.call(ctx, http.MethodGet, "/api/v1/keys?"+q.Encode(), nil, &page); err != nil {
-			return err
+		if err := c.call(ctx, http.MethodGet, "/api/v1/keys?"+q.Encode(), nil, &page); err != nil {
+			return nil, err
 		}
-		for _, k := range page.Keys {
-			state := "in force"
-			switch {
-			case k.RevokedAt != nil:
-				state = "revoked " + stamp(*k.RevokedAt)
-			case k.ExpiresAt != nil && k.ExpiresAt.Before(time.Now()):
-				state = "expired " + stamp(*k.ExpiresAt)
-			case k.ExpiresAt != nil:
-				state = "until " + stamp(*k.ExpiresAt)
-			}
-			w.row(k.ID, k.Name, k.LastFour, strings.Join(k.Roles, ", "), grantsOf(k.Grants), strings.Join(k.Networks, ", "), state)
-		}
+		all = append(all, page.Keys...)
 		if page.Next == "" {
-			return w.flush()
+			return all, nil
 		}
 		q.Set("after", page.Next)
 	}

@@ -50,7 +50,7 @@ func (d Deps) nouns() []noun {
 		prompts{registry: d.Registry, keys: d.Keys, log: d.Log, clock: d.Clock},
 		versions{registry: d.Registry},
 		labels{registry: d.Registry},
-		keys{store: d.Keys, issue: d.Issuer},
+		keys{store: d.Keys, issue: d.Issuer, ledger: d.Calls},
 		providers{d.Providers, d.Configured},
 		aliases{store: d.Providers, registry: d.Registry},
 		calls{registry: d.Registry, ledger: d.Calls},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/metrics/metricstest"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/registry"
 )
@@ -150,6 +151,26 @@ func TestKeys(t *testing.T) {
 	e.do(e.admin, "PATCH", "/keys/"+id, map[string]any{"networks": []string{}}, "If-Match", got.Header.Get("ETag")).ok(200)
 	require.Equal(t, id, e.do(secret, "GET", "/me", nil).ok(200)["id"])
 	require.Equal(t, e.shop, e.do(secret, "GET", "/project", nil).ok(200)["id"])
+
+	require.NotContains(t, k, "last_call_at")
+	call := metricstest.Sample(e.shop, 100)
+	call.Principal = id
+	require.NoError(t, e.ledger.RecordCall(t.Context(), call))
+	require.NoError(t, e.ledger.Flush(t.Context()))
+	called := func(key any) any { return key.(map[string]any)["last_call_at"] }
+	for _, key := range e.do(e.admin, "GET", "/keys", nil).ok(200)["keys"].([]any) {
+		if key.(map[string]any)["id"] != id {
+			require.Nil(t, called(key), "the admin's makes no calls")
+			continue
+		}
+		require.Equal(t, "2026-11-20T12:01:00Z", called(key))
+	}
+	require.Equal(t, "2026-11-20T12:01:00Z", called(e.do(e.admin, "GET", "/keys/"+id, nil).ok(200)))
+	require.Equal(t, "2026-11-20T12:01:00Z", called(e.do(e.admin, "PATCH", "/keys/"+id, map[string]any{"name": "till"}, "If-Match", "*").ok(200)))
+	e.read.broken.Store(true) // who looks for a key to revoke finds it all the same
+	unread := e.do(e.admin, "GET", "/keys/"+id, nil).ok(200)
+	require.Equal(t, []any{nil, true}, []any{called(unread), unread["last_call_unknown"]})
+	e.read.broken.Store(false)
 
 	revoked := e.do(e.admin, "DELETE", "/keys/"+id, nil, "X-Promptgate-Why", "left us")
 	require.NotEmpty(t, revoked.ok(200)["revoked_at"])

@@ -22,6 +22,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/admin"
 	"github.com/promptgate/promptgate/gateway/provider"
 	providerstore "github.com/promptgate/promptgate/gateway/provider/sqlstore"
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/internal/testenv"
@@ -66,7 +67,15 @@ type env struct {
 // counted counts the calls that lists read.
 type counted struct {
 	metrics.Reader
-	calls atomic.Int64
+	calls  atomic.Int64
+	broken atomic.Bool // last calls cannot be read
+}
+
+func (c *counted) LastCalls(ctx context.Context, project string, principals []string) (map[string]time.Time, error) {
+	if c.broken.Load() {
+		return nil, fault.New(fault.RegistryUnavailable, "broken")
+	}
+	return c.Reader.LastCalls(ctx, project, principals)
 }
 
 func (c *counted) ListCalls(ctx context.Context, project string, f metrics.CallFilter, p metrics.Page) ([]metrics.Call, string, error) {

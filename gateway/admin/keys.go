@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 )
 
@@ -24,6 +25,9 @@ type Key struct {
 	CreatedAt time.Time      `json:"created_at"`
 	RevokedAt *time.Time     `json:"revoked_at,omitempty"`
 	Revision  int64          `json:"revision"`
+
+	LastCallAt      *time.Time `json:"last_call_at,omitempty" doc:"The minute of the last call that it made, refused ones too; absent: none. Requests to this API are no calls"`
+	LastCallUnknown bool       `json:"last_call_unknown,omitempty" doc:"What was recorded cannot be read now: last_call_at is unknown, not none"`
 }
 
 func keyOf(k policy.KeyRecord) Key {
@@ -145,14 +149,39 @@ type keyList struct {
 	}
 }
 
-func answerKey(k policy.KeyRecord) *keyAnswer {
-	return &keyAnswer{Changed: changed(k.Revision), ETag: etag(k.Revision), Body: keyOf(k)}
-}
-
 // keys are the API keys of a project.
 type keys struct {
-	store policy.KeyStore
-	issue Issuer
+	store  policy.KeyStore
+	issue  Issuer
+	ledger metrics.Reader
+}
+
+// told are keys of one project with their last calls. Who looks for a key to revoke must find it though the ledger cannot be read.
+func (n keys) told(ctx context.Context, project string, records ...policy.KeyRecord) ([]Key, error) {
+	ids := make([]string, 0, len(records))
+	for _, k := range records {
+		ids = append(ids, k.ID)
+	}
+	last, err := n.ledger.LastCalls(ctx, project, ids)
+	unknown := fault.Is(err, fault.RegistryUnavailable)
+	if err != nil && !unknown {
+		return nil, err
+	}
+	out := make([]Key, 0, len(records))
+	for _, r := range records {
+		k := keyOf(r)
+		k.LastCallAt, k.LastCallUnknown = moment(last[r.ID]), unknown
+		out = append(out, k)
+	}
+	return out, nil
+}
+
+func (n keys) answer(ctx context.Context, k policy.KeyRecord) (*keyAnswer, error) {
+	told, err := n.told(ctx, k.Project, k)
+	if err != nil {
+		return nil, err
+	}
+	return &keyAnswer{Changed: changed(k.Revision), ETag: etag(k.Revision), Body: told[0]}, nil
 }
 
 func (n keys) routes(a *API) {
@@ -174,11 +203,9 @@ func (n keys) listKeys(ctx context.Context, c *caller, in *listKeysInput) (*keyL
 		return nil, err
 	}
 	out := &keyList{}
-	out.Body.Keys, out.Body.Next = []Key{}, next
-	for _, k := range found {
-		out.Body.Keys = append(out.Body.Keys, keyOf(k))
-	}
-	return out, nil
+	out.Body.Next = next
+	out.Body.Keys, err = n.told(ctx, c.Project, found...)
+	return out, err
 }
 
 func (n keys) createKey(ctx context.Context, c *caller, in *createKeyInput) (*keyCreatedAnswer, error) {
@@ -213,7 +240,7 @@ func (n keys) getKey(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, 
 	if err != nil {
 		return nil, err
 	}
-	return answerKey(k), nil
+	return n.answer(ctx, k)
 }
 
 func (n keys) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyAnswer, error) {
@@ -236,7 +263,7 @@ func (n keys) patchKey(ctx context.Context, c *caller, in *patchKeyInput) (*keyA
 		if k, err = n.store.UpdateKey(ctx, c.Origin, c.Principal, k); err != nil {
 			return nil, err
 		}
-		return answerKey(k), nil
+		return n.answer(ctx, k)
 	})
 }
 
@@ -245,7 +272,7 @@ func (n keys) revokeKey(ctx context.Context, c *caller, in *revokeKeyInput) (*ke
 	if err != nil {
 		return nil, err
 	}
-	return answerKey(k), nil
+	return n.answer(ctx, k)
 }
 
 // set writes a patch's field when it is there.

@@ -38,6 +38,21 @@ func TestListsReadNoOthers(t *testing.T) {
 	}
 }
 
+// TestLastCallsReadNoOthers: what it costs to tell a key's last call does not depend on how many calls were made.
+func TestLastCallsReadNoOthers(t *testing.T) {
+	f := newFixture(t, Options{}, nil)
+	var steps []struct {
+		ID, Parent, Notused int
+		Detail              string
+	}
+	require.NoError(t, f.db.NewRaw("EXPLAIN QUERY PLAN "+f.selectLast("p", []string{"key_1", "key_2"}).String()).Scan(t.Context(), &steps))
+	var plan []string
+	for _, s := range steps {
+		plan = append(plan, s.Detail)
+	}
+	require.Contains(t, plan, "SEARCH r USING COVERING INDEX metrics_rollups_principal (project=? AND principal=?)")
+}
+
 // TestOneCompletionIDForAll: a provider that gives all its answers the same id makes nobody read all its calls; none of them is meant by it.
 func TestOneCompletionIDForAll(t *testing.T) {
 	f := newFixture(t, Options{}, nil)

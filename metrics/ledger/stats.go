@@ -6,6 +6,9 @@ import (
 	"database/sql"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/metrics"
@@ -122,4 +125,38 @@ func (g *group) finish() metrics.Stats {
 
 func (s *Sketch) quantiles() metrics.Quantiles {
 	return metrics.Quantiles{Count: s.Count(), P50: s.Quantile(.5), P95: s.Quantile(.95), P99: s.Quantile(.99)}
+}
+
+// LastCalls implements metrics.Reader.
+func (l *Ledger) LastCalls(ctx context.Context, project string, principals []string) (map[string]time.Time, error) {
+	last := make(map[string]time.Time, len(principals))
+	if len(principals) == 0 {
+		return last, nil
+	}
+	rows, err := l.selectLast(project, principals).Rows(ctx)
+	if err != nil {
+		return nil, sqldb.Classify(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var principal string
+		var minute sql.NullInt64
+		if err := rows.Scan(&principal, &minute); err != nil {
+			return nil, sqldb.Classify(err)
+		}
+		if minute.Valid {
+			last[principal] = time.Unix(minute.Int64*60, 0).UTC()
+		}
+	}
+	return last, sqldb.Classify(rows.Err())
+}
+
+// selectLast asks for each caller by itself: by the index that is one step, where grouping would read all that they ever called.
+func (l *Ledger) selectLast(project string, principals []string) *bun.SelectQuery {
+	asked := make([][]string, 0, len(principals))
+	for _, p := range principals {
+		asked = append(asked, []string{cleanText(p)})
+	}
+	newest := l.db.NewSelect().TableExpr("metrics_rollups AS r").ColumnExpr("MAX(r.minute)").Where("r.project = ? AND r.principal = asked.column1", project)
+	return l.db.NewSelect().ColumnExpr("asked.column1").ColumnExpr("(?)", newest).TableExpr("(VALUES ?) AS asked", bun.In(asked))
 }

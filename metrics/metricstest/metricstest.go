@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T) Ledger) {
 		"same id once":         testOnce,
 		"stats":                testStats,
 		"figures by anything":  testGroups,
+		"last calls":           testLastCalls,
 		"feedback":             testFeedback,
 		"one score a scorer":   testOneScoreAScorer,
 		"one id, two calls":    testOneIDTwoCalls,
@@ -256,6 +257,27 @@ func testIsolation(t *testing.T, l Ledger) {
 		require.Len(t, stats[0].Feedback, 1)
 		assert.EqualValues(t, 1, stats[0].Feedback[0].Count)
 	}
+}
+
+func testLastCalls(t *testing.T, l Ledger) {
+	of := func(project, key string, n int) *metrics.Call {
+		c := Sample(project, n)
+		c.Principal = key
+		return c
+	}
+	refused := of("a", "key_2", 130)
+	refused.Outcome, refused.Status, refused.PromptID, refused.Provider = metrics.OutcomeRefused, 403, "", ""
+	record(t, l, of("a", "key_1", 200), of("a", "key_1", 10), of("a", "key_2", 5), refused, of("b", "key_1", 900), of("b", "key_3", 900))
+	got, err := l.LastCalls(t.Context(), "a", []string{"key_1", "key_2", "key_3", "key'4", "key_\x00\xff"})
+	require.NoError(t, err)
+	assert.Equal(t, map[string]time.Time{"key_1": Start.Add(3 * time.Minute), "key_2": Start.Add(2 * time.Minute)}, got)
+	record(t, l, of("a", "key_1", 301)) // a later one is seen
+	got, err = l.LastCalls(t.Context(), "a", []string{"key_1"})
+	require.NoError(t, err)
+	assert.Equal(t, map[string]time.Time{"key_1": Start.Add(5 * time.Minute)}, got)
+	got, err = l.LastCalls(t.Context(), "a", nil)
+	require.NoError(t, err)
+	assert.Empty(t, got)
 }
 
 func testOnce(t *testing.T, l Ledger) {
