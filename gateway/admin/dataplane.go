@@ -84,6 +84,12 @@ func (a *API) dataPlane() {
 			about: "OpenAI's chat completions, JSON or SSE. `prompt` names a managed prompt; every other field goes to the provider as it came." +
 				" Needs `call` on the prompt under its label, or on the model.",
 			body: a.chatBody(true), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
+		{id: "responses", method: http.MethodPost, path: "/v1/responses", tag: "data plane", summary: "Create a response, with a managed prompt or without one",
+			about: "OpenAI's Responses API, JSON or SSE; `prompt` as OpenAI defined it. Its id may be the `previous_response_id` of a later request by the same key for the same prompt." +
+				" What a provider repeats of a prompt is replaced for keys that may not read it. `background` is not served yet. Needs `call` on the prompt under its label, or on the model.",
+			body: a.responseBody(), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: append(calling, http.StatusNotImplemented)},
+		{id: "azure-v1-responses", method: http.MethodPost, path: "/openai/v1/responses", tag: "data plane", summary: "Azure's address of responses",
+			body: a.responseBody(), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: append(calling, http.StatusNotImplemented)},
 		{id: "prompt-completions", method: http.MethodPost, path: "/v1/prompts/{name}/completions", tag: "data plane", summary: "Call a managed prompt named in the path",
 			about: "As chat-completions; the body gives version or label, and variables. Needs `call` on the prompt under its label.",
 			body:  a.chatBody(false), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
@@ -118,17 +124,6 @@ func (a *API) dataPlane() {
 	} {
 		a.describe(e)
 	}
-	for _, path := range []string{
-		"/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/completions", "/v1/moderations", "/v1/images/{path}", "/v1/audio/{path}",
-	} {
-		a.describe(endpoint{id: "unserved" + operationID(path), method: http.MethodPost, path: path, tag: "data plane", summary: "Not served yet: answers 501",
-			open: true, refused: []int{http.StatusNotImplemented}})
-	}
-}
-
-// operationID is a path as part of an operation's id.
-func operationID(path string) string {
-	return strings.NewReplacer("/", "-", "{", "", "}", "").Replace(path)
 }
 
 func (a *API) describe(e endpoint) {
@@ -184,6 +179,19 @@ func answerOf(about string, contentTypes ...string) *huma.Response {
 
 func (a *API) answerAs(about string, t reflect.Type) *huma.Response {
 	return &huma.Response{Description: about, Content: map[string]*huma.MediaType{"application/json": {Schema: a.schemaOf(t)}}}
+}
+
+// responseBody is OpenAI's request for a response. Fields that are not listed here go to the provider untouched.
+func (a *API) responseBody() *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: true,
+		Properties: map[string]*huma.Schema{
+			"model": {Type: huma.TypeString, Description: "A model or alias, `default`, or prompt/<name>@<label>; left out, the prompt's"},
+			"input": {Description: "A text or a list of items: it follows the prompt's own messages, or takes their placeholder"},
+			"instructions": {Type: huma.TypeString, Description: "Beside a prompt they follow the prompt's own"}, "previous_response_id": {Type: huma.TypeString},
+			"stream": {Type: huma.TypeBoolean}, "prompt": a.schemaOf(reflect.TypeFor[PromptReference]()),
+		},
+	}
 }
 
 // chatBody is OpenAI's chat completion request with our field. Fields that are not listed here go to the provider untouched.
