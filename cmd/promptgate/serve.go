@@ -108,6 +108,10 @@ Call a managed prompt:
 
   curl -s http://%[1]s/v1/chat/completions -H "Authorization: Bearer %[4]s" -H "Content-Type: application/json" -d '{"prompt":{"id":"support/triage","label":"production","variables":{"ticket":"My card was charged twice"}}}'
 
+The same as OpenAI's prompt objects were called:
+
+  curl -s http://%[1]s/v1/responses -H "Authorization: Bearer %[4]s" -H "Content-Type: application/json" -d '{"prompt":{"id":"support/triage","variables":{"ticket":"My card was charged twice"}}}'
+
 Next: bin/promptgate prompt list, bin/promptgate help tour
 
 `, addr, by, note, key)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 )
 
 // walkStep is a command that a document shows, and what it says that the command prints.
@@ -175,10 +176,13 @@ func walkCurl(t *testing.T) {
 	}
 	w := newWalker(t)
 	var export, curl string
+	var responses string
 	for line := range strings.Lines(w.p.out.String()) {
 		switch line = strings.TrimSpace(line); {
 		case strings.HasPrefix(line, "export "):
 			export = line
+		case strings.HasPrefix(line, "curl ") && strings.Contains(line, "/v1/responses"):
+			responses = line
 		case strings.HasPrefix(line, "curl "):
 			curl = line
 		}
@@ -194,6 +198,8 @@ func walkCurl(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &answer), out)
 	require.Len(t, answer.Choices, 1, out)
 	require.Contains(t, answer.Choices[0].Message.Content, "charged twice")
+	out = w.run(responses)
+	require.Contains(t, gjson.Get(out, "output.0.content.0.text").String(), "charged twice", out)
 	w.env = cleanEnv()
 	require.Contains(t, w.run(export+"; bin/promptgate prompt list"), "support/triage")
 }

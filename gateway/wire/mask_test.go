@@ -1,0 +1,126 @@
+package wire
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// drawValue draws a JSON value whose members often have the names that are looked for.
+func drawValue(t *rapid.T, depth int) any {
+	names := rapid.SampledFrom([]string{"instructions", "input", "tools", "text", "response", "error", "message", "output", "a\"b", "ü"})
+	kind := rapid.IntRange(0, 5).Draw(t, "kind")
+	switch {
+	case kind == 0:
+		return nil
+	case kind == 1:
+		return rapid.SampledFrom([]string{"", "CANARY", `"}],`, `\`, "data: x", "a\nb"}).Draw(t, "text")
+	case kind == 2:
+		return float64(rapid.IntRange(-3, 99).Draw(t, "number"))
+	case kind == 3 && depth < 5:
+		list := make([]any, rapid.IntRange(0, 3).Draw(t, "length"))
+		for i := range list {
+			list[i] = drawValue(t, depth+1)
+		}
+		return list
+	case depth < 5:
+		return drawObject(t, names, depth)
+	}
+	return true
+}
+
+func drawObject(t *rapid.T, names *rapid.Generator[string], depth int) map[string]any {
+	object := map[string]any{}
+	for range rapid.IntRange(0, 4).Draw(t, "members") {
+		object[names.Draw(t, "name")] = drawValue(t, depth+1)
+	}
+	return object
+}
+
+// masked is what Mask should make of a decoded answer: the same rules, written as a walk over a tree.
+func masked(v any, path ...string) any {
+	object, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	out := map[string]any{}
+	for name, value := range object {
+		at := append(append([]string{}, path...), name)
+		whole := strings.Join(at, "/")
+		top := len(at) == 1 || len(at) == 2 && at[0] == "response"
+		switch {
+		case value == nil:
+			out[name] = nil
+		case top && (name == "instructions" || name == "input"),
+			whole == "message", whole == "error/message", whole == "response/error/message":
+			out[name] = Managed
+		case top && name == "tools":
+			out[name] = []any{}
+		case top && name == "text":
+			out[name] = nil
+		case len(at) < maskDepth:
+			out[name] = masked(value, at...)
+		default:
+			out[name] = value
+		}
+	}
+	return out
+}
+
+// TestMask: what comes out is the answer with those members replaced, and the same whatever the pieces are in which it comes, white space and all.
+func TestMask(t *testing.T) {
+	names := []string{"instructions", "input", "tools", "text"}
+	rapid.Check(t, func(t *rapid.T) {
+		answer := drawObject(t, rapid.SampledFrom([]string{"instructions", "input", "tools", "text", "response", "error", "message"}), 0)
+		text, err := json.Marshal(answer)
+		require.NoError(t, err)
+		if rapid.Bool().Draw(t, "indented") {
+			text, err = json.MarshalIndent(answer, "", "\t")
+			require.NoError(t, err)
+		}
+		events := rapid.Bool().Draw(t, "events")
+		in := text
+		if events {
+			end := rapid.SampledFrom([]string{"\n", "\r\n", "\r"}).Draw(t, "end")
+			lines := strings.ReplaceAll(string(text), "\n", end+"data: ")
+			in = []byte("event: x" + end + "data:" + lines + end + end + "data: {\"open\":[" + end + end + "data: " + lines + end + end)
+		}
+		m := NewMask(names, events)
+		var out []byte
+		for rest := in; len(rest) > 0; {
+			n := rapid.IntRange(1, len(rest)).Draw(t, "piece")
+			out = m.Append(out, rest[:n])
+			rest = rest[n:]
+		}
+		require.Equal(t, string(NewMask(names, events).Append(nil, in)), string(out))
+		if events {
+			plain := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(out))
+			whole := strings.Split(plain, "\n\n")
+			for _, ev := range []string{strings.TrimPrefix(whole[0], "event: x\n"), whole[2]} {
+				requireMasked(t, answer, strings.ReplaceAll(strings.TrimPrefix(ev, "data:"), "\ndata: ", "\n"))
+			}
+			return
+		}
+		requireMasked(t, answer, string(out))
+	})
+}
+
+func requireMasked(t *rapid.T, answer map[string]any, text string) {
+	var got any
+	require.NoError(t, json.Unmarshal([]byte(text), &got), text)
+	require.Equal(t, masked(answer), got)
+}
+
+func BenchmarkMask(b *testing.B) {
+	event := []byte("event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":7,\"item_id\":\"m\",\"delta\":\" some words\"}\n\n")
+	m := NewMask([]string{"instructions", "input"}, true)
+	var out []byte
+	b.SetBytes(int64(len(event)))
+	b.ReportAllocs()
+	for b.Loop() {
+		out = m.Append(out[:0], event)
+	}
+}
