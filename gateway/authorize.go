@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -82,6 +83,9 @@ func (g *Gateway) authorizeRouting(ctx context.Context, c *call) error {
 	if err := g.authorizeModels(ctx, c); err != nil {
 		return err
 	}
+	if err := g.authorizeTools(ctx, c); err != nil {
+		return err
+	}
 	if err := g.refuseEcho(ctx, c); err != nil {
 		return err
 	}
@@ -105,6 +109,28 @@ func (g *Gateway) refuseEcho(ctx context.Context, c *call) error {
 		return err
 	}
 	return fault.New(fault.PermissionDenied, "%q can make a provider answer with the prompt itself, which this key may call and not read: leave it out.", field).WithParam(field)
+}
+
+// authorizeTools does the same for the models that the caller's tools name, such as one that makes images.
+func (g *Gateway) authorizeTools(ctx context.Context, c *call) error {
+	raw, ok := c.in.body.Kept("tools", c.out.edits)
+	if !ok || !bytes.Contains(raw, []byte("odel")) && bytes.IndexByte(raw, '\\') < 0 { // "model", "Model"
+		return nil
+	}
+	var tools []struct{ Model any }
+	if json.Unmarshal(raw, &tools) != nil {
+		return nil // no list of objects: the provider refuses it
+	}
+	for _, tool := range tools {
+		model, named := tool.Model.(string)
+		if !named {
+			continue
+		}
+		if err := g.authorizeModel(ctx, c, model, "tools"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (g *Gateway) authorizeModels(ctx context.Context, c *call) error {

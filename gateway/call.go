@@ -122,8 +122,9 @@ type answer struct {
 
 // owed is a request that a provider has got and may charge for, though it came to no answer.
 type owed struct {
-	target provider.Target // of no provider: nothing is owed
-	got    int             // bytes of an answer that came before it broke off
+	target  provider.Target // of no provider: nothing is owed
+	got     int             // bytes of an answer that came before it broke off
+	attempt int             // which of the call's it was
 }
 
 // reset forgets everything but the memory that is worth keeping. It works in place: the call is large, and a copy of it would be made anew

@@ -26,7 +26,7 @@ func (g *Gateway) forward(ctx context.Context, c *call) error {
 	res, target, err := g.deps.Forwarder.Forward(ctx, c.out.callbacks)
 	c.ans.waited = waited + g.deps.Clock().Sub(asked)
 	if err != nil {
-		c.owe()
+		c.payOwed()
 		return providerFault(ctx, err)
 	}
 	defer func() { _ = res.Body.Close() }() // its bytes have been read or are unwanted
@@ -113,9 +113,7 @@ func (c *call) accept(t provider.Target, res *provider.Response) error {
 		err = c.unusable(provider.KindProtocol, errNeither)
 	}
 	if err != nil {
-		if c.ans.buf != nil {
-			c.ans.owed.got = len(c.ans.buf.B)
-		}
+		c.owe(t, err)
 		c.lender.put(c.ans.buf)
 		c.ans.buf, c.ans.status, c.ans.header, c.ans.streamed = nil, 0, nil, false
 		c.rec.Provider, c.rec.Model = "", ""
@@ -174,15 +172,24 @@ func (c *call) readBeginning(res *provider.Response) error {
 		n, err := res.Body.Read(buf.B[len(buf.B):cap(buf.B)])
 		buf.B = buf.B[:len(buf.B)+n]
 		switch begins := c.ans.scan.Begins(buf.B); {
-		case begins == wire.Answers, begins == wire.Undecided && len(buf.B) == cap(buf.B): // nobody fails at such length
+		case begins == wire.Answers, begins == wire.Undecided && len(buf.B) >= maxBeginning: // nobody fails at such length
 			return nil
 		case begins == wire.Fails, err == io.EOF:
 			return c.unusable(provider.KindEmpty, errEmpty)
 		case err != nil:
 			return err
 		}
+		if len(buf.B) == cap(buf.B) { // what has begun repeats the request, say
+			larger := c.lender.get(2 * cap(buf.B))
+			larger.B = append(larger.B[:0], buf.B...)
+			c.lender.put(buf)
+			buf, c.ans.buf = larger, larger
+		}
 	}
 }
+
+// maxBeginning bounds what is held of a stream that has not said anything yet, in bytes.
+const maxBeginning = 64 << 10
 
 // mediaType is a Content-Type without its parameters, "" for one that is none.
 func mediaType(contentType string) string {
@@ -218,7 +225,7 @@ func (c *call) request(t provider.Target) *provider.Request {
 		edits = append(edits, c.out.usageSet)
 	}
 	c.out.edits = edits[:len(c.out.edits)] // keeps the memory
-	c.out.target, c.ans.owed.got = t, 0
+	c.out.target = t
 	body := c.in.body.Raw()
 	if len(edits) > 0 {
 		if c.out.body == nil {
@@ -265,8 +272,20 @@ func (c *call) rebuild(t provider.Target, res *provider.Response) bool {
 	return true
 }
 
-// owe makes a call that nobody answered that of the provider which was left with it: it may charge for what it got and said.
-func (c *call) owe() {
+// owe notes an answer that broke off: the provider may charge for it. One that is an error, or that our own rules refuse, is no such.
+func (c *call) owe(t provider.Target, err error) {
+	e, _ := errors.AsType[*provider.Error](err)
+	cut := fault.Is(err, fault.ProviderTruncated) || fault.Is(err, fault.ClientClosed) || fault.Is(err, fault.ProviderTimeout)
+	if e != nil {
+		cut = cut || e.Kind == provider.KindTruncated || e.Kind == provider.KindTimeout || e.Kind == provider.KindCancelled
+	}
+	if cut && c.ans.buf != nil {
+		c.ans.owed = owed{target: t, got: len(c.ans.buf.B), attempt: len(c.rec.Attempts)}
+	}
+}
+
+// payOwed makes a call that nobody answered that of the provider which was left with it: it may charge for what it got and said.
+func (c *call) payOwed() {
 	if t := c.ans.owed.target; t.Provider != nil {
 		c.answeredBy(t, &provider.Response{})
 	}
@@ -275,7 +294,7 @@ func (c *call) owe() {
 // observe notes one attempt.
 func (c *call) observe(a provider.AttemptResult) {
 	if a.Err != nil && a.Asked {
-		c.ans.owed.target = c.out.target
+		c.ans.owed = owed{target: c.out.target, attempt: len(c.rec.Attempts)}
 	}
 	at := metrics.Attempt{Provider: a.Provider, Model: a.Model, Start: a.Start, Total: a.Head, Status: a.Status, Outcome: metrics.OutcomeOK}
 	switch {

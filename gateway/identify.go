@@ -23,7 +23,8 @@ func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
 			return err
 		}
 	}
-	if err = g.takeAlias(ctx, c); err != nil {
+	aliased, err := g.takeAlias(ctx, c)
+	if err != nil {
 		return err
 	}
 	if c.in.stream, err = c.in.body.Stream(); err != nil {
@@ -34,6 +35,9 @@ func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
 		c.in.ref, err = wire.ParsePathReference(c.pathName, &c.in.body, c.req.Header)
 	} else {
 		c.in.ref, err = wire.ParseReference(&c.in.body, c.req.Header)
+	}
+	if aliased && fault.Is(err, fault.InvalidPromptReference) { // what the alias stands for is not this caller's to know yet
+		return fault.New(fault.InvalidPromptReference, "\"model\" names a prompt, with its label or version: leave out what else names one.").WithParam("model")
 	}
 	if err != nil || !c.in.ref.Present {
 		return err
@@ -66,15 +70,15 @@ func (g *Gateway) takePathModel(c *call) (err error) {
 }
 
 // takeAlias writes the prompt that an alias means into the body, as its own name would stand there.
-func (g *Gateway) takeAlias(ctx context.Context, c *call) error {
+func (g *Gateway) takeAlias(ctx context.Context, c *call) (taken bool, err error) {
 	if c.in.model == "" {
-		return nil
+		return false, nil
 	}
 	named, err := g.deps.Router.Prompt(ctx, c.who.Project, c.in.model)
 	if err != nil || named == "" {
-		return err
+		return false, err
 	}
-	return g.setModel(c, "prompt/"+named)
+	return true, g.setModel(c, "prompt/"+named)
 }
 
 // setModel gives the body another model.

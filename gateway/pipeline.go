@@ -27,6 +27,7 @@ func (g *Gateway) callPipeline() pipeline {
 		g.render,       // the messages and parameters
 		g.plan,         // which targets; a model that the caller chose is authorized too
 		g.reserve,      // a place, room for its record, and what limiters hold for the dearest target
+		g.goOn,         // from an answer that a provider keeps: is it this caller's?
 		g.forward,      // ask the provider; streams are relayed here
 	).andAlways(
 		g.settle, // tokens and cost

@@ -16,7 +16,7 @@ import (
 // when the prompt was.
 func (g *Gateway) plan(ctx context.Context, c *call) error {
 	if field := c.api.Unserved(&c.in.body); field != "" {
-		return fault.New(fault.NotImplemented, "%q is not served yet: leave it out.", field).WithParam(field)
+		return fault.New(fault.NotImplemented, "What %q asks for is not served: leave it out.", field).WithParam(field)
 	}
 	if c.out.model == "" {
 		return noModel()
@@ -37,9 +37,6 @@ func (g *Gateway) plan(ctx context.Context, c *call) error {
 		return fault.Wrap(errors.New("gateway: router returned no target"), fault.Internal, internalMessage)
 	}
 	if c.out.targets, err = speaking(targets, c.api.Name(), c.out.model); err != nil {
-		return err
-	}
-	if c.out.targets, err = g.continuing(ctx, c, c.out.targets); err != nil {
 		return err
 	}
 	c.out.tier = c.asksTier()

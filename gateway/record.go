@@ -63,7 +63,7 @@ func (c *call) conclude(err error) {
 	default:
 		c.rec.Outcome, c.rec.Status = metrics.OutcomeOK, c.ans.status
 	}
-	if n := len(c.rec.Attempts); n > 0 && err != nil && c.rec.Provider != "" {
+	if n := len(c.rec.Attempts); n > 0 && err != nil && c.rec.Provider != "" && !c.isOwed() {
 		c.rec.Attempts[n-1].Outcome = c.rec.Outcome
 	}
 }

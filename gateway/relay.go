@@ -16,6 +16,10 @@ import (
 func (g *Gateway) relay(ctx context.Context, c *call, res *provider.Response) error {
 	scan := c.ans.scan // accept made it
 	scan.Reset(c.api, c.out.withheld)
+	if scan.HideErrors = false; c.ans.mask == nil && c.ref.resolved != nil {
+		ok, err := g.reads(ctx, c)
+		scan.HideErrors = !ok || err != nil
+	}
 	if res.Sent {
 		g.releaseRequest(c)
 	}
@@ -143,7 +147,7 @@ func (c *call) judgeStream() error {
 
 // endStream tells the caller how a stream ended, when it has not been told.
 func (g *Gateway) endStream(c *call, err error) error {
-	if err == nil || !c.ans.begun || c.ans.scan.Result().Error != nil {
+	if err == nil || !c.ans.begun || c.ans.scan.Result().Error != nil && !c.ans.scan.HideErrors {
 		return err
 	}
 	var last []byte

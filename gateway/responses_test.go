@@ -94,7 +94,7 @@ func TestResponses(t *testing.T) {
 
 	for name, c := range map[string]struct{ more, path, want string }{
 		"the caller's fields win":  {`,"max_output_tokens":7,"text":{"verbosity":"low"}`, "[max_output_tokens,text]", `[7,{"verbosity":"low"}]`},
-		"items stay as they are":   {`,"input":[{"type":"item_reference","id":"m_1"},{"role":"user","content":[{"type":"input_file","file_url":"https://x.test"}]}]`, "input.5", `{"type":"item_reference","id":"m_1"}`},
+		"items stay as they are":   {`,"input":[{"type":"reasoning","id":"m_1"},{"role":"user","content":[{"type":"input_file","file_url":"https://x.test"}]}]`, "input.5", `{"type":"reasoning","id":"m_1"}`},
 		"an empty text is dropped": {`,"input":""`, "input.#", `5`},
 		"unknown fields pass":      {`,"include":["reasoning.encrypted_content"],"x_new":{"a":1}`, "[include,x_new]", `[["reasoning.encrypted_content"],{"a":1}]`},
 	} {
@@ -298,7 +298,7 @@ func TestResponsesGoOnFromTheirOwn(t *testing.T) {
 			return e.respond(first+`,"previous_response_id":"resp_1"}`, "Authorization", "Bearer prompts")
 		},
 		"another prompt": func() answer {
-			return e.respond(`{"prompt":{"id":"support/triage","variables":{"ticket":"T"}},"previous_response_id":"resp_1"}`)
+			return e.respond(`{"prompt":{"id":"support/triage","variables":{"ticket":"T"}},"input":"x","previous_response_id":"resp_1"}`)
 		},
 		"no prompt":         func() answer { return e.respond(`{"model":"gpt-test","input":"x","previous_response_id":"resp_1"}`) },
 		"not a text":        func() answer { return e.respond(first + `,"previous_response_id":{"id":"resp_1"}}`) },

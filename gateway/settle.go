@@ -19,7 +19,11 @@ func (g *Gateway) settle(_ context.Context, c *call, _ error) {
 			c.rec.CostMicros = &c.ans.micros
 		}
 	}
-	if n := len(c.rec.Attempts); n > 0 && c.rec.Provider != "" {
+	n := len(c.rec.Attempts)
+	if c.isOwed() {
+		n = min(n, c.ans.owed.attempt+1)
+	}
+	if n > 0 && c.rec.Provider != "" {
 		last := &c.rec.Attempts[n-1]
 		last.Tokens, last.CostMicros = tokens, c.rec.CostMicros
 		last.Total = g.deps.Clock().Sub(last.Start)
@@ -67,7 +71,7 @@ func (c *call) readUsage() {
 		if !result.Usage.Reported && result.Events > 0 {
 			c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(result.Events), Estimated: true}
 		}
-	case c.ans.status == 0 && c.ans.owed.target.Provider != nil:
+	case c.isOwed():
 		c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(c.ans.owed.got / bytesPerToken), Estimated: true}
 	case c.ans.buf != nil && c.ans.status < 300 && !c.ans.ours:
 		said := &c.ans.said
@@ -77,6 +81,9 @@ func (c *call) readUsage() {
 		}
 	}
 }
+
+// isOwed reports whether the call is that of a provider which was left with it.
+func (c *call) isOwed() bool { return c.ans.status == 0 && c.ans.owed.target.Provider != nil }
 
 func (c *call) estimatedInput() int64 {
 	if c.out.estimated > 0 {

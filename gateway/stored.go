@@ -8,6 +8,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 )
 
@@ -24,43 +25,51 @@ const ledgerPatience = 1500 * time.Millisecond
 type storedKey struct{ project, id string }
 
 // storedBy is whose an answer is.
-type storedBy struct{ principal, prompt, provider string }
+type storedBy struct {
+	principal, prompt, provider string
+	version                     int
+}
 
 func newStored() (*otter.Cache[storedKey, storedBy], error) {
 	return otter.New(&otter.Options[storedKey, storedBy]{MaximumSize: maxStored})
 }
 
-// remember notes whose answer this was.
+// remember notes whose answer this was. An id stays its first owner's: some providers let callers choose them.
 func (g *Gateway) remember(c *call) {
-	if c.rec.CompletionID != "" && c.api.Keeps() {
-		g.stored.Set(storedKey{c.rec.Project, c.rec.CompletionID}, storedBy{c.rec.Principal, c.rec.PromptID, c.rec.Provider})
+	if c.rec.CompletionID == "" || !c.api.Keeps() {
+		return
 	}
+	g.stored.SetIfAbsent(storedKey{c.rec.Project, c.rec.CompletionID}, storedBy{c.rec.Principal, c.rec.PromptID, c.rec.Provider, c.rec.Version})
 }
 
-// continuing is the one target that has what a call goes on from: all of them for a call that begins anew.
-func (g *Gateway) continuing(ctx context.Context, c *call, targets []provider.Target) ([]provider.Target, error) {
+// goOn leaves, of the targets, the one that has what a call goes on from. It does nothing for a call that begins anew.
+func (g *Gateway) goOn(ctx context.Context, c *call) error {
 	param, id := c.api.Continues(&c.in.body)
 	if param == "" {
-		return targets, nil
+		return nil
 	}
 	refused := fault.New(fault.StatefulReferenceRefused,
 		"%q names nothing that this key got for this prompt: it may be another's, or older than the records. Send the conversation itself instead.", param).WithParam(param)
 	if id == "" {
-		return nil, refused
+		return refused
 	}
 	by, ok, err := g.storedBy(ctx, c.who.Project, id)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !ok || by.principal != c.who.ID || by.prompt != c.rec.PromptID {
-		return nil, refused
+		return refused
 	}
-	left := slices.DeleteFunc(slices.Clone(targets), func(t provider.Target) bool { return t.Provider.Name() != by.provider })
+	if r := c.ref.resolved; r != nil && by.version != r.Version && wire.LocksMessages(r.Template.Content()) {
+		return fault.New(fault.ParameterLocked, "The prompt locks messages, and %q goes on from another of its versions: begin anew.", param).WithParam(param)
+	}
+	left := slices.DeleteFunc(slices.Clone(c.out.targets), func(t provider.Target) bool { return t.Provider.Name() != by.provider })
 	if len(left) == 0 {
-		return nil, fault.New(fault.StatefulReferenceRefused, "%q is kept by the provider %q, which does not serve the model %.100q: use a model that it serves.",
+		return fault.New(fault.StatefulReferenceRefused, "%q is kept by the provider %q, which does not serve the model %.100q: use a model that it serves.",
 			param, by.provider, c.out.model).WithParam(param)
 	}
-	return left, nil
+	c.out.targets = left
+	return nil
 }
 
 // storedBy finds whose an answer is: in memory when this replica gave it, else in the ledger, where it arrives within about a second.
@@ -73,7 +82,9 @@ func (g *Gateway) storedBy(ctx context.Context, project, id string) (by storedBy
 		call, err := g.deps.Calls.FindCall(ctx, project, "", id)
 		switch {
 		case err == nil:
-			return storedBy{call.Principal, call.PromptID, call.Provider}, call.Project == project, nil
+			return storedBy{call.Principal, call.PromptID, call.Provider, call.Version}, call.Project == project, nil
+		case fault.Is(err, fault.Conflict): // it names two calls
+			return by, false, nil
 		case !fault.Is(err, fault.CallNotFound):
 			return by, false, err
 		case last:

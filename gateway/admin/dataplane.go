@@ -186,8 +186,8 @@ func (a *API) responseBody() *huma.Schema {
 	return &huma.Schema{
 		Type: huma.TypeObject, AdditionalProperties: true,
 		Properties: map[string]*huma.Schema{
-			"model": {Type: huma.TypeString, Description: "A model or alias, `default`, or prompt/<name>@<label>; left out, the prompt's"},
-			"input": {Description: "A text or a list of items: it follows the prompt's own messages, or takes their placeholder"},
+			"model":        {Type: huma.TypeString, Description: "A model or alias, `default`, or prompt/<name>@<label>; left out, the prompt's"},
+			"input":        {Description: "A text or a list of items: it follows the prompt's own messages, or takes their placeholder"},
 			"instructions": {Type: huma.TypeString, Description: "Beside a prompt they follow the prompt's own"}, "previous_response_id": {Type: huma.TypeString},
 			"stream": {Type: huma.TypeBoolean}, "prompt": a.schemaOf(reflect.TypeFor[PromptReference]()),
 		},

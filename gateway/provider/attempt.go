@@ -271,18 +271,8 @@ func (c *call) accept(resp *Response) error {
 // asked reports whether a failure left the provider with the request.
 func asked(err error) bool {
 	e, _ := errors.AsType[*Error](err)
-	if e == nil {
-		return false
-	}
-	switch e.Kind {
-	case KindTimeout, KindCancelled, KindTruncated, KindProtocol:
-		return !errors.Is(err, errNotAsked)
-	}
-	return false
+	return e != nil && e.Asked
 }
-
-// errNotAsked: the call was over before its provider was asked.
-var errNotAsked = errors.New("it was not asked")
 
 func isError(err error) bool {
 	_, ok := errors.AsType[*Error](err)
@@ -292,9 +282,7 @@ func isError(err error) bool {
 // do keeps the contract where a provider breaks it: every error is a *Error.
 func (c *call) do() (*Response, error) {
 	if c.ctx.Err() != nil {
-		e := contextError(c.target.Provider.Name(), c.ctx)
-		e.Err = errors.Join(e.Err, errNotAsked)
-		return nil, e
+		return nil, contextError(c.target.Provider.Name(), c.ctx)
 	}
 	request := c.Build(c.target)
 	if request == nil {

@@ -77,6 +77,7 @@ type Error struct {
 	Kind       Kind
 	RetryAfter time.Duration // 0: the provider did not say
 	Err        error
+	Asked      bool // the provider has got the request, or a part of it: it may charge for it
 }
 
 // Error implements error.

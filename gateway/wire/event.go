@@ -62,7 +62,12 @@ func cutShort(data []byte) bool {
 
 // inspect reads a complete event. It reports whether the event is to be withheld.
 func (s *StreamScanner) inspect(ev []byte) bool {
-	if !s.api.ReadEvent(&s.res, eventOf(ev)) || !s.withhold {
+	failed := s.res.Error != nil
+	usageOnly := s.api.ReadEvent(&s.res, eventOf(ev))
+	if s.HideErrors && !failed && s.res.Error != nil {
+		return true
+	}
+	if !usageOnly || !s.withhold {
 		return false
 	}
 	s.res.Events--
@@ -87,6 +92,9 @@ func (s *StreamScanner) endBig() {
 	}
 	if s.res.Model == "" {
 		s.res.Model = c.Model
+	}
+	if c.Finish == finishError && s.res.Error == nil {
+		s.res.SetError([]byte(`"error"`))
 	}
 	if s.res.Finish == "" && s.api.Finishes(c.Finish) {
 		s.res.Finish = c.Finish

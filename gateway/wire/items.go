@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"github.com/promptgate/promptgate/internal/fault"
@@ -16,6 +17,7 @@ type turn struct {
 	instructions []byte // the caller's, a JSON string; nil for none
 	continues    bool   // what came before is at the provider
 	changed      bool   // own is not what stands in the body
+	taken        bool   // the caller's last message became a variable
 }
 
 // compose makes the edits of "instructions" and "input".
@@ -45,7 +47,13 @@ func (c *Composed) compose(t turn) error {
 		c.Rendered = append(c.Rendered, '"')
 		c.Edits = append(c.Edits, Edit{Name: "instructions", Value: c.Rendered[from:len(c.Rendered):len(c.Rendered)]})
 	}
-	brings := !t.continues && slices.ContainsFunc(rest, func(m template.Rendered) bool { return !m.Caller })
+	if t.continues { // the provider has the messages of the first turn; what the caller says now is new
+		rest = slices.DeleteFunc(slices.Clone(rest), func(m template.Rendered) bool { return !m.Caller && !(t.taken && m.Last) })
+		if len(t.own) == 0 && !slices.ContainsFunc(rest, func(m template.Rendered) bool { return !m.Caller }) {
+			return fault.New(fault.InvalidRequest, "The request goes on from a response and says nothing new: send \"input\". The prompt's messages went with the first one.").WithParam("input")
+		}
+	}
+	brings := slices.ContainsFunc(rest, func(m template.Rendered) bool { return !m.Caller })
 	if !brings && !t.changed && (leading == 0 || t.instructions == nil) {
 		return nil // the input stays as it was sent
 	}
@@ -57,15 +65,11 @@ func (c *Composed) compose(t turn) error {
 	placed := false
 	for i := range rest {
 		m := &rest[i]
-		switch {
-		case m.Caller:
+		if m.Caller {
 			placed = true
 			c.item(t.own)
-		case t.continues: // the provider has it from the first turn
-		default:
-			if err := c.message(m); err != nil {
-				return err
-			}
+		} else if err := c.message(m); err != nil {
+			return err
 		}
 	}
 	if !placed {
@@ -124,6 +128,9 @@ func (c *Composed) message(m *template.Rendered) error {
 // spoken appends what one message of a chat comes to: an item for its content, and one for each tool call.
 func (c *Composed) spoken(role string, content, calls []byte, callID string) error {
 	if role == "tool" {
+		if len(content) == 0 || isNull(content) {
+			content = []byte(`""`)
+		}
 		item := appendString([]byte(`{"type":"function_call_output","call_id":`), callID)
 		c.item(append(append(append(item, `,"output":`...), content...), '}'))
 		return nil
@@ -146,6 +153,9 @@ func (c *Composed) spoken(role string, content, calls []byte, callID string) err
 		return fault.New(fault.InvalidTemplate, "The prompt's tool calls cannot be sent as items of a response: they are no list of function calls.").WithParam("prompt")
 	}
 	for _, call := range list {
+		if call.Function.Name == "" {
+			return fault.New(fault.InvalidRequest, "A tool call in the prompt's messages is no function's: it cannot be sent in a response.").WithParam("prompt")
+		}
 		item := appendString([]byte(`{"type":"function_call","call_id":`), call.ID)
 		item = appendString(append(item, `,"name":`...), call.Function.Name)
 		item = appendString(append(item, `,"arguments":`...), call.Function.Arguments)
@@ -172,7 +182,11 @@ func (c *Composed) history(items []byte) error {
 		if err := json.Unmarshal(one, &m); err != nil {
 			return fault.New(fault.InvalidVariable, "A placeholder's variable holds something that is no message.").WithParam("prompt.variables")
 		}
-		if m.Type != "" {
+		switch m.Type {
+		case "":
+		case "item_reference":
+			return fault.New(fault.StatefulReferenceRefused, "A placeholder's variable refers to an item at the provider, and nothing says whose: send the item itself.").WithParam("prompt.variables")
+		default:
 			c.item(one)
 			continue
 		}
@@ -214,6 +228,9 @@ func appendInputPart(dst []byte, p *template.RenderedPart, role string) ([]byte,
 		return append(append(append(textPart(dst, role), '"'), p.Text...), `"}`...), nil
 	}
 	in := p.Input
+	if in == nil && isItemPart(p.Media) {
+		return append(dst, p.Media...), nil
+	}
 	if in == nil {
 		parsed, ok, err := template.ParsePart(p.Media)
 		if !ok || err != nil {
@@ -251,6 +268,21 @@ func appendInputPart(dst []byte, p *template.RenderedPart, role string) ([]byte,
 	return append(dst, '}'), nil
 }
 
+// isItemPart reports whether a part is one of an item's already.
+func isItemPart(part []byte) bool {
+	w, ok := walkInto(part, '{')
+	for ok {
+		var key, value []byte
+		if key, value, ok = w.member(); ok && string(key) == `"type"` {
+			switch Word(value) {
+			case "input_text", "input_image", "input_file", "input_audio", "output_text", "refusal":
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func textPart(dst []byte, role string) []byte {
 	if role == "assistant" {
 		return append(dst, `{"type":"output_text","text":`...)
@@ -269,10 +301,16 @@ func inResponses(c *template.Content) (*template.Content, error) {
 		}
 		(*object)[name] = value
 	}
-	for name, value := range c.Parameters {
+	if whole := c.Parameters["text"]; len(whole) > 0 && json.Unmarshal(whole, &text) != nil {
+		text = nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Parameters)) {
+		value := c.Parameters[name]
 		switch name {
 		case "max_tokens", "max_completion_tokens":
-			out.Parameters["max_output_tokens"] = value
+			if c.Parameters["max_output_tokens"] == nil { // which says it in this API's words
+				out.Parameters["max_output_tokens"] = value
+			}
 		case "reasoning_effort":
 			set(&reasoning, "effort", value)
 		case "verbosity":
@@ -295,7 +333,7 @@ func inResponses(c *template.Content) (*template.Content, error) {
 		set(&text, "format", format)
 	}
 	for name, object := range map[string]map[string]json.RawMessage{"text": text, "reasoning": reasoning} {
-		if object == nil || out.Parameters[name] != nil {
+		if object == nil || name == "reasoning" && out.Parameters[name] != nil {
 			continue
 		}
 		b, err := json.Marshal(object)

@@ -3,8 +3,8 @@ package wire
 // Managed stands in answers in the place of a prompt's text, for callers who may run the prompt and not read it.
 const Managed = "[managed prompt]"
 
-// Mask replaces members of a provider's answer, or of the response that an event of a stream holds, on their way to a caller: the members of these names
-// of the answer itself and of a member "response", and the message of an error that stands in it. Everything else passes byte for byte. It keeps a few bytes of state, however long a value or an event is, and
+// Mask replaces members of a provider's answer, or of the response that an event of a stream holds, on their way to a caller: those of these names, and
+// of an error all but its type and code. Everything else passes byte for byte. It keeps a few bytes of state, however long a value or an event is, and
 // takes pieces of any size. The zero value replaces nothing.
 type Mask struct {
 	names  []string
@@ -24,6 +24,10 @@ type Mask struct {
 	name              []byte
 	path              [maskDepth + 1]string
 	hide              string // what replaces the value that comes
+	isError           bool   // the value that comes is an error
+	started           bool   // the JSON of this event has begun
+	marked            int    // bytes of the mark of the end that have passed
+	drop              bool   // what comes is no JSON: until its line ends nothing passes
 	skipping          bool
 	skipFrom          int
 }
@@ -32,7 +36,7 @@ type Mask struct {
 const maskDepth = 3
 
 // maskNameBytes bounds a name that is compared.
-const maskNameBytes = 64
+const maskNameBytes = 256
 
 // NewMask makes a Mask for an answer, or for a stream of events.
 func NewMask(names []string, events bool) *Mask { return &Mask{names: names, events: events} }
@@ -101,6 +105,19 @@ func (m *Mask) json(dst []byte, c byte) []byte {
 		return append(dst, c)
 	}
 	space := c == ' ' || c == '\t' || c == '\n' || c == '\r'
+	if !m.started && !space {
+		m.started = true
+		m.drop = c != '{' && m.events
+	}
+	if m.drop {
+		return m.mark(dst, c)
+	}
+	if m.isError && !space && c != ':' {
+		m.isError = false
+		if c != '{' { // an error that is a text, say
+			m.hide = managedText
+		}
+	}
 	if m.hide != "" && c == 'n' { // null says nothing
 		m.hide = ""
 	}
@@ -124,6 +141,16 @@ func (m *Mask) json(dst []byte, c byte) []byte {
 	}
 	m.structure(c)
 	return append(dst, c)
+}
+
+// mark takes one byte of data that is no object: only the mark of a stream's end passes.
+func (m *Mask) mark(dst []byte, c byte) []byte {
+	if m.marked < len(doneMark) && doneMark[m.marked] == c {
+		m.marked++
+		return append(dst, c)
+	}
+	m.marked = len(doneMark)
+	return dst
 }
 
 // structure takes one byte outside of strings.
@@ -180,14 +207,33 @@ func (m *Mask) named() {
 		}
 	}
 	m.path[m.depth] = name
-	switch {
-	case m.depth == 1, m.depth == 2 && m.path[1] == "response":
+	m.isError = name == "error" && (m.depth == 1 || m.depth == 2 && m.path[1] == "response")
+	top := 1 // where the answer's own members stand
+	if m.events {
+		top = 2
+	}
+	if m.depth == top && (top == 1 || m.path[1] == "response") {
 		m.hide = m.replacement(name)
 	}
-	if name == "message" && (m.depth == 2 && m.path[1] == "error" || m.depth == 3 && m.path[1] == "response" && m.path[2] == "error" ||
-		m.depth == 1 && m.path[1] == "message") {
+	if m.depth == 1 && (name == "message" || name == "param") { // of an event that is an error
 		m.hide = managedText
 	}
+	if at := m.errorDepth(); at > 0 {
+		if m.depth == at+1 && name != "type" && name != "code" {
+			m.hide = managedText
+		}
+	}
+}
+
+// errorDepth is how deep the error stands that a name belongs to, 0 when it belongs to none.
+func (m *Mask) errorDepth() int {
+	switch {
+	case m.depth >= 2 && m.path[1] == "error":
+		return 1
+	case m.depth >= 3 && m.path[1] == "response" && m.path[2] == "error":
+		return 2
+	}
+	return 0
 }
 
 const managedText = `"` + Managed + `"`
@@ -203,6 +249,8 @@ func (m *Mask) replacement(name string) string {
 			return "[]"
 		case "text":
 			return "null"
+		case "tool_choice":
+			return `"auto"`
 		}
 		return managedText
 	}

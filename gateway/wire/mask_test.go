@@ -41,7 +41,7 @@ func drawObject(t *rapid.T, names *rapid.Generator[string], depth int) map[strin
 }
 
 // masked is what Mask should make of a decoded answer: the same rules, written as a walk over a tree.
-func masked(v any, path ...string) any {
+func masked(v any, events bool, path ...string) any {
 	object, ok := v.(map[string]any)
 	if !ok {
 		return v
@@ -50,19 +50,21 @@ func masked(v any, path ...string) any {
 	for name, value := range object {
 		at := append(append([]string{}, path...), name)
 		whole := strings.Join(at, "/")
-		top := len(at) == 1 || len(at) == 2 && at[0] == "response"
+		top := len(at) == 1 && !events || len(at) == 2 && at[0] == "response" && events
+		inError := len(at) == 2 && at[0] == "error" || len(at) == 3 && at[0] == "response" && at[1] == "error"
+		_, isObject := value.(map[string]any)
 		switch {
 		case value == nil:
 			out[name] = nil
-		case top && (name == "instructions" || name == "input"),
-			whole == "message", whole == "error/message", whole == "response/error/message":
+		case top && (name == "instructions" || name == "input"), whole == "message", whole == "param", inError && name != "type" && name != "code",
+			(whole == "error" || whole == "response/error") && !isObject:
 			out[name] = Managed
 		case top && name == "tools":
 			out[name] = []any{}
 		case top && name == "text":
 			out[name] = nil
 		case len(at) < maskDepth:
-			out[name] = masked(value, at...)
+			out[name] = masked(value, events, at...)
 		default:
 			out[name] = value
 		}
@@ -100,18 +102,18 @@ func TestMask(t *testing.T) {
 			plain := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(string(out))
 			whole := strings.Split(plain, "\n\n")
 			for _, ev := range []string{strings.TrimPrefix(whole[0], "event: x\n"), whole[2]} {
-				requireMasked(t, answer, strings.ReplaceAll(strings.TrimPrefix(ev, "data:"), "\ndata: ", "\n"))
+				requireMasked(t, answer, true, strings.ReplaceAll(strings.TrimPrefix(ev, "data:"), "\ndata: ", "\n"))
 			}
 			return
 		}
-		requireMasked(t, answer, string(out))
+		requireMasked(t, answer, false, string(out))
 	})
 }
 
-func requireMasked(t *rapid.T, answer map[string]any, text string) {
+func requireMasked(t *rapid.T, answer map[string]any, events bool, text string) {
 	var got any
 	require.NoError(t, json.Unmarshal([]byte(text), &got), text)
-	require.Equal(t, masked(answer), got)
+	require.Equal(t, masked(answer, events), got)
 }
 
 func BenchmarkMask(b *testing.B) {

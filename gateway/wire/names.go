@@ -108,6 +108,20 @@ func lessKnownName(b []byte) string {
 		return "input"
 	case "instructions":
 		return "instructions"
+	case "previous_response_id":
+		return "previous_response_id"
+	case "conversation":
+		return "conversation"
+	case "background":
+		return "background"
+	case "request_id":
+		return "request_id"
+	case "max_output_tokens":
+		return "max_output_tokens"
+	case "text":
+		return "text"
+	case "safety_identifier":
+		return "safety_identifier"
 	case "models":
 		return "models"
 	case "prompt":
@@ -141,10 +155,11 @@ func lessKnownName(b []byte) string {
 // fieldsRead are the fields whose value the gateway acts on. A parser upstream that ignores case would take "Model" for model, and then
 // what we checked would not be what the provider runs. The names of other gateways' forms that are everyday words (environment,
 // version_id, inputs) are ours only where a prompt is named: ParseReference looks at those.
-func fieldsRead() [18]string {
+func fieldsRead() [25]string {
 	return [...]string{
 		"model", "models", "messages", "prompt", "prompt_id", "prompt_variables", "prompt_version", "prompt_label", "stream", "stream_options",
 		"tools", "functions", "response_format", "max_tokens", "max_completion_tokens", "user", "input", "instructions",
+		"previous_response_id", "conversation", "background", "request_id", "max_output_tokens", "text", "safety_identifier",
 	}
 }
 

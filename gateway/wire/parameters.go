@@ -128,6 +128,11 @@ func NamesPrompt(model string) bool {
 	return ok
 }
 
+// LocksMessages reports whether a version refuses messages of the caller's.
+func LocksMessages(c *template.Content) bool {
+	return slices.ContainsFunc(c.Locked, func(name string) bool { return spellings(name)[0] == "messages" })
+}
+
 // callersOwn are the fields that a version's parameters cannot set: the pipeline, or the caller, decides them.
 func callersOwn(name string) bool {
 	switch name {
@@ -173,12 +178,13 @@ func sameField(name string) string {
 func spellings(lock string) [7]string {
 	for _, group := range [...][7]string{
 		{"model", "models", "engine", "deployment_id", "fallbacks"},
-		{"messages", "input", "instructions", "system", "prompt"},
+		{"messages", "input", "instructions", "system", "prompt", "previous_input_messages"},
 		{"tools", "functions"},
 		{"tool_choice", "function_call"},
 		{"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"},
 		{"response_format", "text", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"},
 		{"reasoning_effort", "reasoning"},
+		{"verbosity", "text"},
 	} {
 		if slices.ContainsFunc(group[:], func(name string) bool { return strings.EqualFold(name, lock) }) {
 			return group

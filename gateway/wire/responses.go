@@ -59,12 +59,39 @@ func (Responses) Continues(b *Body) (param, id string) {
 // Keeps implements API.
 func (Responses) Keeps() bool { return true }
 
-// Unserved implements API.
+// Unserved implements API. An item that refers to another names something that the provider keeps, and nothing says whose; a provider that takes a
+// caller's "request_id" gives it to what it keeps.
 func (Responses) Unserved(b *Body) (param string) {
 	if value, ok := b.Get("background"); ok && !isNull(value) && string(value) != "false" {
 		return "background"
 	}
+	if value, ok := b.Get("request_id"); ok && !isNull(value) {
+		return "request_id"
+	}
+	input, _ := b.Get("input")
+	if refersToItem(input) {
+		return "input"
+	}
 	return ""
+}
+
+// refersToItem reports whether one of the items is a reference to another.
+func refersToItem(input []byte) bool {
+	w, ok := walkInto(input, '[')
+	for ok {
+		var item []byte
+		if item, ok = w.element(); !ok {
+			break
+		}
+		inside, is := walkInto(item, '{')
+		for is {
+			var key, value []byte
+			if key, value, is = inside.member(); is && Word(key) == "type" && Word(value) == "item_reference" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ReadAnswer implements API.
@@ -238,15 +265,15 @@ func (Responses) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed,
 	if err != nil {
 		return out, err
 	}
-	p.Locks.name, p.Locks.messages = "input", own
+	p.Locks.name = "input"
 	if p.LastTaken {
 		if own = nil; b.isList("input") {
 			input, _ := b.Get("input")
 			own, _ = cutLast(input)
 			own = inner(own)
 		}
-		p.Locks.messages = []byte("[]")
 	}
+	p.Locks.messages = slices.Concat([]byte{'['}, own, []byte{']'})
 	content, err := p.Version.Form(Responses{}.Name(), inResponses)
 	if err != nil {
 		return out, err
@@ -254,9 +281,12 @@ func (Responses) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed,
 	if out.Merged, err = Merge(b, content, p.Locks, edits); err != nil {
 		return out, err
 	}
-	instructions, _ := b.Get("instructions")
-	if isNull(instructions) || string(instructions) == `""` {
+	instructions, ok := b.Get("instructions")
+	switch {
+	case !ok || isNull(instructions) || string(instructions) == `""`:
 		instructions = nil
+	case instructions[0] != '"':
+		return out, fault.New(fault.InvalidRequest, "\"instructions\" must be a text.").WithParam("instructions")
 	}
 	if isIgnored(out.Ignored, "input") {
 		own = nil
@@ -269,11 +299,11 @@ func (Responses) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed,
 		return out, err
 	}
 	param, _ := Responses{}.Continues(b)
-	err = out.compose(turn{messages: messages, own: own, instructions: instructions, continues: param != "", changed: p.LastTaken || isIgnored(out.Ignored, "input")})
+	err = out.compose(turn{messages: messages, own: own, instructions: instructions, continues: param != "", taken: p.LastTaken, changed: p.LastTaken || isIgnored(out.Ignored, "input")})
 	for _, e := range [...]struct {
 		field string
 		ours  bool
-	}{{"tools", len(content.Tools) > 0}, {"text", content.Parameters["text"] != nil}} {
+	}{{"tools", len(content.Tools) > 0}, {"text", content.Parameters["text"] != nil}, {"tool_choice", content.Parameters["tool_choice"] != nil}} {
 		if e.ours && slices.ContainsFunc(out.Edits, func(edit Edit) bool { return edit.Name == e.field && edit.Value != nil }) {
 			out.Echoed = append(out.Echoed, e.field)
 		}

@@ -23,6 +23,7 @@ const anyField = "extra_body"
 func EchoFields() []string {
 	return []string{
 		"debug", "echo", "prompt_logprobs", "return_token_ids", "return_tokens_as_token_ids", "return_prompt", "include_prompt", "echo_upstream_body",
+		"enable_response_messages", "_debug_render_only",
 		anyField,
 	}
 }

@@ -41,6 +41,8 @@ func (r *StreamResult) Failed() bool { return r.Error != nil || r.Finish == fini
 type StreamScanner struct {
 	api      API
 	withhold bool
+	// HideErrors keeps back events that tell of an error: the provider's words may repeat the prompt. Set it after Reset.
+	HideErrors bool
 
 	// Where in the stream the next byte stands.
 	lineStart bool // it is the first of its line

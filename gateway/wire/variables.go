@@ -136,6 +136,10 @@ func saysNothing(message []byte) bool {
 		}
 		switch string(key) {
 		case `"role"`, `"name"`:
+		case `"type"`:
+			if string(value) != `"message"` {
+				return false
+			}
 		case `"content"`:
 			if !emptyContent(value) {
 				return false
@@ -175,7 +179,7 @@ func emptyText(part []byte) bool {
 		if !ok {
 			return w.closed('}')
 		}
-		if string(key) != `"type"` && (string(key) != `"text"` || string(value) != `""`) || string(key) == `"type"` && string(value) != `"text"` {
+		if string(key) != `"type"` && (string(key) != `"text"` || string(value) != `""`) || string(key) == `"type"` && !isTextType(value) {
 			return false
 		}
 	}
@@ -208,6 +212,10 @@ func userText(message []byte) (text []byte, ok bool) {
 			break
 		}
 		switch string(key) {
+		case `"type"`:
+			if string(value) != `"message"` {
+				return nil, false
+			}
 		case `"role"`:
 			user = string(value) == `"user"`
 		case `"content"`:
@@ -219,6 +227,9 @@ func userText(message []byte) (text []byte, ok bool) {
 	}
 	return text, user && text != nil
 }
+
+// isTextType reports whether a part's type is that of a text, in a chat or in the input of a response.
+func isTextType(v []byte) bool { return string(v) == `"text"` || string(v) == `"input_text"` }
 
 // oneText is content that is one text, a string or a list of one part, as a JSON string; nil when it is not.
 func oneText(content []byte) []byte {
@@ -240,7 +251,7 @@ func oneText(content []byte) []byte {
 		switch {
 		case !ok:
 			return text
-		case string(key) == `"type"` && string(value) == `"text"`:
+		case string(key) == `"type"` && isTextType(value):
 		case string(key) == `"text"` && value[0] == '"':
 			text = value
 		default:

@@ -14,10 +14,10 @@ type Compiled struct {
 	variables []variable     // sorted by name
 	index     map[string]int // of variables
 	units     []unit
-	messages  []unit // one for each message or placeholder, for Render
-	slots     int    // of all variables' members
-	minBytes  int    // of literals, for the first guess of a size
-	lastUser  string // the variable that takes the last user message
+	messages  []unit   // one for each message or placeholder, for Render
+	slots     int      // of all variables' members
+	minBytes  int      // of literals, for the first guess of a size
+	lastUser  string   // the variable that takes the last user message
 	forms     sync.Map // string → *form
 }
 

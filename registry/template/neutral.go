@@ -1,11 +1,14 @@
 package template
 
+import "slices"
+
 // Rendered is one message of a rendering, in no shape: each shape of requests writes it in its own way. AppendMessages is that for chat completions,
 // prepared when the version was compiled.
 type Rendered struct {
 	Message *Message       // whose role, name and tool calls are the version's; read only
 	Parts   []RenderedPart // of its content, texts and media in order
 	Whole   bool           // the content is one text, not a list of parts
+	Last    bool           // it may hold the variable that takes the last user message
 	Items   []byte         // of a placeholder that a variable fills: chat messages, joined by commas; nil for any other
 	Caller  bool           // the place of the caller's own messages; without any they follow the last message
 }
@@ -41,6 +44,7 @@ func (r *Values) Render() ([]Rendered, error) {
 				one.Parts = append(one.Parts, RenderedPart{Media: p.static})
 				continue
 			}
+			one.Last = one.Last || c.mayHold(p.text, c.lastUser)
 			var err error
 			if buf, one.Parts, err = r.renderText(buf, p.text, one.Parts); err != nil {
 				return nil, err
@@ -50,6 +54,12 @@ func (r *Values) Render() ([]Rendered, error) {
 		out = append(out, one)
 	}
 	return out, nil
+}
+
+// mayHold reports whether a text prints a variable, or may: sections are not looked into.
+func (c *Compiled) mayHold(t *text, name string) bool {
+	index, ok := c.index[name]
+	return ok && (t.tree != nil || slices.ContainsFunc(t.segments, func(s segment) bool { return s.variable == index }))
 }
 
 // renderText appends the parts of a text; their bytes are appended to buf.

@@ -116,8 +116,10 @@ func (d *direct) roundTrip(e *exchange, r *provider.Request) (*http.Response, er
 			if n == 0 && kept && e.stopped() == nil {
 				continue // nothing was sent
 			}
+			e.asked.Store(n > 0)
 			return nil, err
 		}
+		e.asked.Store(true)
 		resp, err := readHead(l)
 		e.answering.Store(l.heard)
 		if err != nil {

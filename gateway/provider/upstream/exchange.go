@@ -34,6 +34,7 @@ type exchange struct {
 	line  *line                   // the connection of a direct request; nil: it has none, or has it no longer
 
 	began     time.Time
+	asked     atomic.Bool  // the request, or a part of it, went out
 	answering atomic.Bool  // the first byte of the answer has come
 	headed    atomic.Bool  // the head has come
 	reading   atomic.Int64 // when the Read that runs began, as nanoseconds since began plus one; 0: none runs
@@ -67,7 +68,7 @@ func (e *exchange) context() context.Context {
 	if !e.abortBy(cancel) {
 		cancel(e.stopped())
 	}
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: e.gotFirstByte})
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: e.gotFirstByte, WroteHeaders: func() { e.asked.Store(true) }})
 }
 
 // stop ends the exchange before its time. The first reason stays.
@@ -248,6 +249,12 @@ func isEvents(h http.Header) bool {
 
 // headError says what a failed RoundTrip means.
 func (e *exchange) headError(err error) error {
+	f := e.headFault(err)
+	f.Asked = e.asked.Load()
+	return f
+}
+
+func (e *exchange) headFault(err error) *provider.Error {
 	if e.outer.Err() != nil {
 		return e.p.fail(contextKind(e.outer), context.Cause(e.outer))
 	}
