@@ -118,8 +118,8 @@ func (g *Gateway) authorizeTools(ctx context.Context, c *call) error {
 		return nil
 	}
 	var tools []struct{ Model any }
-	if json.Unmarshal(raw, &tools) != nil {
-		return nil // no list of objects: the provider refuses it
+	if err := json.Unmarshal(raw, &tools); err != nil {
+		return fault.New(fault.InvalidRequest, "\"tools\" must be a list of objects.").WithParam("tools")
 	}
 	for _, tool := range tools {
 		model, named := tool.Model.(string)

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// paceAfter is how many bytes of a body are read before its pace is looked at: smaller ones came with the head, nearly always.
-	paceAfter = 1 << 10
+	// paceAfter is how many bytes a body may promise before its pace is looked at: smaller ones came with the head, nearly always.
+	paceAfter = 3 << 10
 	// unpackBytes is what unpacking a body may take beside the body: a zstd window of the size that its standard asks decoders to bear.
 	unpackBytes = 8 << 20
 )

@@ -48,7 +48,7 @@ func (c *Composed) compose(t turn) error {
 		c.Edits = append(c.Edits, Edit{Name: "instructions", Value: c.Rendered[from:len(c.Rendered):len(c.Rendered)]})
 	}
 	if t.continues { // the provider has the messages of the first turn; what the caller says now is new
-		rest = slices.DeleteFunc(slices.Clone(rest), func(m template.Rendered) bool { return !m.Caller && !(t.taken && m.Last) })
+		rest = slices.DeleteFunc(slices.Clone(rest), func(m template.Rendered) bool { return !m.Caller && (!t.taken || !m.Last) })
 		if len(t.own) == 0 && !slices.ContainsFunc(rest, func(m template.Rendered) bool { return !m.Caller }) {
 			return fault.New(fault.InvalidRequest, "The request goes on from a response and says nothing new: send \"input\". The prompt's messages went with the first one.").WithParam("input")
 		}
@@ -120,7 +120,8 @@ func (c *Composed) message(m *template.Rendered) error {
 				return err
 			}
 		}
-		content = append(list, ']')
+		list = append(list, ']')
+		content = list
 	}
 	return c.spoken(m.Message.Role, content, m.Message.ToolCalls, m.Message.ToolCallID)
 }

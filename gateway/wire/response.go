@@ -16,8 +16,8 @@ type Completion struct {
 	Tier   string // service_tier: which of its prices the provider applied; "" when it does not say
 	Error  []byte // the value of a top-level "error", at most maxCapture of it; nil when none
 
-	Answers int // choices that are an answer
-	Bytes   int // of them
+	Answers int // choices that are an answer: some, or none
+	Bytes   int // of them, about
 }
 
 // ParseAnswer reads an answer's body, or the beginning of one: what stands before a cut is found. whole is false when the body is no JSON object
@@ -46,10 +46,16 @@ func ParseAnswer(body []byte) (c Completion, whole bool) {
 	return c, w.closed('}')
 }
 
+const finishErrorJSON = `"` + finishError + `"`
+
 // readAnswers counts the choices that are an answer: one whose end is an error is none.
 func (c *Completion) readAnswers(v []byte) {
 	w, ok := walkInto(v, '[')
 	if !ok {
+		return
+	}
+	if !bytes.Contains(v, []byte(finishErrorJSON)) && bytes.IndexByte(v, '{') >= 0 { // the usual answer is not walked again
+		c.Answers, c.Bytes = 1, len(v)
 		return
 	}
 	for {
@@ -62,7 +68,7 @@ func (c *Completion) readAnswers(v []byte) {
 		for ok {
 			var key, value []byte
 			if key, value, ok = inner.member(); ok && string(key) == `"finish_reason"` {
-				failed = string(value) == `"error"`
+				failed = string(value) == finishErrorJSON
 			}
 		}
 		if !failed {

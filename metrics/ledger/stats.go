@@ -153,10 +153,10 @@ func (l *Ledger) LastCalls(ctx context.Context, project string, principals []str
 
 // selectLast asks for each caller by itself: by the index that is one step, where grouping would read all that they ever called.
 func (l *Ledger) selectLast(project string, principals []string) *bun.SelectQuery {
-	asked := make([][]string, 0, len(principals))
+	asked := make([]bun.TupleValues, 0, len(principals))
 	for _, p := range principals {
-		asked = append(asked, []string{cleanText(p)})
+		asked = append(asked, bun.Tuple([]string{cleanText(p)}))
 	}
 	newest := l.db.NewSelect().TableExpr("metrics_rollups AS r").ColumnExpr("MAX(r.minute)").Where("r.project = ? AND r.principal = asked.column1", project)
-	return l.db.NewSelect().ColumnExpr("asked.column1").ColumnExpr("(?)", newest).TableExpr("(VALUES ?) AS asked", bun.In(asked))
+	return l.db.NewSelect().ColumnExpr("asked.column1").ColumnExpr("(?)", newest).TableExpr("(VALUES ?) AS asked", bun.List(asked))
 }
