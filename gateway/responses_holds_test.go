@@ -116,6 +116,7 @@ func TestResponsesHoldErrorsBack(t *testing.T) {
 	e.upstream.set(respondEvents("data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\n", "data: {\"error\":{\"message\":\"SECRET\"}}\n\n"))
 	a := e.chat(`{"prompt":{"id":"support/triage","variables":{"ticket":"x"}},"stream":true}`, "Authorization", "Bearer prompts")
 	assert.NotContains(t, string(a.body), "SECRET", "chat")
+	assert.Contains(t, string(a.body), `"code":"provider_error"`, "it is told of, in our words")
 }
 
 func TestResponsesHoldBackWhatAnAliasNames(t *testing.T) {

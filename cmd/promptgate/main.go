@@ -32,6 +32,7 @@ func (e errUsage) Unwrap() error { return e.error }
 type cli struct {
 	Serve   serveCmd   `cmd:"" help:"Start the gateway."`
 	Prompt  promptCmd  `cmd:"" help:"Manage prompts: push, pull, list, diff, label, history, rollback."`
+	Import  importCmd  `cmd:"" help:"Take over what a team has elsewhere: import openai."`
 	Call    callCmd    `cmd:"" help:"Call a prompt by name and label."`
 	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, revoke."`
 	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`

@@ -38,6 +38,7 @@ type VersionCreate struct {
 	Content Content `json:"content"`
 	Note    string  `json:"note,omitempty" maxLength:"2000" doc:"Why it was made"`
 	Parent  int     `json:"parent,omitempty" minimum:"1" doc:"The version it was made from; the latest unless said"`
+	Number  int     `json:"version,omitempty" minimum:"1" maximum:"2147483647" doc:"Its number, one that no version has, for imports; the next unless said"`
 	Latest  *int    `json:"latest,omitempty" minimum:"0" doc:"The latest version that the author saw; 409 when there is a newer one"`
 	Insist  bool    `json:"insist,omitempty" doc:"Save what looks misspelt: parameters and locks nearly named as known fields, tools without a type"`
 	DryRun  bool    `json:"dry_run,omitempty" doc:"Check only: answers 200 with the content as it would be saved"`
@@ -179,7 +180,7 @@ func (n versions) readable(ctx context.Context, c *caller, numbers ...int) error
 func (n versions) createVersion(ctx context.Context, c *caller, in *createVersionInput) (*versionAnswer, error) {
 	v := registry.VersionInput{
 		Project: c.Project, PromptID: c.Prompt.ID, Content: in.Body.Content.template(), Note: in.Body.Note,
-		Parent: in.Body.Parent, Latest: in.Body.Latest, Insist: in.Body.Insist, AllowReference: c.mayInclude,
+		Parent: in.Body.Parent, Latest: in.Body.Latest, Number: in.Body.Number, Insist: in.Body.Insist, AllowReference: c.mayInclude,
 	}
 	if in.Body.DryRun {
 		checked, err := n.registry.Check(ctx, v)
