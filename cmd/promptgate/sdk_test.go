@@ -162,7 +162,7 @@ func responseCases(weak string) []sdkCase {
 		{API: api, Name: "a response", Body: bare("gpt-4o-mini"), text: "where is my order?"},
 		{API: api, Name: "a response, streamed", Body: map[string]any{"model": "gpt-4o-mini", "input": "where is my order?", "stream": true}, text: "where is my order?"},
 		{API: api, Name: "a missing variable", Body: map[string]any{"prompt": map[string]any{"id": "support/triage"}}, status: 400, code: "missing_variable", raises: raises("BadRequestError")},
-		{API: api, Name: "a foreign response", Body: map[string]any{"prompt": prompt, "previous_response_id": "resp_1"}, status: 400, code: "stateful_reference_refused", raises: raises("BadRequestError")},
+		{API: api, Name: "a foreign response", Body: map[string]any{"prompt": prompt, "input": "x", "previous_response_id": "resp_1"}, status: 400, code: "stateful_reference_refused", raises: raises("BadRequestError")},
 		{API: api, Name: "401", Key: "pg_wrong", Body: bare("gpt-4o"), status: 401, code: "invalid_api_key", raises: raises("AuthenticationError")},
 		{API: api, Name: "429", Body: bare("up-429"), status: 429, code: "insufficient_quota", raises: raises("RateLimitError")},
 		{API: api, Name: "502", Body: bare("up-500"), status: 502, code: "provider_error", raises: raises("InternalServerError")},
