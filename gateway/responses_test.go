@@ -104,6 +104,10 @@ func TestResponses(t *testing.T) {
 		assert.JSONEq(t, c.want, gjson.GetBytes(sent, c.path).Raw, "%s: %s", name, sent)
 		assert.NotContains(t, string(sent), "max_tokens\"", name)
 	}
+	photo := e.respond(`{"prompt":{"id":"support/full","variables":{"what":{"type":"input_image","file_id":"file-1"}}},"input":"now"}`)
+	require.Equal(t, 200, photo.status, "%s", photo.body)
+	sent, _ = e.upstream.last()
+	assert.Contains(t, string(sent), `{"type":"input_image","file_id":"file-1"}`)
 	bare := `{"model":"gpt-test","input":"as \u0069t is","instructions":"mine", "store" : false}`
 	require.Equal(t, 200, e.respond(bare).status)
 	sent, _ = e.upstream.last()

@@ -254,6 +254,7 @@ func appendInputPart(dst []byte, p *template.RenderedPart, role string) ([]byte,
 	case template.InputImage:
 		dst = append(dst, `{"type":"input_image"`...)
 		member("image_url", in.URL)
+		member("file_id", in.FileID)
 		member("detail", in.Detail)
 	case template.InputAudio:
 		dst = append(dst, `{"type":"input_audio","input_audio":{`...)
@@ -263,6 +264,7 @@ func appendInputPart(dst []byte, p *template.RenderedPart, role string) ([]byte,
 	case template.InputFile:
 		dst = append(dst, `{"type":"input_file"`...)
 		member("file_id", in.FileID)
+		member("file_url", in.FileURL)
 		member("file_data", in.Data)
 		member("filename", in.Filename)
 	}

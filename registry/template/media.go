@@ -16,8 +16,20 @@ type InputPart struct {
 	Detail   json.RawMessage // of an image: low, high, auto
 	Data     json.RawMessage // base64 of audio, a data: address of a file
 	Format   json.RawMessage // of audio: wav, mp3
-	FileID   json.RawMessage
+	FileID   json.RawMessage // of a file, or of an image
+	FileURL  json.RawMessage // of a file
 	Filename json.RawMessage
+}
+
+// inChat says why a part cannot be sent in a chat, which knows fewer forms than a response; nil when it can.
+func (p *InputPart) inChat() error {
+	switch {
+	case p.Type == InputImage && p.URL == nil:
+		return errors.New("an image by its file_id cannot be sent in a chat; send its address, https: or data:, as image_url")
+	case p.Type == InputFile && p.FileURL != nil:
+		return errors.New("a file part with \"file_url\" cannot be sent in a chat; upload the file and send its \"file_id\", or send \"file_data\"")
+	}
+	return nil
 }
 
 // InputType is what an InputPart holds.
@@ -103,6 +115,9 @@ func inputPart(raw []byte) (p InputPart, ok bool, err error) {
 	case partText:
 		return InputPart{Type: InputText, Text: f.text}, kindOf(f.text) == '"' && f.others == 0, nil
 	case "input_image":
+		if kindOf(f.imageURL) != '"' && kindOf(f.fileID) == '"' {
+			return InputPart{Type: InputImage, FileID: f.fileID, Detail: stringOrNil(f.detail)}, true, nil
+		}
 		p, err = imageOf(f.imageURL, f.detail, "an input_image part needs its address, https: or data:, as a string under \"image_url\"")
 		return p, true, err
 	case partImage:
@@ -146,7 +161,7 @@ func audioOf(raw []byte) (InputPart, error) {
 
 func fileOf(f *fields) (InputPart, error) {
 	if kindOf(f.fileURL) == '"' {
-		return InputPart{}, errors.New("a file part with \"file_url\" cannot be sent in a chat; upload the file and send its \"file_id\", or send \"file_data\"")
+		return InputPart{Type: InputFile, FileURL: f.fileURL, Filename: stringOrNil(f.filename)}, nil
 	}
 	if kindOf(f.fileID) != '"' && kindOf(f.fileData) != '"' {
 		return InputPart{}, errors.New("a file part needs \"file_id\", or \"file_data\" with \"filename\"")

@@ -2,6 +2,7 @@ package template
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -51,8 +52,8 @@ func TestDataThatLooksLikeParts(t *testing.T) {
 func TestPartsThatCannotBeSentAreRefusedByName(t *testing.T) {
 	many := "[" + strings.TrimSuffix(repeat(`{"type":"input_image","image_url":"u"},`, MaxParts+1), ",") + "]"
 	for _, v := range []string{
-		`{"type":"input_image"}`, `{"type":"input_image","file_id":"file-1"}`, `{"type":"image_url","image_url":"https://e.test"}`, `{"type":"image_url","image_url":{}}`,
-		`{"type":"input_audio","input_audio":{"data":"AA"}}`, `{"type":"input_audio"}`, `{"type":"input_file"}`, `{"type":"input_file","file_url":"u"}`,
+		`{"type":"input_image"}`, `{"type":"image_url","image_url":"https://e.test"}`, `{"type":"image_url","image_url":{}}`,
+		`{"type":"input_audio","input_audio":{"data":"AA"}}`, `{"type":"input_audio"}`, `{"type":"input_file"}`,
 		`{"type":"file","file":{}}`, `["see",{"type":"input_image","image_url":"u"}]`, `[{"type":"input_image","image_url":"u"},1]`, many,
 	} {
 		for _, text := range []string{"{{x}}", "a {{x}} b", "{{#y}}{{x}}{{/y}}"} {
@@ -97,5 +98,29 @@ func TestModelsCanStandInAHeader(t *testing.T) {
 		c := userSays("x")
 		c.Model = model
 		require.NoError(t, Check(c), model)
+	}
+}
+
+// TestPartsForResponsesAlone: what the Responses API knows and chats do not is refused by name in a chat, and kept for the other.
+func TestPartsForResponsesAlone(t *testing.T) {
+	for v, want := range map[string]InputPart{
+		`{"type":"input_image","file_id":"file-1","detail":"low"}`: {Type: InputImage, FileID: json.RawMessage(`"file-1"`), Detail: json.RawMessage(`"low"`)},
+		`{"type":"input_file","file_url":"https://e.test/a.pdf"}`:  {Type: InputFile, FileURL: json.RawMessage(`"https://e.test/a.pdf"`)},
+	} {
+		for _, text := range []string{"{{x}}", "a {{x}} b"} {
+			for _, one := range []string{v, "[" + v + "]"} {
+				_, err := compiled(t, userSays(text)).AppendMessages(nil, values("x", one), nil)
+				requireFault(t, err, fault.InvalidVariable, "prompt.variables.x")
+				bound, err := compiled(t, userSays(text)).Bind(t.Context(), values("x", one), nil)
+				require.NoError(t, err)
+				out, err := bound.Render()
+				require.NoError(t, err)
+				found := false
+				for _, p := range out[0].Parts {
+					found = found || p.Input != nil && reflect.DeepEqual(want, *p.Input)
+				}
+				require.True(t, found, "%+v", out[0].Parts)
+			}
+		}
 	}
 }

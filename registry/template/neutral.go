@@ -72,7 +72,7 @@ func (r *Values) renderText(buf []byte, t *text, parts []RenderedPart) ([]byte, 
 		}
 		return buf, append(parts, RenderedPart{Text: buf[start:len(buf):len(buf)]}), nil
 	}
-	err := r.split(t, start, func(p RenderedPart) {
+	err := r.split(t, start, false, func(p RenderedPart) {
 		if p.Media == nil {
 			from := len(buf)
 			buf = append(buf, p.Text...)

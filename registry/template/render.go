@@ -281,7 +281,7 @@ func (r *Values) appendParts(dst []byte, t *text) ([]byte, error) {
 		}
 		return append(dst, tail...), nil
 	}
-	err = r.split(t, len(dst), func(part RenderedPart) {
+	err = r.split(t, len(dst), true, func(part RenderedPart) {
 		if part.Media != nil {
 			dst = append(appendComma(dst), part.Media...)
 		} else {
@@ -292,8 +292,8 @@ func (r *Values) appendParts(dst []byte, t *text) ([]byte, error) {
 }
 
 // split takes a text apart into the texts before, between and after the media that stand in it. used is how much of the limit is spent. A part's text
-// is valid during the call only.
-func (r *Values) split(t *text, used int, emit func(RenderedPart)) error {
+// is valid during the call only. chat refuses parts that chats do not know.
+func (r *Values) split(t *text, used int, chat bool, emit func(RenderedPart)) error {
 	var open []byte // the text since the last part
 	flush := func() {
 		if len(open) > 0 {
@@ -314,6 +314,9 @@ func (r *Values) split(t *text, used int, emit func(RenderedPart)) error {
 			flush()
 			parts := *r.values[s.variable].parts
 			for j := range parts {
+				if err := parts[j].inChat(); err != nil && chat {
+					return r.c.variables[s.variable].invalid(err)
+				}
 				part := RenderedPart{Media: parts[j].appendChat(nil), Input: &parts[j]}
 				if used += len(part.Media); used > r.limit {
 					return tooLarge()

@@ -215,8 +215,6 @@ func TestMedia(t *testing.T) {
 	for name, c := range map[string]struct{ text, value string }{
 		"in a text with sections": {"{{i}}{{#x}}{{/x}}", string(img["i"])},
 		"inside a section":        {"{{#x}}{{i}}{{/x}}", string(img["i"])},
-		"by file id":              {"{{i}}", `{"type":"input_image","file_id":"file-1"}`},
-		"file by address":         {"{{i}}", `{"type":"input_file","file_url":"https://e.test/x"}`},
 		"text without text":       {"{{i}}", `{"type":"input_text"}`},
 		"malformed":               {"{{i}}", `{"type":"input_image","type":"x"}`},
 	} {
