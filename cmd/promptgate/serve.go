@@ -112,7 +112,7 @@ The same as OpenAI's prompt objects were called:
 
   curl -s http://%[1]s/v1/responses -H "Authorization: Bearer %[4]s" -H "Content-Type: application/json" -d '{"prompt":{"id":"support/triage","variables":{"ticket":"My card was charged twice"}}}'
 
-Next: bin/promptgate prompt list, bin/promptgate help tour
+Next: bin/promptgate prompt list, bin/promptgate help tour, bin/promptgate help migration
 
 `, addr, by, note, key)
 }
