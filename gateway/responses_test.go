@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -230,9 +231,13 @@ func TestResponsesHideThePrompt(t *testing.T) {
 	large := strings.Replace(aResponse, `"text":"Hi"`, `"text":"`+strings.Repeat("long ", 600_000)+`"`, 1)
 	for name, answer := range map[string]string{"plain": aResponse, "spelled": spelled, "large": large} {
 		e := withResponses(t)
-		e.upstream.set(respondJSON(200, answer))
+		e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", strconv.Itoa(len(answer))) // which is not that of what the caller gets
+			respondJSON(200, answer)(w, r)
+		})
 		a := e.respond(call+"}", "Authorization", "Bearer prompts")
 		require.Equal(t, 200, a.status, "%s", a.body)
+		require.NoError(t, a.err)
 		require.True(t, json.Valid(a.body), name)
 		assert.NotContains(t, string(a.body), "CANARY", name)
 		assert.Equal(t, "[managed prompt]", gjson.GetBytes(a.body, "instructions").String())

@@ -129,13 +129,14 @@ func readAll(t *testing.T, resp *provider.Response) []byte {
 	return body
 }
 
-func wantKind(t *testing.T, err error, kind provider.Kind) {
+func wantKind(t *testing.T, err error, kind provider.Kind) *provider.Error {
 	t.Helper()
 	require.Error(t, err)
 	var e *provider.Error
 	require.True(t, errors.As(err, &e), "%T is no *provider.Error: %v", err, err)
 	require.Equal(t, kind, e.Kind, "%v", err)
 	require.NotEmpty(t, e.Provider)
+	return e
 }
 
 // NoLeaks fails the test when, after its other cleanups, it leaves goroutines or descriptors behind. Call it first.

@@ -103,14 +103,14 @@ func Upstream(t *testing.T, newProvider func(t *testing.T, s Settings) provider.
 		set := settings(strings.Replace(url, "http://", "https://", 1))
 		set.TLSTimeout = short
 		_, err := newProvider(t, set).Do(ctx(t), Chat(Plain))
-		wantKind(t, err, provider.KindConnect)
+		require.False(t, wantKind(t, err, provider.KindConnect).Asked, "it never got the request")
 	})
 	t.Run("hang at connect", func(t *testing.T) {
 		NoLeaks(t)
 		set := settings(fullBacklog(t))
 		set.DialTimeout = short
 		_, err := newProvider(t, set).Do(ctx(t), Chat(Plain))
-		wantKind(t, err, provider.KindConnect)
+		require.False(t, wantKind(t, err, provider.KindConnect).Asked, "it never got the request")
 	})
 	t.Run("cancelled while it connects", func(t *testing.T) {
 		NoLeaks(t)
@@ -118,7 +118,7 @@ func Upstream(t *testing.T, newProvider func(t *testing.T, s Settings) provider.
 		gone, cancel := context.WithTimeoutCause(ctx(t), short, errGone)
 		defer cancel()
 		_, err := newProvider(t, settings(url)).Do(gone, Chat(Plain))
-		wantKind(t, err, provider.KindTimeout)
+		require.False(t, wantKind(t, err, provider.KindTimeout).Asked, "it never got the request")
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		NoLeaks(t)
@@ -126,7 +126,7 @@ func Upstream(t *testing.T, newProvider func(t *testing.T, s Settings) provider.
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
 		_, err = newProvider(t, settings("http://"+l.Addr().String())).Do(ctx(t), Chat(Plain))
-		wantKind(t, err, provider.KindConnect)
+		require.False(t, wantKind(t, err, provider.KindConnect).Asked, "it never got the request")
 	})
 	t.Run("cancel", func(t *testing.T) { cancels(t, newProvider) })
 	t.Run("the buffer is the caller's again", func(t *testing.T) { buffer(t, newProvider) })
@@ -142,7 +142,10 @@ func run(t *testing.T, p provider.Provider, sc scene) {
 	defer func() { require.NoError(t, c.Err(), "the provider's own timeouts must fire, not the test's") }()
 	resp, err := p.Do(c, request)
 	if sc.head != "" {
-		wantKind(t, err, sc.head)
+		e := wantKind(t, err, sc.head)
+		if sc.head == provider.KindTimeout || sc.head == provider.KindTruncated {
+			require.True(t, e.Asked, "it has the request, and may charge for it")
+		}
 		return
 	}
 	require.NoError(t, err)
