@@ -167,12 +167,7 @@ func (c *Composed) spoken(role string, content, calls []byte, callID string) err
 
 // history appends the messages that a variable brings: items as they are, messages of a chat as items.
 func (c *Composed) history(items []byte) error {
-	w, _ := walkInto(append(append([]byte{'['}, items...), ']'), '[')
-	for {
-		one, ok := w.element()
-		if !ok {
-			return nil
-		}
+	for one := range elementsOf(append(append([]byte{'['}, items...), ']')) {
 		var m struct {
 			Type       string
 			Role       string
@@ -199,25 +194,22 @@ func (c *Composed) history(items []byte) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // chatContent is a chat message's content as an item has it.
 func chatContent(content []byte, role string) ([]byte, error) {
-	w, ok := walkInto(content, '[')
-	if !ok {
+	if len(content) == 0 || content[0] != '[' {
 		return content, nil
 	}
 	list := []byte{'['}
-	for {
-		part, ok := w.element()
-		if !ok {
-			return append(list, ']'), nil
-		}
+	for part := range elementsOf(content) {
 		var err error
 		if list, err = appendInputPart(list, &template.RenderedPart{Media: part}, role); err != nil {
 			return nil, err
 		}
 	}
+	return append(list, ']'), nil
 }
 
 // appendInputPart appends a content part, as an item of this role has it.
@@ -273,10 +265,8 @@ func appendInputPart(dst []byte, p *template.RenderedPart, role string) ([]byte,
 
 // isItemPart reports whether a part is one of an item's already.
 func isItemPart(part []byte) bool {
-	w, ok := walkInto(part, '{')
-	for ok {
-		var key, value []byte
-		if key, value, ok = w.member(); ok && string(key) == `"type"` {
+	for key, value := range membersOf(part) {
+		if string(key) == `"type"` {
 			switch Word(value) {
 			case "input_text", "input_image", "input_file", "input_audio", "output_text", "refusal":
 				return true

@@ -77,16 +77,9 @@ func (Responses) Unserved(b *Body) (param string) {
 
 // refersToItem reports whether one of the items is a reference to another.
 func refersToItem(input []byte) bool {
-	w, ok := walkInto(input, '[')
-	for ok {
-		var item []byte
-		if item, ok = w.element(); !ok {
-			break
-		}
-		inside, is := walkInto(item, '{')
-		for is {
-			var key, value []byte
-			if key, value, is = inside.member(); is && Word(key) == "type" && Word(value) == "item_reference" {
+	for item := range elementsOf(input) {
+		for key, value := range membersOf(item) {
+			if Word(key) == "type" && Word(value) == "item_reference" {
 				return true
 			}
 		}
@@ -129,29 +122,20 @@ func (Responses) ReadAnswer(body []byte) (c Completion, whole bool) {
 
 // readItems counts the items of an output.
 func (c *Completion) readItems(v []byte) {
-	w, ok := walkInto(v, '[')
-	for ok {
-		var item []byte
-		if item, ok = w.element(); ok {
-			c.Answers++
-			c.Bytes += len(item)
-		}
+	for item := range elementsOf(v) {
+		c.Answers++
+		c.Bytes += len(item)
 	}
 }
 
 // ReadEvent implements API.
 func (Responses) ReadEvent(r *StreamResult, ev Event) (usageOnly bool) {
-	w, ok := walkInto(ev.Data, '{')
-	if !ok {
+	if _, ok := walkInto(ev.Data, '{'); !ok {
 		return false
 	}
 	var kind string
 	var response, failure []byte
-	for {
-		key, value, more := w.member()
-		if !more {
-			break
-		}
+	for key, value := range membersOf(ev.Data) {
 		switch string(key) {
 		case `"type"`:
 			setString(&kind, value)

@@ -1,6 +1,9 @@
 package wire
 
-import "bytes"
+import (
+	"bytes"
+	"iter"
+)
 
 // walker reads the members of one JSON object, or the elements of one array, in place. It checks no more than it needs to find their
 // borders: request bodies were checked by Scan, and a provider's answer that is no JSON just yields nothing. It never reads past the end.
@@ -52,6 +55,32 @@ func (w *walker) value() ([]byte, bool) {
 	}
 	w.pos = end
 	return w.b[start:end:end], true
+}
+
+// membersOf are the members of an object, their names still quoted; none of any other value.
+func membersOf(v []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		w, ok := walkInto(v, '{')
+		for ok {
+			var key, value []byte
+			if key, value, ok = w.member(); ok && !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// elementsOf are the elements of an array; none of any other value.
+func elementsOf(v []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		w, ok := walkInto(v, '[')
+		for ok {
+			var value []byte
+			if value, ok = w.element(); ok && !yield(value) {
+				return
+			}
+		}
+	}
 }
 
 // closed reports whether the walk ended at the close of what it walked.
