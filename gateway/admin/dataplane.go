@@ -25,7 +25,7 @@ type EnvelopeError struct {
 // PromptReference names a prompt in a call.
 type PromptReference struct {
 	ID        string         `json:"id" doc:"Name, alias or id" example:"support/triage"`
-	Version   int            `json:"version,omitempty" minimum:"1" doc:"Excludes label"`
+	Version   Raw            `json:"version,omitempty" doc:"A number, or a text of digits as OpenAI's SDKs send it; excludes label"`
 	Label     string         `json:"label,omitempty" doc:"The project's default label when neither is given" example:"production"`
 	Variables map[string]Raw `json:"variables,omitempty" doc:"Values by name, inserted verbatim"`
 }
