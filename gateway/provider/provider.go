@@ -40,9 +40,12 @@ const (
 // Request is one attempt. Body is not kept or changed after Do returns and the answer's body is closed, or says that it was sent.
 type Request struct {
 	API      string // the shape of Body; a provider that does not speak it fails with KindRefused and sends nothing
+	Method   string // "" is POST
 	Endpoint string // below the base URL: "chat/completions"
-	Body     []byte // the final JSON
+	Query    string // of the address, encoded, without a question mark; "" for none
+	Body     []byte // the final JSON, unless Header names another Content-Type; empty for a method that has none
 	Stream   bool
+	Accept   string      // what its answer may be, beside JSON or, with Stream, events; "" for nothing else
 	Header   http.Header // further headers that the gateway allows through; may be nil
 	CallID   string
 }

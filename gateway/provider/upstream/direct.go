@@ -63,7 +63,7 @@ func newDirect(p *Client) *direct {
 
 // takes reports whether a request is a usual one.
 func (d *direct) takes(r *provider.Request) bool {
-	return d != nil && len(r.Header) == 0 && len(r.Body) > 0 && len(r.Body) <= oneWrite && len(r.Endpoint)+len(r.CallID) < 512 &&
+	return d != nil && r.Method == "" && r.Query == "" && r.Accept == "" && len(r.Header) == 0 && len(r.Body) > 0 && len(r.Body) <= oneWrite && len(r.Endpoint)+len(r.CallID) < 512 &&
 		len(d.fixed[1])+len(d.path)+len(d.query) < 1<<10 && graphic(r.CallID)
 }
 

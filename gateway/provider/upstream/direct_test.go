@@ -103,6 +103,9 @@ func TestWhatGoesDirect(t *testing.T) {
 		"headers":    func(r *provider.Request) { r.Header = http.Header{"Openai-Beta": {"x"}} },
 		"large body": func(r *provider.Request) { r.Body = make([]byte, oneWrite+1) },
 		"no body":    func(r *provider.Request) { r.Body = nil },
+		"method":     func(r *provider.Request) { r.Method = http.MethodDelete },
+		"query":      func(r *provider.Request) { r.Query = "a=1" },
+		"accept":     func(r *provider.Request) { r.Accept = "audio/*" },
 		"call id":    func(r *provider.Request) { r.CallID = "call\r\nX: 1" },
 		"its last":   func(r *provider.Request) { r.CallID = "call\x7f" },
 		"its letter": func(r *provider.Request) { r.CallID = "cäll" },
@@ -113,6 +116,33 @@ func TestWhatGoesDirect(t *testing.T) {
 	}
 	require.Nil(t, plain(t, Options{BaseURL: "https://example.com/v1", HTTP2: true}).direct)
 	require.Nil(t, plain(t, Options{BaseURL: "https://bücher.example/v1"}).direct)
+}
+
+// Other methods, queries and answers go out as they are asked for, and a method without a body names no type of one.
+func TestOtherRequests(t *testing.T) {
+	got := make(chan string, 1)
+	url, _ := script(t, func(c net.Conn, r *bufio.Reader) {
+		req, err := http.ReadRequest(r)
+		if err == nil {
+			body, _ := io.ReadAll(req.Body)
+			got <- req.Method + " " + req.RequestURI + " " + string(body) + " " + req.Header.Get("Content-Type") + " " + req.Header.Get("Accept")
+		}
+		_, _ = io.WriteString(c, answerOK)
+	})
+	p := plain(t, Options{BaseURL: url + "?v=7"})
+	for want, r := range map[string]*provider.Request{
+		"GET /v1/responses/resp_1?v=7&limit=2   application/json":            {Method: http.MethodGet, Endpoint: "responses/resp_1", Query: "limit=2"},
+		"GET /v1/responses/resp_1?v=7&stream=true   text/event-stream":       {Method: http.MethodGet, Endpoint: "responses/resp_1", Query: "stream=true", Stream: true},
+		"DELETE /v1/files/f?v=7   application/json":                          {Method: http.MethodDelete, Endpoint: "files/f"},
+		"POST /v1/responses/r/cancel?v=7  application/json application/json": {Endpoint: "responses/r/cancel"},
+		"POST /v1/audio/speech?v=7 {} application/json audio/*":              {Endpoint: "audio/speech", Body: []byte("{}"), Accept: "audio/*"},
+	} {
+		r.API = provider.APIChat
+		resp, err := p.Do(t.Context(), r)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, want, <-got)
+	}
 }
 
 func TestDirectOverTLS(t *testing.T) {

@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -180,12 +181,20 @@ func (c *Client) ask(e *exchange, r *provider.Request) (*http.Response, error) {
 	}
 	target := c.base
 	target.Path += "/" + r.Endpoint
+	if target.RawQuery != "" && r.Query != "" {
+		target.RawQuery += "&"
+	}
+	target.RawQuery += r.Query
 	req := (&http.Request{
-		Method: http.MethodPost, URL: &target, Host: c.base.Host,
+		Method: cmp.Or(r.Method, http.MethodPost), URL: &target, Host: c.base.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: c.headers(r),
 	}).WithContext(e.context())
-	e.sent.setBody(req)
+	if len(r.Body) > 0 || req.Method == http.MethodPost {
+		e.sent.setBody(req)
+	} else {
+		delete(req.Header, "Content-Type")
+	}
 	return c.transport.RoundTrip(req)
 }
 
@@ -214,9 +223,12 @@ func (c *Client) headers(r *provider.Request) http.Header {
 			h[k] = v
 		}
 	}
-	if r.Stream {
+	switch {
+	case r.Accept != "":
+		h["Accept"] = []string{r.Accept}
+	case r.Stream:
 		h["Accept"] = acceptStream[:]
-	} else {
+	default:
 		h["Accept"] = acceptJSON[:]
 	}
 	if r.CallID != "" {
