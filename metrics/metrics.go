@@ -20,6 +20,10 @@ const (
 	OutcomeInternal  Outcome = "internal"  // a fault of ours
 )
 
+// OutcomeRunning is that of a call whose provider works on though the request has ended, until it is recorded again, under the same id, with what came
+// of it. It counts in no figures and is no label of metrics.
+const OutcomeRunning Outcome = "running"
+
 // Tokens by kind, as the provider reported them. Input is everything that went in: it includes CachedInput, CacheWrite and AudioInput (a
 // provider that counts its cache apart, as Anthropic does, is added up when its answer is read). Output includes Reasoning and
 // AudioOutput. Pricing subtracts, so that nothing is priced twice.
@@ -122,6 +126,12 @@ type Recorder interface {
 	// RecordCall records a finished call. It keeps nothing of c.
 	RecordCall(ctx context.Context, c *Call) error
 	RecordFeedback(ctx context.Context, f *Feedback) error
+}
+
+// Runs knows the calls that were recorded as running and not as ended yet, of all projects.
+type Runs interface {
+	// Runs lists those that began before a moment, the oldest first. A call shows some moments after it was recorded.
+	Runs(ctx context.Context, before time.Time, limit int) ([]Call, error)
 }
 
 // Pricer knows what tokens cost. ok is false when the model has no price on that day: the cost is unknown, not zero.

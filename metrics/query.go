@@ -142,7 +142,7 @@ type FeedbackFilter struct {
 type Reader interface {
 	// ListCalls lists calls, newest first. next is "" on the last page.
 	ListCalls(ctx context.Context, project string, f CallFilter, p Page) (calls []Call, next string, err error)
-	// Call finds a call; the fault is CallNotFound.
+	// Call finds a call, or what is known of one that runs; the fault is CallNotFound.
 	Call(ctx context.Context, project, id string) (*Call, error)
 	// FindByCompletionID finds the call that was answered with the provider's id; the fault is CallNotFound, or Conflict when several were. It knows the calls that
 	// this process recorded a moment ago as well.

@@ -227,7 +227,11 @@ func callNotFound() error {
 }
 
 func findCall(ctx context.Context, db *sqldb.DB, project, id string) (*metrics.Call, error) {
-	call, err := findIn(ctx, db, func(c *metrics.Call) bool { return c.ID == id }, "c.id = ? AND b.project = ?", id, project)
+	is := func(c *metrics.Call) bool { return c.ID == id }
+	call, err := findIn(ctx, db, is, "c.id = ? AND b.project = ?", id, project)
+	if err == nil && call == nil {
+		call, err = findRun(ctx, db, is, "id = ? AND project = ?", id, project)
+	}
 	if err == nil && call == nil {
 		return nil, callNotFound()
 	}
@@ -271,13 +275,18 @@ func (l *Ledger) FindByCompletionID(ctx context.Context, project, completionID s
 	if recent != "" {
 		found[recent] = true
 	}
-	call, err := findIn(ctx, l.db, func(c *metrics.Call) bool {
+	is := func(c *metrics.Call) bool {
 		if c.CompletionID == completionID {
 			found[c.ID] = true
 			return true
 		}
 		return false
-	}, "c.completion = ? AND c.completion <> 0 AND b.project = ?", completionHash(completionID), project)
+	}
+	hash := completionHash(completionID)
+	call, err := findIn(ctx, l.db, is, "c.completion = ? AND c.completion <> 0 AND b.project = ?", hash, project)
+	if err == nil && call == nil {
+		call, err = findRun(ctx, l.db, is, "completion = ? AND project = ?", hash, project)
+	}
 	switch {
 	case several || len(found) > 1:
 		return "", fault.New(fault.Conflict, "Several calls were answered with this completion_id: name the one that you mean by its call_id.").WithParam("completion_id")

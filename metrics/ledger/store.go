@@ -203,7 +203,10 @@ func (f *flusher) write(ctx context.Context, b *batch, careful bool) (a applied,
 		if err := w.advance(ctx, b.run, b.from, b.to); err != nil {
 			return err
 		}
-		calls := b.calls
+		calls, running := apart(b.calls)
+		if err := w.begin(ctx, running); err != nil {
+			return err
+		}
 		if careful {
 			var err error
 			if calls, err = w.unknown(ctx, calls); err != nil {

@@ -22,6 +22,7 @@ import (
 type Ledger interface {
 	metrics.Recorder
 	metrics.Reader
+	metrics.Runs
 	Flush(ctx context.Context) error
 }
 
@@ -65,6 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) Ledger) {
 		"one score a scorer":   testOneScoreAScorer,
 		"one id, two calls":    testOneIDTwoCalls,
 		"hostile text":         testHostile,
+		"runs":                 testRuns,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
