@@ -163,10 +163,10 @@ func (c *call) mayRead() func() (bool, error) {
 
 // reads reports whether the caller may read the version that it calls: the text that its answers, and the provider's refusals, could show.
 func (g *Gateway) reads(ctx context.Context, c *call) (bool, error) {
-	if c.ref.resolved == nil {
-		return true, nil // nothing of ours is in it
-	}
 	if c.ref.reads == unasked {
+		if c.ref.resolved == nil {
+			return true, nil // nothing of ours is in it
+		}
 		d, err := g.deps.Checker.Check(ctx, c.who, policy.Permission{
 			Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: c.ref.prompt.Name, Label: c.ref.label,
 		})

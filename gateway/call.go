@@ -28,6 +28,8 @@ type call struct {
 	byPath   bool
 	// pathModel is the model that Azure's addresses name, "" on any other.
 	pathModel string
+	// kept is set by the routes of what providers keep.
+	kept kept
 
 	who  *policy.Principal
 	in   inbound
@@ -82,6 +84,7 @@ type outbound struct {
 	usageSet wire.Edit
 	// estimated is how many tokens the request has, once it was let go.
 	estimated int64
+	runsOn    bool     // the provider is asked to work on after the request
 	echoed    []string // fields of an answer that repeat the prompt
 	targets   []provider.Target
 	target    provider.Target // that was asked last
@@ -131,7 +134,7 @@ type owed struct {
 // for every request.
 func (c *call) reset() {
 	c.w, c.ctl, c.req, c.lender, c.who, c.ctx, c.g, c.api = nil, nil, Request{}, nil, nil, nil, nil, nil
-	c.action, c.pathName, c.pathModel, c.byPath, c.done = "", "", "", false, false
+	c.action, c.pathName, c.pathModel, c.byPath, c.done, c.kept = "", "", "", false, false, kept{}
 
 	c.in.body.Reset()
 	c.in.buf, c.in.pace, c.in.held, c.in.model, c.in.stream, c.in.ref = nil, pace{}, limits.Reservation{}, "", false, wire.Reference{}

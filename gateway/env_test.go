@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -436,6 +437,18 @@ func (f *fakeRouter) Route(_ context.Context, _, model string) ([]provider.Targe
 		return t, nil
 	}
 	return nil, fault.New(fault.ModelNotFound, "There is no model %q.", model).WithParam("model")
+}
+
+func (f *fakeRouter) Provider(_ context.Context, _, name string) (provider.Target, error) {
+	for _, targets := range f.targets {
+		for _, t := range targets {
+			if t.Provider.Name() == name && f.err == nil {
+				t.Model = ""
+				return t, nil
+			}
+		}
+	}
+	return provider.Target{}, cmp.Or(f.err, error(fault.New(fault.NotFound, "There is no provider %q.", name)))
 }
 
 func (f *fakeRouter) Models(context.Context, string) ([]string, error) {

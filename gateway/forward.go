@@ -73,6 +73,9 @@ func (c *call) maskFor() *wire.Mask {
 	if ok, err := c.g.reads(c.ctx, c); ok && err == nil {
 		return nil
 	}
+	if _, list := c.api.(wire.KeptItems); list {
+		return wire.NewItemsMask()
+	}
 	return wire.NewMask(c.out.echoed, c.ans.streamed)
 }
 
@@ -141,7 +144,7 @@ func (c *call) acceptWhole() error {
 		return nil // only its beginning is known; nothing else is that long
 	case !whole && len(bytes.TrimSpace(c.ans.buf.B)) > 0 && bytes.TrimSpace(c.ans.buf.B)[0] == '{':
 		return c.unusable(provider.KindTruncated, io.ErrUnexpectedEOF)
-	case said.Answers == 0:
+	case said.Answers == 0 && !(said.Running && c.out.runsOn):
 		return c.unusable(provider.KindEmpty, errEmpty)
 	}
 	return nil
@@ -216,6 +219,9 @@ func (c *call) prepare(ctx context.Context) {
 // request is the call as one target gets it. The bytes are the caller's own but for the declared edits; without any they are the
 // caller's own.
 func (c *call) request(t provider.Target) *provider.Request {
+	if c.kept.route != nil {
+		return c.keptRequest()
+	}
 	edits := c.out.edits
 	if t.Model != c.in.model {
 		set := wire.SetIn(c.out.modelSet, "model", t.Model)

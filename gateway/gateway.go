@@ -30,6 +30,8 @@ type Gateway struct {
 	stored    *otter.Cache[storedKey, storedBy] // answers that providers keep
 	calling   pipeline
 	rendering pipeline
+	asking    pipeline // about what providers keep
+	runs      runs     // answers that providers still work on
 }
 
 // New builds a gateway, or says everything that is missing.
@@ -56,7 +58,7 @@ func New(deps Deps, opts Options) (*Gateway, error) {
 	if g.stored, err = newStored(); err != nil {
 		return nil, err
 	}
-	g.calling, g.rendering = g.callPipeline(), g.renderPipeline()
+	g.calling, g.rendering, g.asking = g.callPipeline(), g.renderPipeline(), g.keptPipeline()
 	return g, nil
 }
 

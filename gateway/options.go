@@ -36,6 +36,7 @@ type Deps struct {
 	Meter         Meter            // optional
 	Events        *Events          // optional: counts what is no call
 	Calls         Calls            // optional: without it only one's own calls can be scored, by our id or a token
+	Runs          Runs             // optional: without it no response runs in the background
 	Metrics       http.Handler     // optional: serves GET /metrics
 	Checks        []Check          // optional: what /readyz asks
 }
@@ -77,6 +78,9 @@ type Calls interface {
 	FindCall(ctx context.Context, project, callID, completionID string) (metrics.Call, error)
 }
 
+// Runs knows the calls whose providers work on though their requests have ended.
+type Runs = metrics.Runs
+
 // Meter sees each call begin and end, and each finished one once; it keeps nothing of it. *metrics.Collectors is the one that
 // serves. Implementations are safe for concurrent use.
 type Meter interface {
@@ -106,6 +110,7 @@ type Options struct {
 	WriteTimeout    time.Duration // rolling: each write to a client must end within it; default 30 s
 	RevisionTimeout time.Duration // the longest wait for x-promptgate-min-revision; default 2 s
 	PingInterval    time.Duration // ": ping" comments on a stream silent for so long; 0 sends none
+	RunPoll         time.Duration // after it a provider is first asked what became of a background response, then at twice the distance, up to 30 s; default 1 s
 	TokenTTL        time.Duration // how long a feedback token lasts; default 24 h
 	FeedbackOrigins []string      // origins whose pages may POST /v1/feedback, such as https://app.example.com, or "*" alone; none by default
 	InjectUsage     bool          // ask providers for usage on streams whose caller did not, and withhold that chunk
@@ -117,7 +122,7 @@ func DefaultOptions() Options {
 		MaxBodyBytes: 32 << 20, MaxBuffered: 1 << 30, MaxInFlight: 10_000, BufferAnswer: 1 << 20,
 		MinBodyRate: 8 << 10, BodyGrace: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, RevisionTimeout: 2 * time.Second,
-		TokenTTL: 24 * time.Hour, InjectUsage: true,
+		TokenTTL: 24 * time.Hour, RunPoll: time.Second, InjectUsage: true,
 	}
 }
 
@@ -132,6 +137,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.WriteTimeout, d.WriteTimeout)
 	setDefault(&o.RevisionTimeout, d.RevisionTimeout)
 	setDefault(&o.TokenTTL, d.TokenTTL)
+	setDefault(&o.RunPoll, d.RunPoll)
 	return o
 }
 
@@ -143,7 +149,7 @@ func setDefault[T int | int64 | time.Duration](v *T, to T) {
 
 func (o Options) validate() error {
 	if o.MaxBodyBytes < 0 || o.MinBodyRate < 0 || o.BodyGrace < 0 || o.MaxBuffered < 0 || o.MaxInFlight < 0 || o.BufferAnswer < 0 ||
-		o.WriteTimeout < 0 || o.RevisionTimeout < 0 || o.PingInterval < 0 || o.TokenTTL < 0 {
+		o.WriteTimeout < 0 || o.RevisionTimeout < 0 || o.PingInterval < 0 || o.TokenTTL < 0 || o.RunPoll < 0 {
 		return errors.New("gateway: options must not be negative")
 	}
 	return nil

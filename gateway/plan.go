@@ -40,6 +40,10 @@ func (g *Gateway) plan(ctx context.Context, c *call) error {
 		return err
 	}
 	c.out.tier = c.asksTier()
+	c.out.runsOn = c.api.RunsOn(&c.in.body, c.out.edits)
+	if c.out.runsOn && g.deps.Runs == nil {
+		return fault.New(fault.NotImplemented, "\"background\" is not served here: leave it out.").WithParam("background")
+	}
 	if c.in.stream && g.opts.InjectUsage {
 		c.out.usageSet, c.out.usage = c.api.UsageEdit(&c.in.body)
 	}

@@ -24,6 +24,7 @@ func (g *Gateway) record(ctx context.Context, c *call, err error) {
 		return
 	}
 	c.conclude(err)
+	c.keepRunning()
 	g.remember(c)
 	c.rec.Total = g.deps.Clock().Sub(c.rec.Start)
 	c.rec.Overhead = max(0, c.rec.Total-c.ans.waited)
@@ -33,7 +34,11 @@ func (g *Gateway) record(ctx context.Context, c *call, err error) {
 		g.deps.Events.count(eventRecordFailed)
 		g.log.ErrorContext(ctx, "call could not be recorded", "call", c.rec.ID, "project", c.rec.Project, "error", err)
 	}
-	g.meter.ObserveCall(&c.rec)
+	if c.rec.Outcome == metrics.OutcomeRunning {
+		g.follow(&c.rec)
+	} else {
+		g.meter.ObserveCall(&c.rec)
+	}
 	if g.log.Enabled(ctx, slog.LevelDebug) {
 		g.log.LogAttrs(ctx, slog.LevelDebug, "call", slog.String("id", c.rec.ID), slog.String("project", c.rec.Project),
 			slog.String("key", c.rec.Principal), slog.String("prompt", c.rec.PromptName), slog.Int("version", c.rec.Version),

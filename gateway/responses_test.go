@@ -318,7 +318,7 @@ func TestResponsesGoOnFromTheirOwn(t *testing.T) {
 		assert.Equal(t, 400, a.status, name)
 		assert.Equal(t, "stateful_reference_refused", a.code(), name)
 	}
-	assert.Equal(t, 501, e.respond(first+`,"background":true}`).status)
+	assert.Equal(t, 501, e.respond(first+`,"background":true}`).status, "where nobody would ask what became of it")
 	assert.Equal(t, asked, e.upstream.count(), "nothing was sent")
 
 	e.router.targets["gpt-test"] = e.router.targets["gpt-test"][1:]

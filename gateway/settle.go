@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 
+	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/metrics"
 )
 
@@ -36,15 +37,20 @@ func (g *Gateway) settle(_ context.Context, c *call, _ error) {
 // cost is what the provider says that the answer cost, or what its tokens cost at the standard price. An answer of another service tier has no
 // price that we know, and neither has one to a request for such a tier that does not say which it got: unknown is not standard.
 func (g *Gateway) cost(c *call, tokens metrics.Tokens) (micros int64, ok bool) {
-	told, tier := c.ans.said.Cost, c.ans.said.Tier
-	if told > 0 {
-		return told, true
+	said := c.ans.said
+	if said.Tier == "" {
+		said.Tier = c.out.tier
 	}
-	if tier == "" {
-		tier = c.out.tier
-	}
-	if standardTier(tier) {
-		return g.deps.Pricer.Cost(c.ans.prices, c.rec.Model, c.rec.Start, tokens)
+	return g.costOf(&c.rec, c.ans.prices, &said, tokens)
+}
+
+// costOf is cost for an answer of this service tier.
+func (g *Gateway) costOf(rec *metrics.Call, prices *metrics.PriceList, said *wire.Completion, tokens metrics.Tokens) (micros int64, ok bool) {
+	switch {
+	case said.Cost > 0:
+		return said.Cost, true
+	case standardTier(said.Tier):
+		return g.deps.Pricer.Cost(prices, rec.Model, rec.Start, tokens)
 	}
 	return 0, false
 }
@@ -61,6 +67,7 @@ func standardTier(tier string) bool {
 // readUsage takes the tokens that the provider reported; where it reported none, they are estimated from what went by: unknown is not nothing.
 func (c *call) readUsage() {
 	switch {
+	case c.kept.route != nil: // what was made is paid for
 	case c.ans.streamed:
 		if c.ans.scan == nil {
 			return

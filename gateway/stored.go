@@ -26,8 +26,9 @@ type storedKey struct{ project, id string }
 
 // storedBy is whose an answer is.
 type storedBy struct {
-	principal, prompt, provider string
-	version                     int
+	principal, prompt, provider, model string
+	version                            int
+	label                              string // that the version was called by; "" by its number
 }
 
 func newStored() (*otter.Cache[storedKey, storedBy], error) {
@@ -39,7 +40,8 @@ func (g *Gateway) remember(c *call) {
 	if c.rec.CompletionID == "" || !c.api.Keeps() {
 		return
 	}
-	g.stored.SetIfAbsent(storedKey{c.rec.Project, c.rec.CompletionID}, storedBy{c.rec.Principal, c.rec.PromptID, c.rec.Provider, c.rec.Version})
+	g.stored.SetIfAbsent(storedKey{c.rec.Project, c.rec.CompletionID},
+		storedBy{c.rec.Principal, c.rec.PromptID, c.rec.Provider, c.rec.Model, c.rec.Version, c.rec.Label})
 }
 
 // goOn leaves, of the targets, the one that has what a call goes on from. It does nothing for a call that begins anew.
@@ -82,7 +84,7 @@ func (g *Gateway) storedBy(ctx context.Context, project, id string) (by storedBy
 		call, err := g.deps.Calls.FindCall(ctx, project, "", id)
 		switch {
 		case err == nil:
-			return storedBy{call.Principal, call.PromptID, call.Provider, call.Version}, call.Project == project, nil
+			return storedBy{call.Principal, call.PromptID, call.Provider, call.Model, call.Version, call.Label}, call.Project == project, nil
 		case fault.Is(err, fault.Conflict): // it names two calls
 			return by, false, nil
 		case !fault.Is(err, fault.CallNotFound):

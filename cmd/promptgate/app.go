@@ -181,7 +181,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 		Authenticator: authn, Checker: checker, Registry: resolver, Catalog: s.registry, Router: routes,
 		Forwarder: provider.NewForwarder(provider.RetryOptions{}), Recorder: rec.Ledger, Pricer: rec.pricer, Feed: s.feed, CallIDs: ids,
 		HashUser: userHash(s.sealer.DeriveKey("end-user")), HashDigest: digestHash(s.sealer.DeriveKey("digest")), Clock: time.Now, Log: a.log, Meter: rec.collectors, Events: events,
-		Calls: rec, Metrics: metricsHandler(reg), Checks: a.checks(rec),
+		Calls: rec, Runs: rec, Metrics: metricsHandler(reg), Checks: a.checks(rec),
 	}, gateway.Options{
 		MaxBodyBytes: cfg.Server.MaxBodyBytes, MaxInFlight: cfg.Server.MaxInFlight,
 		WriteTimeout: cfg.Server.WriteTimeout, PingInterval: cfg.Server.PingInterval, InjectUsage: cfg.Usage.Inject, ServeUnrecorded: cfg.Spool.ServeUnrecorded,
@@ -296,6 +296,7 @@ func (a *App) start() {
 	}
 	a.loop(ctx, "registry", a.keeper.resolver.Run)
 	a.loop(ctx, "keys", a.authn.Run)
+	a.loop(ctx, "background responses", a.gateway.Follow)
 	if a.stores.lastKnown != nil {
 		a.loop(ctx, "late migration", a.migrateLate)
 	}

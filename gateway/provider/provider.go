@@ -108,6 +108,8 @@ type Target struct {
 // network and no SQL for what it has seen before.
 type Router interface {
 	Route(ctx context.Context, project, model string) ([]Target, error)
+	// Provider is one of a project's providers, by its name, as a target without a model. A fault with code NotFound when there is none, or it is disabled.
+	Provider(ctx context.Context, project, name string) (Target, error)
 	// Prompt is the prompt that an alias means, as name, name@label or name@version; "" for every other model.
 	Prompt(ctx context.Context, project, model string) (string, error)
 	// Models lists the model names that Route knows in a project, sorted.

@@ -109,6 +109,22 @@ func (r *Routes) Route(ctx context.Context, project, model string) ([]Target, er
 	return nil, fault.New(fault.ModelNotFound, "There is no provider for the model %.100q in this project: %s, or ask an admin to add it.", model, r.instead(own, model)).WithParam("model")
 }
 
+// Provider implements Router.
+func (r *Routes) Provider(ctx context.Context, project, name string) (Target, error) {
+	own, err := r.own(ctx, project)
+	if err != nil {
+		return Target{}, err
+	}
+	m := own.members[name]
+	if m == nil {
+		m = r.static.members[name]
+	}
+	if m == nil {
+		return Target{}, fault.New(fault.NotFound, "The provider %q is not there any more, or disabled: ask an admin.", name)
+	}
+	return m.target("", true), nil
+}
+
 // instead says what to ask for, where nobody serves a model: the name that was probably meant, else where all names are listed, else the
 // patterns. Every key may list models, so none is told more than it may know.
 func (r *Routes) instead(own *table, model string) string {

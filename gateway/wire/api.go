@@ -30,6 +30,8 @@ type API interface {
 	Continues(b *Body) (param, id string)
 	// Keeps reports whether providers keep answers of this shape, for a later request to go on from.
 	Keeps() bool
+	// RunsOn reports whether a request asks its provider to work on after the request has ended. edits are what will be made to b.
+	RunsOn(b *Body, edits []Edit) bool
 	// Unserved is a field that asks for something of the shape that is not served; "" for none.
 	Unserved(b *Body) (param string)
 	// EndUser is the caller's own name for whom it calls, "" when there is none.

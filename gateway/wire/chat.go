@@ -84,6 +84,9 @@ func (Chat) Continues(*Body) (param, id string) { return "", "" }
 // Keeps implements API.
 func (Chat) Keeps() bool { return false }
 
+// RunsOn implements API.
+func (Chat) RunsOn(*Body, []Edit) bool { return false }
+
 // Unserved implements API.
 func (Chat) Unserved(*Body) string { return "" }
 

@@ -9,6 +9,7 @@ const Managed = "[managed prompt]"
 type Mask struct {
 	names  []string
 	events bool // the bytes are server-sent events, whose data is the JSON
+	items  bool // the JSON is a list of items, each of which gives away only what it is
 
 	// Of the line of an event.
 	inLine, isData, trim bool
@@ -41,9 +42,12 @@ const maskNameBytes = 256
 // NewMask makes a Mask for an answer, or for a stream of events.
 func NewMask(names []string, events bool) *Mask { return &Mask{names: names, events: events} }
 
+// NewItemsMask makes a Mask for a list of items: nothing of an item passes but what it is, and whose.
+func NewItemsMask() *Mask { return &Mask{items: true} }
+
 // Append appends what p becomes to dst.
 func (m *Mask) Append(dst, p []byte) []byte {
-	if len(m.names) == 0 {
+	if len(m.names) == 0 && !m.items {
 		return append(dst, p...)
 	}
 	for i := range p {
@@ -215,6 +219,9 @@ func (m *Mask) named() {
 	if m.depth == top && (top == 1 || m.path[1] == "response") {
 		m.hide = m.replacement(name)
 	}
+	if m.items && m.depth == 3 && m.path[1] == "data" {
+		m.hide = itemReplacement(name)
+	}
 	if m.depth == 1 && (name == "message" || name == "param") { // of an event that is an error
 		m.hide = managedText
 	}
@@ -234,6 +241,17 @@ func (m *Mask) errorDepth() int {
 		return 2
 	}
 	return 0
+}
+
+// itemReplacement is what stands for a member of an item, "" for one that says nothing of a prompt.
+func itemReplacement(name string) string {
+	switch name {
+	case "id", "type", "role", "status", "object":
+		return ""
+	case "content", "summary":
+		return `[{"type":"input_text","text":` + managedText + `}]`
+	}
+	return managedText
 }
 
 const managedText = `"` + Managed + `"`

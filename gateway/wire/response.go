@@ -16,8 +16,9 @@ type Completion struct {
 	Tier   string // service_tier: which of its prices the provider applied; "" when it does not say
 	Error  []byte // the value of a top-level "error", at most maxCapture of it; nil when none
 
-	Answers int // choices that are an answer: some, or none
-	Bytes   int // of them, about
+	Running bool // the provider works on it, and has more to say later
+	Answers int  // choices that are an answer: some, or none
+	Bytes   int  // of them, about
 }
 
 // ParseAnswer reads an answer's body, or the beginning of one: what stands before a cut is found. whole is false when the body is no JSON object

@@ -51,20 +51,36 @@ func (Responses) Continues(b *Body) (param, id string) {
 		return "previous_response_id", Word(value)
 	}
 	if value, ok := b.Get("conversation"); ok && !isNull(value) {
-		return "conversation", Word(value)
+		return "conversation", idOf(value)
 	}
 	return "", ""
+}
+
+// idOf is the id that a text or an object with an "id" says, "" for what says none.
+func idOf(v []byte) string {
+	if len(v) > 0 && v[0] == '"' {
+		return Word(v)
+	}
+	for key, value := range membersOf(v) {
+		if Word(key) == "id" {
+			return Word(value)
+		}
+	}
+	return ""
 }
 
 // Keeps implements API.
 func (Responses) Keeps() bool { return true }
 
+// RunsOn implements API.
+func (Responses) RunsOn(b *Body, edits []Edit) bool {
+	value := b.Sent("background", edits)
+	return value != nil && !isNull(value) && string(value) != "false"
+}
+
 // Unserved implements API. An item that refers to another names something that the provider keeps, and nothing says whose; a provider that takes a
 // caller's "request_id" gives it to what it keeps.
 func (Responses) Unserved(b *Body) (param string) {
-	if value, ok := b.Get("background"); ok && !isNull(value) && string(value) != "false" {
-		return "background"
-	}
 	if value, ok := b.Get("request_id"); ok && !isNull(value) {
 		return "request_id"
 	}
@@ -117,6 +133,7 @@ func (Responses) ReadAnswer(body []byte) (c Completion, whole bool) {
 	if c.Answers == 0 && c.Finish == "incomplete" { // its tokens went into thinking, say
 		c.Answers = 1
 	}
+	c.Running = c.ID != "" && c.Error == nil && (c.Finish == "queued" || c.Finish == "in_progress")
 	return c, w.closed('}')
 }
 
@@ -294,6 +311,11 @@ func (Responses) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed,
 	}
 	out.Echoed = append(out.Echoed, "input", "instructions")
 	return out, err
+}
+
+// Echoes are all fields in which a response can repeat what a version says.
+func (Responses) Echoes() []string {
+	return []string{"input", "instructions", "tools", "text", "tool_choice"}
 }
 
 func (b *Body) isList(name string) bool {
