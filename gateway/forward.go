@@ -144,7 +144,7 @@ func (c *call) acceptWhole() error {
 		return nil // only its beginning is known; nothing else is that long
 	case !whole && len(bytes.TrimSpace(c.ans.buf.B)) > 0 && bytes.TrimSpace(c.ans.buf.B)[0] == '{':
 		return c.unusable(provider.KindTruncated, io.ErrUnexpectedEOF)
-	case said.Answers == 0 && !(said.Running && c.out.runsOn):
+	case said.Answers == 0 && (!said.Running || !c.out.runsOn):
 		return c.unusable(provider.KindEmpty, errEmpty)
 	}
 	return nil
