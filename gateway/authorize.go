@@ -54,6 +54,9 @@ func (g *Gateway) labelFor(ctx context.Context, c *call) (string, error) {
 
 // authorizeBare is authorize for a call without a prompt.
 func (g *Gateway) authorizeBare(ctx context.Context, c *call) error {
+	if c.api.Stores() && wire.NamesNoModel(c.in.model) {
+		return g.authorizeModel(ctx, c, policy.EveryModel, "model")
+	}
 	if c.action != policy.ActionCall || wire.NamesNoModel(c.in.model) {
 		return noModel()
 	}

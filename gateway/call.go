@@ -84,6 +84,7 @@ type outbound struct {
 	usageSet wire.Edit
 	// estimated is how many tokens the request has, once it was let go.
 	estimated int64
+	taken     bool     // the caller's last message became a variable
 	runsOn    bool     // the provider is asked to work on after the request
 	echoed    []string // fields of an answer that repeat the prompt
 	targets   []provider.Target

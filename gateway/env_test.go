@@ -451,6 +451,19 @@ func (f *fakeRouter) Provider(_ context.Context, _, name string) (provider.Targe
 	return provider.Target{}, cmp.Or(f.err, error(fault.New(fault.NotFound, "There is no provider %q.", name)))
 }
 
+func (f *fakeRouter) Providers(context.Context, string) (all []provider.Target, err error) {
+	seen := map[string]bool{}
+	for _, targets := range f.targets {
+		for _, t := range targets {
+			if name := t.Provider.Name(); !seen[name] {
+				t.Model, seen[name] = "", true
+				all = append(all, t)
+			}
+		}
+	}
+	return all, f.err
+}
+
 func (f *fakeRouter) Models(context.Context, string) ([]string, error) {
 	return slices.Sorted(maps.Keys(f.known())), nil
 }

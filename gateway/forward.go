@@ -223,7 +223,7 @@ func (c *call) request(t provider.Target) *provider.Request {
 		return c.keptRequest()
 	}
 	edits := c.out.edits
-	if t.Model != c.in.model {
+	if t.Model != c.in.model && !c.api.Stores() {
 		set := wire.SetIn(c.out.modelSet, "model", t.Model)
 		edits, c.out.modelSet = append(edits, set), set.Value
 	}

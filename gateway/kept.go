@@ -21,6 +21,7 @@ type keptRoute struct {
 	api    wire.API // how it answers
 	noun   string   // what is kept, for people
 	body   bool     // it takes JSON
+	hides  bool     // it repeats what a prompt says
 }
 
 // name is how the ledger calls it: "GET responses/{id}".
@@ -35,10 +36,17 @@ func (r *keptRoute) name() string {
 // keptRoutes are all of them.
 func keptRoutes() []keptRoute {
 	return []keptRoute{
-		{method: http.MethodGet, path: "/responses/:id", api: wire.KeptResponse{}, noun: "response"},
-		{method: http.MethodDelete, path: "/responses/:id", api: wire.KeptResponse{}, noun: "response"},
-		{method: http.MethodPost, path: "/responses/:id/cancel", api: wire.KeptResponse{}, noun: "response"},
-		{method: http.MethodGet, path: "/responses/:id/input_items", api: wire.KeptItems{}, noun: "response"},
+		{method: http.MethodGet, path: "/responses/:id", api: wire.KeptResponse{}, noun: "response", hides: true},
+		{method: http.MethodDelete, path: "/responses/:id", api: wire.KeptResponse{}, noun: "response", hides: true},
+		{method: http.MethodPost, path: "/responses/:id/cancel", api: wire.KeptResponse{}, noun: "response", hides: true},
+		{method: http.MethodGet, path: "/responses/:id/input_items", api: wire.KeptItems{}, noun: "response", hides: true},
+		{method: http.MethodGet, path: "/conversations/:id", api: wire.KeptResponse{}, noun: "conversation"},
+		{method: http.MethodPost, path: "/conversations/:id", api: wire.KeptResponse{}, noun: "conversation", body: true},
+		{method: http.MethodDelete, path: "/conversations/:id", api: wire.KeptResponse{}, noun: "conversation"},
+		{method: http.MethodGet, path: "/conversations/:id/items", api: wire.KeptResponse{}, noun: "conversation"},
+		{method: http.MethodPost, path: "/conversations/:id/items", api: wire.KeptResponse{}, noun: "conversation", body: true},
+		{method: http.MethodGet, path: "/conversations/:id/items/:item", api: wire.KeptResponse{}, noun: "conversation"},
+		{method: http.MethodDelete, path: "/conversations/:id/items/:item", api: wire.KeptResponse{}, noun: "conversation"},
 	}
 }
 
@@ -110,7 +118,7 @@ func (g *Gateway) find(ctx context.Context, c *call) error {
 		if !runs {
 			return none
 		}
-		if !reads {
+		if !reads && route.hides {
 			c.ref.reads = mayNot
 			c.out.echoed = wire.Responses{}.Echoes()
 		}
@@ -139,7 +147,13 @@ func (c *call) readKept() error {
 	c.kept.query = query.Encode()
 	c.in.stream = c.kept.route.method == http.MethodGet && query.Get("stream") == "true"
 	if c.kept.route.body {
-		return c.in.body.Scan(c.in.buf.B)
+		if err := c.in.body.Scan(c.in.buf.B); err != nil {
+			return err
+		}
+		if field := (wire.Conversations{}).Unserved(&c.in.body); field != "" {
+			return unserved(field)
+		}
+		return nil
 	}
 	c.in.buf.B = c.in.buf.B[:0] // nothing that it could say is taken
 	return nil

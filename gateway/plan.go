@@ -16,7 +16,10 @@ import (
 // when the prompt was.
 func (g *Gateway) plan(ctx context.Context, c *call) error {
 	if field := c.api.Unserved(&c.in.body); field != "" {
-		return fault.New(fault.NotImplemented, "What %q asks for is not served: leave it out.", field).WithParam(field)
+		return unserved(field)
+	}
+	if c.out.model == "" && c.api.Stores() {
+		return g.planSole(ctx, c)
 	}
 	if c.out.model == "" {
 		return noModel()
@@ -47,6 +50,24 @@ func (g *Gateway) plan(ctx context.Context, c *call) error {
 	if c.in.stream && g.opts.InjectUsage {
 		c.out.usageSet, c.out.usage = c.api.UsageEdit(&c.in.body)
 	}
+	return nil
+}
+
+func unserved(field string) error {
+	return fault.New(fault.NotImplemented, "What %q asks for is not served: leave it out.", field).WithParam(field)
+}
+
+// planSole finds who serves a request that names neither a model nor a prompt with one: the only provider that can.
+func (g *Gateway) planSole(ctx context.Context, c *call) error {
+	all, err := g.deps.Router.Providers(ctx, c.who.Project)
+	if err != nil {
+		return err
+	}
+	all = slices.DeleteFunc(all, func(t provider.Target) bool { return !t.Provider.Capabilities().Speaks(c.api.Name()) })
+	if len(all) != 1 {
+		return fault.New(fault.InvalidRequest, "The project has %d providers that can serve this: send \"model\", or the prompt that it is for, to say which one.", len(all)).WithParam("model")
+	}
+	c.out.targets = all
 	return nil
 }
 

@@ -19,6 +19,10 @@ const renderedBytes = 4 << 10
 // render makes the edits that turn the caller's body into the provider's: the reference goes, the version's messages and
 // parameters come. A call without a prompt needs none.
 func (g *Gateway) render(ctx context.Context, c *call) error {
+	if c.api.Stores() {
+		c.store()
+		return nil
+	}
 	if c.ref.resolved == nil {
 		c.out.model, c.out.byCaller = c.in.model, false // authorized already
 		return nil
@@ -40,8 +44,22 @@ func (g *Gateway) render(ctx context.Context, c *call) error {
 	}
 	c.out.model, c.out.byCaller = composed.Model, composed.ModelByCaller
 	c.out.edits, c.out.messages, c.out.ignored = composed.Edits, composed.Messages, composed.Ignored
-	c.out.echoed = composed.Echoed
+	c.out.echoed, c.out.taken = composed.Echoed, taken
 	return nil
+}
+
+// store is render for a request that makes something kept: what says who serves it goes.
+func (c *call) store() {
+	c.out.edits = append(c.in.ref.Strip(c.out.edits[:0]), wire.Remove("model"))
+	if c.out.model = c.in.model; wire.NamesNoModel(c.in.model) {
+		c.out.model = ""
+	}
+	if c.ref.resolved == nil {
+		return
+	}
+	if c.out.byCaller = c.out.model != ""; !c.out.byCaller {
+		c.out.model = c.ref.resolved.Template.Content().Model
+	}
 }
 
 // variables are the call's. A variable that takes the last user message gets it, unless the call names that variable; taken says that it did.

@@ -39,6 +39,7 @@ func (g *Gateway) Routes(r gin.IRouter) {
 	for _, base := range [...]string{"/v1", "/openai/v1"} { // the second is Azure's
 		r.POST(base+"/chat/completions", g.Calls(wire.Chat{}))
 		r.POST(base+"/responses", g.Calls(wire.Responses{}))
+		r.POST(base+"/conversations", g.Calls(wire.Conversations{}))
 		for _, route := range keptRoutes() {
 			r.Handle(route.method, base+route.path, g.kept(&route))
 		}

@@ -83,7 +83,7 @@ func (c *call) readUsage() {
 	case c.ans.buf != nil && c.ans.status < 300 && !c.ans.ours:
 		said := &c.ans.said
 		c.rec.CompletionID, c.rec.Tokens = said.ID, said.Usage
-		if !said.Usage.Reported && said.Answers > 0 {
+		if !said.Usage.Reported && said.Answers > 0 && !said.Free {
 			c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(said.Bytes / bytesPerToken), Estimated: true}
 		}
 	}

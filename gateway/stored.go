@@ -59,10 +59,15 @@ func (g *Gateway) goOn(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if !ok || by.principal != c.who.ID || by.prompt != c.rec.PromptID {
+	conversation := param == "conversation"
+	if !ok || by.principal != c.who.ID || by.prompt != c.rec.PromptID && (!conversation || by.prompt != "") {
 		return refused
 	}
-	if r := c.ref.resolved; r != nil && by.version != r.Version && wire.LocksMessages(r.Template.Content()) {
+	if conversation {
+		if err := g.converse(ctx, c); err != nil {
+			return err
+		}
+	} else if r := c.ref.resolved; r != nil && by.version != r.Version && wire.LocksMessages(r.Template.Content()) {
 		return fault.New(fault.ParameterLocked, "The prompt locks messages, and %q goes on from another of its versions: begin anew.", param).WithParam(param)
 	}
 	left := slices.DeleteFunc(slices.Clone(c.out.targets), func(t provider.Target) bool { return t.Provider.Name() != by.provider })
@@ -72,6 +77,24 @@ func (g *Gateway) goOn(ctx context.Context, c *call) error {
 	}
 	c.out.targets = left
 	return nil
+}
+
+// converse judges whether a version may go on in a conversation: callers put into one, and read of it, what they like.
+func (g *Gateway) converse(ctx context.Context, c *call) error {
+	r := c.ref.resolved
+	switch {
+	case r == nil:
+		return nil
+	case wire.LocksMessages(r.Template.Content()):
+		return fault.New(fault.ParameterLocked, "The prompt locks messages, and a conversation brings its own: leave \"conversation\" out.").WithParam("conversation")
+	case !c.out.taken:
+		return nil // the version's messages stay out of it
+	}
+	if ok, err := g.reads(ctx, c); err != nil || ok {
+		return err
+	}
+	return fault.New(fault.StatefulReferenceRefused,
+		"The prompt puts its own words around the last message, which the conversation would show to a key that may not read it: send \"previous_response_id\" instead.").WithParam("conversation")
 }
 
 // storedBy finds whose an answer is: in memory when this replica gave it, else in the ledger, where it arrives within about a second.

@@ -110,6 +110,8 @@ type Router interface {
 	Route(ctx context.Context, project, model string) ([]Target, error)
 	// Provider is one of a project's providers, by its name, as a target without a model. A fault with code NotFound when there is none, or it is disabled.
 	Provider(ctx context.Context, project, name string) (Target, error)
+	// Providers are all of a project's, in no order, as targets without a model. The slice is the caller's.
+	Providers(ctx context.Context, project string) ([]Target, error)
 	// Prompt is the prompt that an alias means, as name, name@label or name@version; "" for every other model.
 	Prompt(ctx context.Context, project, model string) (string, error)
 	// Models lists the model names that Route knows in a project, sorted.

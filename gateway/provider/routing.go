@@ -125,6 +125,24 @@ func (r *Routes) Provider(ctx context.Context, project, name string) (Target, er
 	return m.target("", true), nil
 }
 
+// Providers implements Router. A project's own provider hides a configured one of its name.
+func (r *Routes) Providers(ctx context.Context, project string) ([]Target, error) {
+	own, err := r.own(ctx, project)
+	if err != nil {
+		return nil, err
+	}
+	var all []Target
+	for _, m := range own.members {
+		all = append(all, m.target("", true))
+	}
+	for name, m := range r.static.members {
+		if own.members[name] == nil {
+			all = append(all, m.target("", true))
+		}
+	}
+	return all, nil
+}
+
 // instead says what to ask for, where nobody serves a model: the name that was probably meant, else where all names are listed, else the
 // patterns. Every key may list models, so none is told more than it may know.
 func (r *Routes) instead(own *table, model string) string {

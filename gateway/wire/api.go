@@ -28,6 +28,9 @@ type API interface {
 	OutputLimit(b *Body, edits []Edit) (tokens, answers int64)
 	// Continues is what at the provider a request goes on from, and the field that says so; "" for nothing.
 	Continues(b *Body) (param, id string)
+	// Stores reports whether a request makes something that its provider keeps, and no model answers it: a prompt or a model in it only says who serves it,
+	// and is taken out.
+	Stores() bool
 	// Keeps reports whether providers keep answers of this shape, for a later request to go on from.
 	Keeps() bool
 	// RunsOn reports whether a request asks its provider to work on after the request has ended. edits are what will be made to b.

@@ -16,6 +16,7 @@ type Completion struct {
 	Tier   string // service_tier: which of its prices the provider applied; "" when it does not say
 	Error  []byte // the value of a top-level "error", at most maxCapture of it; nil when none
 
+	Free    bool // it costs nothing, and has no usage
 	Running bool // the provider works on it, and has more to say later
 	Answers int  // choices that are an answer: some, or none
 	Bytes   int  // of them, about

@@ -69,6 +69,9 @@ func idOf(v []byte) string {
 	return ""
 }
 
+// Stores implements API.
+func (Responses) Stores() bool { return false }
+
 // Keeps implements API.
 func (Responses) Keeps() bool { return true }
 
