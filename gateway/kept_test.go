@@ -193,3 +193,43 @@ func TestKeptHidesThePrompt(t *testing.T) {
 	assert.Equal(t, 404, a.status)
 	assert.NotContains(t, string(a.body), "CANARY", "a refusal")
 }
+
+// TestItemReferences: a caller may refer to what it was answered with, by the same prompt, and to nothing else.
+func TestItemReferences(t *testing.T) {
+	e := newEnv(t)
+	k := e.keeper()
+	const first = `{"prompt":{"id":"support/triage","variables":{"ticket":"T"}}`
+	k.made = strings.Replace(aResponse, `{"type":"message"`, `{"type":"reasoning","id":"rs_1"},{"id":"msg_1","type":"message"`, 1)
+	require.Equal(t, 200, e.respond(first+"}").status)
+	refer := func(id string) string {
+		return `,"input":[{"type":"item_reference","id":"` + id + `"},{"role":"user","content":"go on"}]}`
+	}
+	for _, id := range []string{"rs_1", "msg_1"} {
+		a := e.respond(first + refer(id))
+		require.Equal(t, 200, a.status, "%s", a.body)
+		sent, _ := e.upstream.last()
+		assert.Contains(t, string(sent), `{"type":"item_reference","id":"`+id+`"}`)
+	}
+	require.Equal(t, 200, e.respond(first+`,"input":[{"id":"msg_1"},{"role":"user","content":"x"}]}`).status)
+	asked := k.count()
+	for name, a := range map[string]answer{
+		"unknown":        e.respond(first + refer("msg_9")),
+		"without a type": e.respond(first + `,"input":[{"id":"msg_9"},{"role":"user","content":"x"}]}`),
+		"a type of null": e.respond(first + `,"input":[{"type":null,"id":"msg_9"}]}`),
+		"no id":          e.respond(first + `,"input":[{"type":"item_reference"}]}`),
+		"no text":        e.respond(first + `,"input":[{"type":"item_reference","id":7}]}`),
+		"escaped":        e.respond(first + `,"input":[{"\u0074ype":"item\u005freference","id":"msg_9"}]}`),
+		"another's":      e.respond(first+refer("msg_1"), "Authorization", "Bearer override"),
+		"no prompt":      e.respond(`{"model":"gpt-test"` + refer("msg_1")),
+		"another prompt": e.respond(`{"prompt":{"id":"support/reply"},"model":"gpt-test"` + refer("msg_1")),
+		"one of several": e.respond(first + `,"input":[{"type":"item_reference","id":"msg_1"},{"type":"item_reference","id":"msg_9"}]}`),
+	} {
+		assert.Equal(t, "stateful_reference_refused", a.code(), "%s: %s", name, a.body)
+	}
+	assert.Equal(t, asked, k.count())
+
+	e.upstream.set(respondEvents(append([]string{event("response.created", `,"response":`+strings.Replace(aResponse, "resp_1", "resp_s", 1)),
+		event("response.output_item.added", `,"item":{"id":"msg_s","type":"message"}`)}, responseStream()[3:]...)...))
+	require.Equal(t, 200, e.respond(first+`,"stream":true}`).status)
+	assert.Equal(t, 200, e.respond(first+`,"stream":true`+refer("msg_s")).status, "of a stream")
+}

@@ -33,6 +33,7 @@ func (toy) AppendRefusal(dst, _ []byte, _ int) []byte          { return append(d
 func (toy) Continues(*wire.Body) (string, string)              { return "", "" }
 func (toy) Keeps() bool                                        { return false }
 func (toy) Unserved(*wire.Body) string                         { return "" }
+func (toy) References(*wire.Body) []string                     { return nil }
 func (toy) Stores() bool                                       { return false }
 func (toy) RunsOn(*wire.Body, []wire.Edit) bool                { return false }
 func (toy) Finishes(string) bool                               { return true }

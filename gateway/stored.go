@@ -40,12 +40,29 @@ func (g *Gateway) remember(c *call) {
 	if c.rec.CompletionID == "" || !c.api.Keeps() {
 		return
 	}
-	g.stored.SetIfAbsent(storedKey{c.rec.Project, c.rec.CompletionID},
-		storedBy{c.rec.Principal, c.rec.PromptID, c.rec.Provider, c.rec.Model, c.rec.Version, c.rec.Label})
+	by := storedBy{c.rec.Principal, c.rec.PromptID, c.rec.Provider, c.rec.Model, c.rec.Version, c.rec.Label}
+	g.stored.SetIfAbsent(storedKey{c.rec.Project, c.rec.CompletionID}, by)
+	items := c.ans.said.Items
+	if c.ans.streamed && c.ans.scan != nil {
+		items = c.ans.scan.Result().Items
+	}
+	for _, id := range items {
+		g.stored.SetIfAbsent(storedKey{c.rec.Project, id}, by)
+	}
 }
 
 // goOn leaves, of the targets, the one that has what a call goes on from. It does nothing for a call that begins anew.
 func (g *Gateway) goOn(ctx context.Context, c *call) error {
+	for _, id := range c.api.References(&c.in.body) {
+		by, ok := g.stored.GetIfPresent(storedKey{c.who.Project, id})
+		if !ok || by.principal != c.who.ID || by.prompt != c.rec.PromptID {
+			return fault.New(fault.StatefulReferenceRefused,
+				"\"input\" refers to the item %.64q, which this replica has not given to this key for this prompt: send the item itself, or \"previous_response_id\".", id).WithParam("input")
+		}
+		if err := c.pin(by.provider, "input"); err != nil {
+			return err
+		}
+	}
 	param, id := c.api.Continues(&c.in.body)
 	if param == "" {
 		return nil
@@ -70,10 +87,15 @@ func (g *Gateway) goOn(ctx context.Context, c *call) error {
 	} else if r := c.ref.resolved; r != nil && by.version != r.Version && wire.LocksMessages(r.Template.Content()) {
 		return fault.New(fault.ParameterLocked, "The prompt locks messages, and %q goes on from another of its versions: begin anew.", param).WithParam(param)
 	}
-	left := slices.DeleteFunc(slices.Clone(c.out.targets), func(t provider.Target) bool { return t.Provider.Name() != by.provider })
+	return c.pin(by.provider, param)
+}
+
+// pin leaves only the targets of the provider that keeps what a field names.
+func (c *call) pin(keeper, param string) error {
+	left := slices.DeleteFunc(slices.Clone(c.out.targets), func(t provider.Target) bool { return t.Provider.Name() != keeper })
 	if len(left) == 0 {
 		return fault.New(fault.StatefulReferenceRefused, "%q is kept by the provider %q, which does not serve the model %.100q: use a model that it serves.",
-			param, by.provider, c.out.model).WithParam(param)
+			param, keeper, c.out.model).WithParam(param)
 	}
 	c.out.targets = left
 	return nil

@@ -28,6 +28,8 @@ type API interface {
 	OutputLimit(b *Body, edits []Edit) (tokens, answers int64)
 	// Continues is what at the provider a request goes on from, and the field that says so; "" for nothing.
 	Continues(b *Body) (param, id string)
+	// References are the ids of parts of earlier answers that a request sends in place of the parts themselves, "" for one that cannot be read.
+	References(b *Body) []string
 	// Stores reports whether a request makes something that its provider keeps, and no model answers it: a prompt or a model in it only says who serves it,
 	// and is taken out.
 	Stores() bool

@@ -81,6 +81,9 @@ func count(value []byte) int64 {
 // Continues implements API: chat keeps nothing at the provider.
 func (Chat) Continues(*Body) (param, id string) { return "", "" }
 
+// References implements API.
+func (Chat) References(*Body) []string { return nil }
+
 // Stores implements API.
 func (Chat) Stores() bool { return false }
 

@@ -20,10 +20,13 @@ func (Conversations) RunsOn(*Body, []Edit) bool { return false }
 // OutputLimit implements API.
 func (Conversations) OutputLimit(*Body, []Edit) (tokens, answers int64) { return 0, 1 }
 
-// Unserved implements API.
+// References implements API.
+func (Conversations) References(*Body) []string { return nil }
+
+// Unserved implements API. A reference would bring an item of another response.
 func (Conversations) Unserved(b *Body) (param string) {
 	items, _ := b.Get("items")
-	if refersToItem(items) {
+	if len(itemReferences(items)) > 0 {
 		return "items"
 	}
 	return ""

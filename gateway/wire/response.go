@@ -12,9 +12,10 @@ type Completion struct {
 	Model  string
 	Finish string // finish_reason of the first choice that has one
 	Usage  metrics.Tokens
-	Cost   int64  // micro-dollars that the provider says it cost; 0: it does not say
-	Tier   string // service_tier: which of its prices the provider applied; "" when it does not say
-	Error  []byte // the value of a top-level "error", at most maxCapture of it; nil when none
+	Cost   int64    // micro-dollars that the provider says it cost; 0: it does not say
+	Tier   string   // service_tier: which of its prices the provider applied; "" when it does not say
+	Items  []string // ids of the parts that a later request can refer to
+	Error  []byte   // the value of a top-level "error", at most maxCapture of it; nil when none
 
 	Free    bool // it costs nothing, and has no usage
 	Running bool // the provider works on it, and has more to say later

@@ -69,6 +69,12 @@ func idOf(v []byte) string {
 	return ""
 }
 
+// References implements API.
+func (Responses) References(b *Body) []string {
+	input, _ := b.Get("input")
+	return itemReferences(input)
+}
+
 // Stores implements API.
 func (Responses) Stores() bool { return false }
 
@@ -81,29 +87,34 @@ func (Responses) RunsOn(b *Body, edits []Edit) bool {
 	return value != nil && !isNull(value) && string(value) != "false"
 }
 
-// Unserved implements API. An item that refers to another names something that the provider keeps, and nothing says whose; a provider that takes a
-// caller's "request_id" gives it to what it keeps.
+// Unserved implements API. A provider that takes a caller's "request_id" gives it to what it keeps.
 func (Responses) Unserved(b *Body) (param string) {
 	if value, ok := b.Get("request_id"); ok && !isNull(value) {
 		return "request_id"
 	}
-	input, _ := b.Get("input")
-	if refersToItem(input) {
-		return "input"
-	}
 	return ""
 }
 
-// refersToItem reports whether one of the items is a reference to another.
-func refersToItem(input []byte) bool {
-	for item := range elementsOf(input) {
+// itemReferences are the ids that items refer to instead of being some: those of that type, and those that are an id and say nothing else.
+func itemReferences(items []byte) (ids []string) {
+	for item := range elementsOf(items) {
+		id, refers, says := "", false, false
 		for key, value := range membersOf(item) {
-			if Word(key) == "type" && Word(value) == "item_reference" {
-				return true
+			switch Word(key) {
+			case "type":
+				refers = refers || Word(value) == "item_reference"
+				says = says || !isNull(value)
+			case "id":
+				id, _ = stringOf(value)
+			default:
+				says = says || !isNull(value)
 			}
 		}
+		if refers || !says {
+			ids = append(ids, id)
+		}
 	}
-	return false
+	return ids
 }
 
 // ReadAnswer implements API.
@@ -145,7 +156,28 @@ func (c *Completion) readItems(v []byte) {
 	for item := range elementsOf(v) {
 		c.Answers++
 		c.Bytes += len(item)
+		c.Items = appendItem(c.Items, item)
 	}
+}
+
+// maxItems bounds the items of one answer that can be referred to later.
+const maxItems = 256
+
+// appendItem appends an item's id, if it has one.
+func appendItem(ids []string, item []byte) []string {
+	if len(ids) >= maxItems {
+		return ids
+	}
+	for key, value := range membersOf(item) {
+		if string(key) == `"id"` {
+			var id string
+			if setString(&id, value); id != "" {
+				ids = append(ids, id)
+			}
+			break
+		}
+	}
+	return ids
 }
 
 // ReadEvent implements API.
@@ -154,13 +186,15 @@ func (Responses) ReadEvent(r *StreamResult, ev Event) (usageOnly bool) {
 		return false
 	}
 	var kind string
-	var response, failure []byte
+	var response, failure, item []byte
 	for key, value := range membersOf(ev.Data) {
 		switch string(key) {
 		case `"type"`:
 			setString(&kind, value)
 		case `"response"`:
 			response = value
+		case `"item"`:
+			item = value
 		case `"error"`:
 			failure = value
 		}
@@ -182,6 +216,9 @@ func (Responses) ReadEvent(r *StreamResult, ev Event) (usageOnly bool) {
 	default:
 		if response != nil {
 			r.readResponse(response)
+		}
+		if kind == "response.output_item.added" {
+			r.Items = appendItem(r.Items, item)
 		}
 		r.Done = r.Done || Responses{}.Finishes(kind)
 		r.Started = r.Started || bytes.HasSuffix([]byte(kind), []byte(".delta"))

@@ -14,13 +14,14 @@ type StreamResult struct {
 	Tier      string         // service_tier: which of its prices the provider applied
 	ID        string
 	Model     string
-	Finish    string // finish_reason of the first choice that had one
-	Events    int    // data events but for [DONE] and a withheld one: about the tokens of an answer whose usage was not reported
-	Started   bool   // content, a tool call, reasoning or a refusal came
-	Done      bool   // [DONE] came
-	Withheld  bool   // the usage chunk was kept back
-	Truncated bool   // the stream ended inside an event
-	Error     []byte // the provider's own error, sent mid-stream, at most 2 KiB of it; nil when none
+	Items     []string // as Completion has them
+	Finish    string   // finish_reason of the first choice that had one
+	Events    int      // data events but for [DONE] and a withheld one: about the tokens of an answer whose usage was not reported
+	Started   bool     // content, a tool call, reasoning or a refusal came
+	Done      bool     // [DONE] came
+	Withheld  bool     // the usage chunk was kept back
+	Truncated bool     // the stream ended inside an event
+	Error     []byte   // the provider's own error, sent mid-stream, at most 2 KiB of it; nil when none
 }
 
 // Complete reports whether the stream came to its end: [DONE], or at least a finish reason, and no error.
