@@ -121,7 +121,7 @@ type Spool struct {
 // Provider is an upstream that every project may use. Providers of one project are stored, sealed, through the management API.
 type Provider struct {
 	Name         string        `koanf:"name"`
-	Kind         string        `koanf:"kind"` // openai (any compatible one) or echo
+	Kind         string        `koanf:"kind"` // openai or anthropic (any compatible one), or echo
 	BaseURL      string        `koanf:"base_url"`
 	APIKey       string        `koanf:"api_key"`
 	Models       []string      `koanf:"models"`        // names or patterns with *; none means every model

@@ -266,7 +266,7 @@ server.max_in_flight: must be a whole number
 usage.inject: must be true or false
 log_level: is "loud"; use one of debug, info, warn, error
 feedback.allowed_origins[0]: "x" is no origin as browsers send it; write https://app.example.com, without a path, or "*"
-providers[1].kind: is "gemini"; use one of openai, echo`, err.Error())
+providers[1].kind: is "gemini"; use one of openai, anthropic, echo`, err.Error())
 
 	for text, want := range map[string]string{
 		"server: 5":                         "server: must be a section: write its settings below it, indented",

@@ -148,7 +148,7 @@ func (v *validation) providers(list []Provider) {
 		v.check(providerName.MatchString(p.Name), at+".name", "is %q; use lowercase letters, digits, '_', '.', '-'", p.Name)
 		v.check(!seen[p.Name], at+".name", "%q is there twice", p.Name)
 		seen[p.Name] = true
-		v.oneOf(at+".kind", p.Kind, "openai", "echo")
+		v.oneOf(at+".kind", p.Kind, "openai", "anthropic", "echo")
 		for d, s := range map[string]time.Duration{"timeout": p.Timeout, "latency": p.Latency, "chunk_delay": p.ChunkDelay} {
 			v.check(s >= 0, at+"."+d, "is negative")
 		}
@@ -158,12 +158,12 @@ func (v *validation) providers(list []Provider) {
 				v.check(err == nil, fmt.Sprintf("%s.price_list.prices[%d].%s", at, j, field), "is %q; write a day such as 2026-01-31, or a moment such as 2026-01-31T08:00:00Z", day)
 			}
 		}
-		if p.Kind != "openai" {
+		if p.Kind != "openai" && p.Kind != "anthropic" {
 			continue
 		}
 		u, err := url.Parse(p.BaseURL)
 		ok := err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && p.AllowPrivate) && u.User == nil
 		v.check(ok, at+".base_url", "%q is no address to send a credential to; write https://host/v1, or set allow_private for http://", p.BaseURL)
-		v.check(p.APIKey != "", at+".api_key", "is empty; write ${OPENAI_API_KEY} to take it from the environment")
+		v.check(p.APIKey != "", at+".api_key", "is empty; write ${%s_API_KEY} to take it from the environment", strings.ToUpper(p.Kind))
 	}
 }

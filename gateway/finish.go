@@ -47,7 +47,10 @@ func (g *Gateway) finish(ctx context.Context, c *call, err error) {
 // refuse answers with our own error, as the shape spells it. What it sets depends on the error alone.
 func (g *Gateway) refuse(w http.ResponseWriter, h *head, api wire.API, callID string, err error) {
 	h.explain(err)
-	writeOwn(w, h, callID, statusOf(fault.CodeOf(err)), api.AppendError(nil, err))
+	if key := api.RequestID(); callID != "" && key != requestID {
+		h.set(key, callID)
+	}
+	writeOwn(w, h, callID, statusOf(fault.CodeOf(err)), api.AppendError(nil, err, callID))
 }
 
 // writeOwn writes a whole answer of ours: everything but what a provider said goes out here.

@@ -242,7 +242,7 @@ func (c *call) request(t provider.Target) *provider.Request {
 		body = c.out.body.B
 	}
 	c.out.request = provider.Request{
-		API: c.api.Name(), Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: onward(c.req.Header), CallID: c.rec.ID,
+		API: c.api.Name(), Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: c.api.Onward(c.req.Header), CallID: c.rec.ID,
 	}
 	return &c.out.request
 }

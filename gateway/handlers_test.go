@@ -228,7 +228,7 @@ func TestFeedbackFromPages(t *testing.T) {
 func TestAddressesWithoutAHandler(t *testing.T) {
 	e := newEnv(t)
 	for _, path := range []string{
-		"/responses/resp_1/x", "/messages", "/messages/count_tokens", "/embeddings", "/completions", "/moderations", "/images/generations",
+		"/responses/resp_1/x", "/messages/batches", "/messages/batches/b_1/cancel", "/embeddings", "/completions", "/moderations", "/images/generations",
 		"/audio/speech", "/files", "/batches/batch_1/cancel",
 	} {
 		for _, base := range []string{"/v1", "/openai/v1"} {

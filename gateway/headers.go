@@ -163,7 +163,7 @@ func passes(key string) bool {
 
 // meters says which headers a provider may have any number of: what it measured, and limits.
 func meters(key string) bool {
-	return strings.HasPrefix(key, "Openai-") || strings.HasPrefix(key, "X-Ratelimit-")
+	return strings.HasPrefix(key, "Openai-") || strings.HasPrefix(key, "X-Ratelimit-") || strings.HasPrefix(key, "Anthropic-Ratelimit-")
 }
 
 const (
@@ -199,15 +199,6 @@ func (c *call) plainType() string {
 		return "application/json"
 	}
 	return "text/plain; charset=utf-8"
-}
-
-// onward are the caller's headers that a provider gets; nil for the usual request, which has none. Everything else stays here: keys,
-// cookies, addresses, and our own.
-func onward(h http.Header) http.Header {
-	if v := h["Openai-Beta"]; len(v) > 0 {
-		return http.Header{"Openai-Beta": v}
-	}
-	return nil
 }
 
 // dollars writes millionths of a dollar as dollars.

@@ -118,6 +118,10 @@ func (g *Gateway) models(c *gin.Context) {
 		g.refuseCall(c, id, err)
 		return
 	}
+	if asAnthropic(c.Request) {
+		g.answer(c, id, http.StatusOK, anthropicListOf(list))
+		return
+	}
 	g.answer(c, id, http.StatusOK, list)
 }
 
@@ -132,6 +136,10 @@ func (g *Gateway) modelByID(c *gin.Context) {
 	found, err := g.modelOf(ctx, who, strings.TrimPrefix(c.Param("id"), "/"))
 	if err != nil {
 		g.refuseCall(c, id, err)
+		return
+	}
+	if asAnthropic(c.Request) {
+		g.answer(c, id, http.StatusOK, anthropicModelOf(found))
 		return
 	}
 	g.answer(c, id, http.StatusOK, found)
@@ -270,7 +278,7 @@ func (g *Gateway) refuseCall(c *gin.Context, id string, err error) {
 		err = f
 	}
 	g.logFault(c.Request.Context(), id, err)
-	g.refuse(c.Writer, newHead(c.Writer.Header()), wire.Chat{}, id, err)
+	g.refuse(c.Writer, newHead(c.Writer.Header()), shapeOf(c.Request), id, err)
 }
 
 // answer ends a request that is no call with a body of ours.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 )
 
@@ -68,7 +67,7 @@ func (g *Gateway) recover(c *gin.Context) {
 	if c.Writer.Written() {
 		panic(http.ErrAbortHandler) //nolint:forbidigo // an answer has begun: cutting it is the one honest end left
 	}
-	g.refuse(c.Writer, newHead(c.Writer.Header()), wire.Chat{}, "", fault.New(fault.Internal, internalMessage))
+	g.refuse(c.Writer, newHead(c.Writer.Header()), shapeOf(c.Request), "", fault.New(fault.Internal, internalMessage))
 }
 
 // notePanic counts and logs a panic.

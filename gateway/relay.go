@@ -154,7 +154,7 @@ func (g *Gateway) endStream(c *call, err error) error {
 	if fault.Is(err, fault.ProviderTruncated) {
 		last = c.ans.scan.Truncation(c.rec.ID)
 	} else {
-		last = c.ans.scan.ErrorEvent(err)
+		last = c.ans.scan.ErrorEvent(err, c.rec.ID)
 	}
 	if g.write(c, last) == nil {
 		_ = g.flush(c) // it was the last thing to try

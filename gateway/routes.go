@@ -46,6 +46,8 @@ func (g *Gateway) Routes(r gin.IRouter) {
 		r.GET(base+"/models", g.models)
 		r.GET(base+"/models/*id", g.modelByID)
 	}
+	r.POST("/v1/messages", g.Calls(wire.Messages{}))
+	r.POST("/v1/messages/count_tokens", g.Calls(wire.CountTokens{}))
 	r.POST("/v1/prompts/*path", g.byPath)
 	// Azure's older addresses. Their api-version is not looked at: it versions that vendor's API, not ours.
 	r.POST("/openai/deployments/*path", g.byDeployment)
@@ -70,7 +72,7 @@ func isUnserved(path string) bool {
 	return false
 }
 
-const served = "POST /v1/chat/completions, POST /v1/responses, POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
+const served = "POST /v1/chat/completions, POST /v1/responses, POST /v1/messages (and /count_tokens), POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
 
 // OpsRoutes adds what operators and their machines ask: /livez, /readyz and, when there is a handler for it, /metrics.
 // Metrics name prompts and ask nobody for a key: where strangers reach the listener, add HealthRoutes.
@@ -166,5 +168,20 @@ func (g *Gateway) refuseAs(c *gin.Context, status int, err error) {
 	}
 	h := newHead(c.Writer.Header())
 	h.explain(err)
-	writeOwn(c.Writer, h, id, status, wire.Chat{}.AppendError(nil, err))
+	api := shapeOf(c.Request)
+	if key := api.RequestID(); id != "" && key != requestID {
+		h.set(key, id)
+	}
+	writeOwn(c.Writer, h, id, status, api.AppendError(nil, err, id))
 }
+
+// shapeOf is the shape in which a client that made no call expects a refusal: Anthropic's send its version with every request.
+func shapeOf(r *http.Request) wire.API {
+	if asAnthropic(r) || r.URL.Path == "/v1/messages" || strings.HasPrefix(r.URL.Path, "/v1/messages/") {
+		return wire.Messages{}
+	}
+	return wire.Chat{}
+}
+
+// asAnthropic reports whether a request comes from a client of Anthropic's API.
+func asAnthropic(r *http.Request) bool { return len(r.Header["Anthropic-Version"]) > 0 }

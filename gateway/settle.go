@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/promptgate/promptgate/gateway/wire"
@@ -12,6 +13,12 @@ const bytesPerToken = 4
 
 // settle says what the call used and what that costs. It runs however the call ended: a stream that was cut has been paid for, too.
 func (g *Gateway) settle(_ context.Context, c *call, _ error) {
+	if c.api.Free() {
+		if c.rec.Provider != "" {
+			c.rec.CostMicros = &c.ans.micros // nothing
+		}
+		return
+	}
 	c.readUsage()
 	tokens := c.rec.Tokens
 	if (tokens.Reported || tokens.Estimated) && c.rec.Provider != "" {
@@ -76,7 +83,9 @@ func (c *call) readUsage() {
 		c.rec.CompletionID, c.rec.Tokens = result.ID, result.Usage
 		c.ans.said.Cost, c.ans.said.Tier = result.Cost, result.Tier
 		if !result.Usage.Reported && result.Events > 0 {
-			c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(result.Events), Estimated: true}
+			// Of some streams that were cut the input is known: it is told at their beginning.
+			c.rec.Tokens.Input = cmp.Or(result.Usage.Input, c.estimatedInput())
+			c.rec.Tokens.Output, c.rec.Tokens.Estimated = max(result.Usage.Output, int64(result.Events)), true
 		}
 	case c.isOwed():
 		c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(c.ans.owed.got / bytesPerToken), Estimated: true}

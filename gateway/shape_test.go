@@ -37,13 +37,16 @@ func (toy) References(*wire.Body) []string                     { return nil }
 func (toy) Stores() bool                                       { return false }
 func (toy) RunsOn(*wire.Body, []wire.Edit) bool                { return false }
 func (toy) Finishes(string) bool                               { return true }
-func (toy) AppendErrorEvent(dst []byte, err error) []byte {
-	return append(toy{}.AppendError(append(dst, "event: wrong\ndata: "...), err), "\n\n"...)
+func (toy) Free() bool                                         { return false }
+func (toy) Onward(http.Header) http.Header                     { return nil }
+func (toy) RequestID() string                                  { return "Toy-Id" }
+func (toy) AppendErrorEvent(dst []byte, err error, id string) []byte {
+	return append(toy{}.AppendError(append(dst, "event: wrong\ndata: "...), err, id), "\n\n"...)
 }
 func (toy) Field(_ int, parent, name []byte) wire.Field {
 	return map[string]wire.Field{"begin/usage": wire.FieldUsage, "/says": wire.FieldContent}[string(parent)+"/"+string(name)]
 }
-func (toy) AppendError(dst []byte, err error) []byte {
+func (toy) AppendError(dst []byte, err error, _ string) []byte {
 	code, message, _ := wire.Told(err)
 	return append(dst, `{"wrong":"`+string(code)+`","why":`+quote(message)+`}`...)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/provider/anthropic"
 	"github.com/promptgate/promptgate/gateway/provider/echo"
 	"github.com/promptgate/promptgate/gateway/provider/openai"
 )
@@ -29,6 +30,18 @@ func kinds() map[string]makers {
 				o := openai.Options{Credential: d.Credential, Organization: d.Organization, Project: d.OpenAIProject}
 				o.Name, o.BaseURL = d.Name, d.BaseURL
 				return openai.New(o)
+			},
+		},
+		provider.ProviderAnthropic: {
+			func(c configs.Provider) (provider.Provider, error) {
+				o := anthropic.Options{Credential: provider.NewSecret(c.APIKey)}
+				o.Name, o.BaseURL, o.AllowPrivate, o.HeadTimeout = c.Name, c.BaseURL, c.AllowPrivate, c.Timeout
+				return anthropic.New(o)
+			},
+			func(d provider.Definition) (provider.Provider, error) {
+				o := anthropic.Options{Credential: d.Credential}
+				o.Name, o.BaseURL = d.Name, d.BaseURL
+				return anthropic.New(o)
 			},
 		},
 		provider.ProviderEcho: {

@@ -296,7 +296,7 @@ func leakCalls(t *testing.T, p *process, s *leakSearch) {
 	failed(post(chat, good, "X-Promptgate-Variables", "{"+canaryVariable), 400)
 	failed(post(chat, good, "Content-Encoding", "gzip"))
 	failed(post("/v1/prompts/leak%2Fprompt/render", `{"variables":{"value":"`+strings.Repeat(canaryVariable, 9)+`"}}`), 400)
-	failed(post("/v1/messages", good), 501)
+	failed(post("/v1/messages/batches", good), 501)
 	failed(post("/no/such/"+p.key+"?key="+p.key, good), 404)
 	failed(p.send("GET", "/v1/models?api_key="+p.key, ""))
 	failed(send(p.url, p.key[:len(p.key)-1]+"x", "POST", chat, good), 401)

@@ -22,6 +22,22 @@ type EnvelopeError struct {
 	Code    string  `json:"code" doc:"Stable, for programs" example:"missing_variable"`
 }
 
+// MessagesEnvelope is an error answer of the Messages API, in Anthropic's shape.
+type MessagesEnvelope struct {
+	Type      string        `json:"type" enum:"error"`
+	Error     MessagesError `json:"error"`
+	RequestID *string       `json:"request_id" doc:"The call's id"`
+}
+
+// MessagesError is what went wrong with a call of the Messages API.
+type MessagesError struct {
+	Type    string         `json:"type" example:"invalid_request_error" doc:"Anthropic's, by the status"`
+	Message string         `json:"message" doc:"What is wrong and what to do"`
+	Code    string         `json:"code" doc:"Stable, for programs" example:"missing_variable"`
+	Param   *string        `json:"param" doc:"The field at fault"`
+	Details map[string]Raw `json:"details,omitempty" doc:"error_code is code, where Anthropic's SDKs look for it"`
+}
+
 // PromptReference names a prompt in a call.
 type PromptReference struct {
 	ID        string         `json:"id" doc:"Name, alias or id" example:"support/triage"`
@@ -67,6 +83,7 @@ type endpoint struct {
 	answer           *huma.Response
 	status           int // of success
 	refused          []int
+	envelope         reflect.Type // of errors; nil: Envelope
 }
 
 // dataPlane adds what applications call to the document, so that one document tells all. A test compares it with the router.
@@ -75,6 +92,7 @@ func (a *API) dataPlane() {
 		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestEntityTooLarge,
 		http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 	}
+	anthropics := reflect.TypeFor[MessagesEnvelope]()
 	rendering := []int{
 		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestEntityTooLarge,
 		http.StatusInternalServerError, http.StatusServiceUnavailable,
@@ -90,13 +108,20 @@ func (a *API) dataPlane() {
 			body: a.responseBody(), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: append(calling, http.StatusNotImplemented)},
 		{id: "azure-v1-responses", method: http.MethodPost, path: "/openai/v1/responses", tag: "data plane", summary: "Azure's address of responses",
 			body: a.responseBody(), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: append(calling, http.StatusNotImplemented)},
+		{id: "messages", method: http.MethodPost, path: "/v1/messages", tag: "data plane", summary: "Create a message, with a managed prompt or without one",
+			about: "Anthropic's Messages API, JSON or SSE. A prompt's leading system text becomes `system`, its other messages turns. The headers anthropic-version and anthropic-beta go along." +
+				" Errors have Anthropic's shape. Needs `call` on the prompt under its label, or on the model.",
+			body: a.messageBody(), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: append(calling, http.StatusNotImplemented), envelope: anthropics},
+		{id: "count-message-tokens", method: http.MethodPost, path: "/v1/messages/count_tokens", tag: "data plane", summary: "Count the tokens of a message's request",
+			about: "As messages, and costs nothing.",
+			body:  a.messageBody(), answer: answerOf("The provider's count", "application/json"), refused: append(calling, http.StatusNotImplemented), envelope: anthropics},
 		{id: "prompt-completions", method: http.MethodPost, path: "/v1/prompts/{name}/completions", tag: "data plane", summary: "Call a managed prompt named in the path",
 			about: "As chat-completions; the body gives version or label, and variables. Needs `call` on the prompt under its label.",
 			body:  a.chatBody(false), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
 		{id: "render-prompt", method: http.MethodPost, path: "/v1/prompts/{name}/render", tag: "data plane", summary: "Resolve and render a prompt, calling nobody",
 			about: "Needs `read` on the prompt.", body: a.chatBody(false), answer: a.answerAs("What a provider would get", reflect.TypeFor[Rendering]()), refused: rendering},
 		{id: "list-models", method: http.MethodGet, path: "/v1/models", tag: "data plane", summary: "List the models and prompts that this key may call",
-			about:  "Prompts stand in it as `prompt/<name>@<label>`. Needs a valid key and nothing more.",
+			about:  "Prompts stand in it as `prompt/<name>@<label>`. To requests with the header anthropic-version the list has Anthropic's form. Needs a valid key and nothing more.",
 			answer: answerOf("OpenAI's list of models", "application/json"), refused: []int{401, 403, 429, 500, 503}},
 		{id: "get-model", method: http.MethodGet, path: "/v1/models/{id}", tag: "data plane", summary: "Show one model or prompt that this key may call",
 			about:  "For each that list-models names, and each model that a pattern of a provider serves. Needs a valid key and nothing more.",
@@ -139,8 +164,12 @@ func (a *API) describe(e endpoint) {
 		op.Responses[strconv.Itoa(max(e.status, http.StatusOK))] = e.answer
 	}
 	for _, status := range e.refused {
+		envelope := e.envelope
+		if envelope == nil {
+			envelope = reflect.TypeFor[Envelope]()
+		}
 		op.Responses[strconv.Itoa(status)] = &huma.Response{
-			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/json": {Schema: a.schemaOf(reflect.TypeFor[Envelope]())}},
+			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/json": {Schema: a.schemaOf(envelope)}},
 		}
 	}
 	if e.body != nil {
@@ -190,6 +219,20 @@ func (a *API) responseBody() *huma.Schema {
 			"input":        {Description: "A text or a list of items: it follows the prompt's own messages, or takes their placeholder"},
 			"instructions": {Type: huma.TypeString, Description: "Beside a prompt they follow the prompt's own"}, "previous_response_id": {Type: huma.TypeString},
 			"stream": {Type: huma.TypeBoolean}, "prompt": a.schemaOf(reflect.TypeFor[PromptReference]()),
+		},
+	}
+}
+
+// messageBody is Anthropic's request for a message. Fields that are not listed here go to the provider untouched.
+func (a *API) messageBody() *huma.Schema {
+	return &huma.Schema{
+		Type: huma.TypeObject, AdditionalProperties: true,
+		Properties: map[string]*huma.Schema{
+			"model":      {Type: huma.TypeString, Description: "A model or alias, `default`, or prompt/<name>@<label>; left out, the prompt's"},
+			"max_tokens": {Type: huma.TypeInteger, Description: "Left out, the prompt's"},
+			"messages":   {Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}, Description: "Follow the prompt's own, or take its placeholder"},
+			"system":     {Description: "A text or a list of text blocks: beside a prompt they follow the prompt's own"},
+			"stream":     {Type: huma.TypeBoolean}, "prompt": a.schemaOf(reflect.TypeFor[PromptReference]()),
 		},
 	}
 }

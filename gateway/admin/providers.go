@@ -18,7 +18,7 @@ type Provider struct {
 	ID            string    `json:"id" example:"prov_0k3v" doc:"Empty for one of the operator's, which the configuration sets"`
 	Configured    bool      `json:"configured" doc:"Set in the gateway's configuration: read only, and every project may use it"`
 	Name          string    `json:"name" example:"openai"`
-	Kind          string    `json:"kind" enum:"openai,echo"`
+	Kind          string    `json:"kind" enum:"openai,anthropic,echo"`
 	BaseURL       string    `json:"base_url" example:"https://api.openai.com/v1"`
 	Organization  string    `json:"organization"`
 	OpenAIProject string    `json:"openai_project"`
@@ -26,7 +26,7 @@ type Provider struct {
 	Enabled       bool      `json:"enabled"`
 	HasCredential bool      `json:"has_credential"`
 	PriceList     PriceList `json:"price_list"`
-	Catalogue     string    `json:"catalogue" example:"openai" doc:"Whose built-in prices hold: the list's, else the vendor's of the address, else openai; none: only the list's own. A model without a price is recorded with its cost unknown (null)"`
+	Catalogue     string    `json:"catalogue" example:"openai" doc:"Whose built-in prices hold: the list's, else the vendor's of the address, else that of the kind; none: only the list's own. A model without a price is recorded with its cost unknown (null)"`
 	CreatedAt     time.Time `json:"created_at,omitzero"`
 	UpdatedAt     time.Time `json:"updated_at,omitzero"`
 	Revision      int64     `json:"revision"`
@@ -43,7 +43,7 @@ func providerOf(d provider.Definition) Provider {
 
 // PriceList says what a provider's tokens cost.
 type PriceList struct {
-	Catalogue string          `json:"catalogue,omitempty" doc:"Built-in public prices: anthropic, aws, azure, cerebras, cohere, deepseek, fireworks, google, groq, mistral, moonshotai, openai, together, x-ai, or none; empty: by the address, else openai"`
+	Catalogue string          `json:"catalogue,omitempty" doc:"Built-in public prices: anthropic, aws, azure, cerebras, cohere, deepseek, fireworks, google, groq, mistral, moonshotai, openai, together, x-ai, or none; empty: by the address, else by the kind"`
 	Prices    []metrics.Price `json:"prices,omitempty" maxItems:"200" doc:"Your own, in US dollars per million tokens: before the catalogue's. The exact model goes first, then the longest pattern, then the latest that holds"`
 }
 
@@ -54,7 +54,7 @@ func (l PriceList) stored() metrics.PriceList {
 // ProviderCreate adds an upstream.
 type ProviderCreate struct {
 	Name          string     `json:"name" minLength:"1" maxLength:"64"`
-	Kind          string     `json:"kind" enum:"openai,echo"`
+	Kind          string     `json:"kind" enum:"openai,anthropic,echo"`
 	BaseURL       string     `json:"base_url,omitempty" maxLength:"2000"`
 	Credential    string     `json:"credential,omitempty" maxLength:"8192" writeOnly:"true" doc:"The provider's API key; sealed, never shown"`
 	Organization  string     `json:"organization,omitempty" maxLength:"200"`

@@ -14,7 +14,7 @@ import (
 // retries is none.
 type RetryOptions struct {
 	ConnectRetries int              // after KindConnect; default 1
-	StatusRetries  int              // after 429, 500, 502, 503, 504; default 2
+	StatusRetries  int              // after 429, 500, 502, 503, 504, 529; default 2
 	Delay          time.Duration    // before the first retry, doubled for each further one, ±25 %; default 250 ms
 	MaxDelay       time.Duration    // default 4 s
 	MaxRetryAfter  time.Duration    // a provider that wants to be left alone for longer is not tried again; default 10 s
@@ -321,6 +321,9 @@ func (c *call) judge(o *outcome, now time.Time) {
 	}
 }
 
+// statusOverloaded is Anthropic's for a service that is too busy, not a caller that is.
+const statusOverloaded = 529
+
 func (c *call) judgeStatus(o *outcome, now time.Time) {
 	switch o.resp.Status {
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -328,7 +331,7 @@ func (c *call) judgeStatus(o *outcome, now time.Time) {
 		return
 	case http.StatusTooManyRequests:
 		o.fallback = true // busy is not broken: a healthy verdict
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, statusOverloaded:
 		o.fallback, o.verdict = true, sick
 	default:
 		return

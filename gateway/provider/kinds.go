@@ -11,8 +11,9 @@ import (
 
 // Kinds of providers.
 const (
-	ProviderOpenAI = "openai" // any upstream that speaks OpenAI's API
-	ProviderEcho   = "echo"   // in the binary, offline
+	ProviderOpenAI    = "openai"    // any upstream that speaks OpenAI's API
+	ProviderAnthropic = "anthropic" // any upstream that speaks Anthropic's Messages API
+	ProviderEcho      = "echo"      // in the binary, offline
 )
 
 // kind is what holds for every provider of a kind. Its constructor stands in cmd, which alone knows the adapters.
@@ -26,6 +27,7 @@ type kind struct {
 // kinds is the one table of them: what is no row of it can be neither configured nor saved nor built.
 var kinds = [...]kind{ //nolint:gochecknoglobals // a constant
 	{ProviderOpenAI, checkUpstream, "openai"},
+	{ProviderAnthropic, checkAnthropic, "anthropic"},
 	{ProviderEcho, checkOffline, metrics.CatalogueNone},
 }
 
@@ -45,7 +47,7 @@ func (d Definition) checkKind(allowPrivate bool) error {
 		for _, name := range Kinds() {
 			names = append(names, strconv.Quote(name))
 		}
-		return invalid("kind", "The kind must be %s.", strings.Join(names, " or "))
+		return invalid("kind", "The kind must be one of %s.", strings.Join(names, ", "))
 	}
 	return kinds[i].check(d, allowPrivate)
 }
@@ -55,6 +57,13 @@ func checkUpstream(d Definition, allowPrivate bool) error {
 		return invalid("base_url", "The base URL %s.", err)
 	}
 	return nil
+}
+
+func checkAnthropic(d Definition, allowPrivate bool) error {
+	if d.Organization != "" || d.OpenAIProject != "" {
+		return invalid("organization", "organization and openai_project are OpenAI's: leave them empty for a provider of the kind anthropic.")
+	}
+	return checkUpstream(d, allowPrivate)
 }
 
 func checkOffline(d Definition, _ bool) error {

@@ -31,10 +31,11 @@ type Capabilities struct {
 // Speaks reports whether a provider takes requests of a shape as they are.
 func (c Capabilities) Speaks(api string) bool { return slices.Contains(c.APIs, api) }
 
-// The shapes of requests that providers speak: OpenAI's chat completions, and its Responses API.
+// The shapes of requests that providers speak: OpenAI's chat completions, its Responses API, and Anthropic's Messages API.
 const (
 	APIChat      = "chat"
 	APIResponses = "responses"
+	APIMessages  = "messages"
 )
 
 // Request is one attempt. Body is not kept or changed after Do returns and the answer's body is closed, or says that it was sent.

@@ -31,7 +31,7 @@ type Definition struct {
 	ID            string // "prov_…"
 	Project       string
 	Name          string   // unique in the project; [a-z0-9][a-z0-9_.-]{0,63}
-	Kind          string   // ProviderOpenAI or ProviderEcho
+	Kind          string   // one of Kinds
 	BaseURL       string   // "" for echo
 	Organization  string   // OpenAI-Organization; "" sends none
 	OpenAIProject string   // OpenAI-Project; "" sends none

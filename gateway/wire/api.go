@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"net/http"
 
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/registry/template"
@@ -39,6 +40,13 @@ type API interface {
 	RunsOn(b *Body, edits []Edit) bool
 	// Unserved is a field that asks for something of the shape that is not served; "" for none.
 	Unserved(b *Body) (param string)
+	// Free reports whether calls of this shape use no tokens and cost nothing, whatever they ask.
+	Free() bool
+	// Onward are the caller's headers that a provider of this shape gets; nil for the usual request, which has none. Everything else stays here: keys,
+	// cookies, addresses, and our own.
+	Onward(h http.Header) http.Header
+	// RequestID is the header, in canonical form, by which answers of this shape name the request.
+	RequestID() string
 	// EndUser is the caller's own name for whom it calls, "" when there is none.
 	EndUser(b *Body) string
 
@@ -55,9 +63,9 @@ type API interface {
 	Finishes(finish string) bool
 
 	// AppendError appends an error as the whole body of an answer. AppendErrorEvent appends it as the event that ends a stream, in the form on which
-	// clients raise.
-	AppendError(dst []byte, err error) []byte
-	AppendErrorEvent(dst []byte, err error) []byte
+	// clients raise. id names the call, for shapes whose errors do; "" for none.
+	AppendError(dst []byte, err error, id string) []byte
+	AppendErrorEvent(dst []byte, err error, id string) []byte
 	// AppendRefusal appends a provider's refusal without its message, which may repeat the prompt. body may be what dst is cut from.
 	AppendRefusal(dst, body []byte, status int) []byte
 }
@@ -97,7 +105,8 @@ const (
 	FieldError
 	FieldFinish
 	FieldTier
-	FieldContent // holds what the model says
+	FieldContent      // holds what the model says
+	FieldPartialUsage // figures of a usage whose others stand elsewhere in the stream
 )
 
 // Usage reads a usage object as any of the known providers spells it, for shapes whose usage stands elsewhere than in chat's. reported is false when it

@@ -240,7 +240,7 @@ func FuzzScan(f *testing.F) {
 		var b Body
 		if err := b.Scan(raw); err != nil {
 			require.Equal(t, fault.InvalidJSON, fault.CodeOf(err))
-			require.True(t, json.Valid(Chat{}.AppendError(nil, err)))
+			require.True(t, json.Valid(Chat{}.AppendError(nil, err, "")))
 			return
 		}
 		require.True(t, json.Valid(raw), "accepted what is no JSON")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"net/http"
 	"strconv"
 
 	"github.com/promptgate/promptgate/metrics"
@@ -99,6 +100,20 @@ func (Chat) Unserved(*Body) string { return "" }
 // Finishes implements API.
 func (Chat) Finishes(string) bool { return true }
 
+// Free implements API.
+func (Chat) Free() bool { return false }
+
+// Onward implements API.
+func (Chat) Onward(h http.Header) http.Header {
+	if v := h["Openai-Beta"]; len(v) > 0 {
+		return http.Header{"Openai-Beta": v}
+	}
+	return nil
+}
+
+// RequestID implements API.
+func (Chat) RequestID() string { return "X-Request-Id" }
+
 // EndUser implements API.
 func (Chat) EndUser(b *Body) string { return b.Text("user") }
 
@@ -106,10 +121,10 @@ func (Chat) EndUser(b *Body) string { return b.Text("user") }
 func (Chat) ReadAnswer(body []byte) (Completion, bool) { return ParseAnswer(body) }
 
 // AppendError implements API: OpenAI's envelope {"error":{"message","type","param","code"}}.
-func (Chat) AppendError(dst []byte, err error) []byte { return appendErrorBody(dst, err) }
+func (Chat) AppendError(dst []byte, err error, _ string) []byte { return appendErrorBody(dst, err) }
 
 // AppendErrorEvent implements API: the envelope as the data of an event without a name.
-func (Chat) AppendErrorEvent(dst []byte, err error) []byte {
+func (Chat) AppendErrorEvent(dst []byte, err error, _ string) []byte {
 	return append(appendErrorBody(append(dst, "data: "...), err), '\n', '\n')
 }
 

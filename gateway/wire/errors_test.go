@@ -69,13 +69,13 @@ func TestErrorBody(t *testing.T) {
 		} `json:"error"`
 	}
 	read := func(err error) (e envelope) {
-		require.NoError(t, json.Unmarshal(Chat{}.AppendError(nil, err), &e))
+		require.NoError(t, json.Unmarshal(Chat{}.AppendError(nil, err, ""), &e))
 		return e
 	}
 	cause := errors.New("dial tcp 10.0.0.1: secret")
 	for _, code := range codes(t) {
 		f := fault.Wrap(cause, code, "Do <this> \"so\"\n\xff").WithParam("p")
-		body := string(Chat{}.AppendError(nil, fmt.Errorf("outer: %w", f)))
+		body := string(Chat{}.AppendError(nil, fmt.Errorf("outer: %w", f), ""))
 		assert.NotContains(t, body, "secret", "causes are for the log")
 		assert.NotContains(t, body, "outer")
 		e := read(f)
@@ -91,7 +91,7 @@ func TestErrorBody(t *testing.T) {
 		assert.Equal(t, "p", *e.Error.Param)
 	}
 	for _, err := range []error{cause, nil, &fault.Error{Code: "made_up", Message: "secret", Param: "secret"}} {
-		body := Chat{}.AppendError(nil, err)
+		body := Chat{}.AppendError(nil, err, "")
 		assert.NotContains(t, string(body), "secret")
 		assert.Equal(t, "internal_error", read(err).Error.Code)
 	}
@@ -106,7 +106,7 @@ func TestErrorBody(t *testing.T) {
 }
 
 func TestErrorEvent(t *testing.T) {
-	event := string(Chat{}.AppendErrorEvent(nil, fault.New(fault.ProviderTimeout, "two\nlines")))
+	event := string(Chat{}.AppendErrorEvent(nil, fault.New(fault.ProviderTimeout, "two\nlines"), "call_1"))
 	assert.True(t, strings.HasPrefix(event, "data: {"))
 	assert.True(t, strings.HasSuffix(event, "}\n\n"))
 	assert.Equal(t, 2, strings.Count(event, "\n"), "one line of data, whatever the message holds")

@@ -99,7 +99,10 @@ func (s *StreamScanner) endBig() {
 	if s.res.Finish == "" && s.api.Finishes(c.Finish) {
 		s.res.Finish = c.Finish
 	}
-	if c.Usage.Reported {
+	switch partial := s.big.json.partial; {
+	case partial != nil:
+		s.res.addUsage(partial)
+	case c.Usage.Reported:
 		s.res.Usage, s.res.Cost = c.Usage, c.Cost
 	}
 	if c.Tier != "" {

@@ -116,6 +116,22 @@ func lessKnownName(b []byte) string {
 		return "background"
 	case "request_id":
 		return "request_id"
+	case "system":
+		return "system"
+	case "thinking":
+		return "thinking"
+	case "stop_sequences":
+		return "stop_sequences"
+	case "top_k":
+		return "top_k"
+	case "output_config":
+		return "output_config"
+	case "container":
+		return "container"
+	case "thread":
+		return "thread"
+	case "diagnostics":
+		return "diagnostics"
 	case "max_output_tokens":
 		return "max_output_tokens"
 	case "text":
@@ -155,11 +171,12 @@ func lessKnownName(b []byte) string {
 // fieldsRead are the fields whose value the gateway acts on. A parser upstream that ignores case would take "Model" for model, and then
 // what we checked would not be what the provider runs. The names of other gateways' forms that are everyday words (environment,
 // version_id, inputs) are ours only where a prompt is named: ParseReference looks at those.
-func fieldsRead() [25]string {
+func fieldsRead() [29]string {
 	return [...]string{
 		"model", "models", "messages", "prompt", "prompt_id", "prompt_variables", "prompt_version", "prompt_label", "stream", "stream_options",
 		"tools", "functions", "response_format", "max_tokens", "max_completion_tokens", "user", "input", "instructions",
 		"previous_response_id", "conversation", "background", "request_id", "max_output_tokens", "text", "safety_identifier",
+		"system", "container", "thread", "diagnostics",
 	}
 }
 

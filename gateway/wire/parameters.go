@@ -110,7 +110,7 @@ func meansNothing(name string, value []byte) bool {
 	case "model":
 		s, ok := stringOf(value)
 		return isNull(value) || ok && NamesNoModel(s)
-	case "messages", "input", "instructions":
+	case "messages", "input", "instructions", "system":
 		w, ok := walkInto(WithContent(value), '[')
 		return isNull(value) || ok && w.closed(']') || name != "messages" && string(value) == `""`
 	}
@@ -136,7 +136,7 @@ func LocksMessages(c *template.Content) bool {
 // callersOwn are the fields that a version's parameters cannot set: the pipeline, or the caller, decides them.
 func callersOwn(name string) bool {
 	switch name {
-	case "model", "messages", "input", "instructions", "prompt", "previous_response_id", "conversation", "background", "stream", "stream_options", "tools", "response_format":
+	case "model", "messages", "input", "instructions", "system", "prompt", "previous_response_id", "conversation", "background", "stream", "stream_options", "tools", "response_format":
 		return true
 	}
 	return false

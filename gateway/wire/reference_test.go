@@ -262,7 +262,7 @@ func TestNaughtyNames(t *testing.T) {
 			r, err := ParseReference(scanned(t, body), nil)
 			if err != nil {
 				assert.Equal(t, fault.InvalidPromptReference, fault.CodeOf(err), "%q", s)
-				assert.True(t, json.Valid(Chat{}.AppendError(nil, err)), "%q", s)
+				assert.True(t, json.Valid(Chat{}.AppendError(nil, err, "")), "%q", s)
 				continue
 			}
 			passed++
@@ -302,7 +302,7 @@ func FuzzReference(f *testing.F) {
 			r, err := ParseReference(&b, h)
 			if err != nil {
 				require.Equal(t, fault.InvalidPromptReference, fault.CodeOf(err))
-				require.True(t, json.Valid(Chat{}.AppendError(nil, err)))
+				require.True(t, json.Valid(Chat{}.AppendError(nil, err, "")))
 				continue
 			}
 			if !r.Present {

@@ -96,6 +96,9 @@ func (c *Completion) take(what Field, v []byte) {
 		if t, cost, _ := parseUsage(v); t.Reported {
 			c.Usage, c.Cost = t, cost
 		}
+	case FieldPartialUsage:
+		c.take(FieldUsage, v)
+		c.Tier = messageTier(v)
 	case FieldTier:
 		setString(&c.Tier, v)
 	case FieldError:
@@ -128,6 +131,7 @@ type ResponseScanner struct {
 	capture Field    // what is being kept
 	at      int      // depth at which the capture began
 	buf     []byte
+	partial []byte // the value of a FieldPartialUsage
 	result  Completion
 }
 
@@ -325,6 +329,9 @@ func (s *ResponseScanner) keepByte(c byte) {
 func (s *ResponseScanner) captured() {
 	what := s.capture
 	s.capture = FieldNone
+	if what == FieldPartialUsage {
+		s.partial = bytes.Clone(s.buf)
+	}
 	s.result.take(what, s.buf)
 }
 

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"slices"
 
 	"github.com/promptgate/promptgate/internal/fault"
@@ -36,6 +37,15 @@ func (Responses) UsageEdit(*Body) (e Edit, needed bool) { return e, false }
 func (Responses) OutputLimit(b *Body, edits []Edit) (tokens, answers int64) {
 	return count(b.Sent("max_output_tokens", edits)), 1
 }
+
+// Free implements API.
+func (Responses) Free() bool { return false }
+
+// Onward implements API.
+func (Responses) Onward(h http.Header) http.Header { return Chat{}.Onward(h) }
+
+// RequestID implements API.
+func (Responses) RequestID() string { return Chat{}.RequestID() }
 
 // EndUser implements API.
 func (Responses) EndUser(b *Body) string {
@@ -273,10 +283,12 @@ func (Responses) Field(depth int, parent, name []byte) Field {
 }
 
 // AppendError implements API.
-func (Responses) AppendError(dst []byte, err error) []byte { return appendErrorBody(dst, err) }
+func (Responses) AppendError(dst []byte, err error, _ string) []byte {
+	return appendErrorBody(dst, err)
+}
 
 // AppendErrorEvent implements API: an event of type "error", with the envelope in it as well, on which SDKs raise.
-func (Responses) AppendErrorEvent(dst []byte, err error) []byte {
+func (Responses) AppendErrorEvent(dst []byte, err error, _ string) []byte {
 	code, message, param := Told(err)
 	dst = append(dst, "event: error\ndata: {\"type\":\"error\",\"sequence_number\":0,\"code\":"...)
 	dst = appendString(dst, string(code))

@@ -22,6 +22,8 @@ type StreamResult struct {
 	Withheld  bool     // the usage chunk was kept back
 	Truncated bool     // the stream ended inside an event
 	Error     []byte   // the provider's own error, sent mid-stream, at most 2 KiB of it; nil when none
+
+	counts usageReader // of a shape that spreads its usage over events
 }
 
 // Complete reports whether the stream came to its end: [DONE], or at least a finish reason, and no error.
@@ -238,15 +240,15 @@ func (s *StreamScanner) Finish(out [][]byte) [][]byte {
 // Truncation is the error event that ends a stream which the provider cut. Call it after Finish.
 func (s *StreamScanner) Truncation(callID string) []byte {
 	return s.ErrorEvent(fault.New(fault.ProviderTruncated,
-		"The provider's stream broke off before its end; what came is incomplete. Send the request again (call %s).", callID))
+		"The provider's stream broke off before its end; what came is incomplete. Send the request again (call %s).", callID), callID)
 }
 
 // ErrorEvent is the event that ends a stream with an error of ours, with the line ends that it needs after what was relayed. Nothing follows it,
 // a [DONE] least of all. Call it after Finish.
-func (s *StreamScanner) ErrorEvent(err error) []byte {
+func (s *StreamScanner) ErrorEvent(err error, callID string) []byte {
 	var event []byte
 	if s.mid {
 		event = append(event, "\n\n"...)
 	}
-	return s.api.AppendErrorEvent(event, err)
+	return s.api.AppendErrorEvent(event, err, callID)
 }

@@ -95,7 +95,7 @@ func (u *usageReader) details(v []byte, input bool) {
 			} else {
 				u.count(value, &u.t.AudioOutput)
 			}
-		case `"reasoning_tokens"`:
+		case `"reasoning_tokens"`, `"thinking_tokens"`:
 			u.count(value, &u.t.Reasoning)
 		}
 	}

@@ -1,6 +1,6 @@
 // Package echo is a provider inside the binary: it needs no network, answers the same request with the same content every time,
-// and never pretends to be a model. Its answers have the shape of OpenAI's chat completions, or of its Responses API, so that everything before and after
-// a provider can be tried without one.
+// and never pretends to be a model. Its answers have the shape of OpenAI's chat completions, of its Responses API, or of Anthropic's Messages API, so
+// that everything before and after a provider can be tried without one.
 //
 // What counts as a token: a run of at most 16 bytes that ends behind white space or at the end of the text. Usage counts those of
 // all messages and of the answer.
@@ -49,7 +49,7 @@ func New(o Options) *Provider {
 // Name implements provider.Provider.
 func (p *Provider) Name() string { return p.o.Name }
 
-var apis = [2]string{provider.APIChat, provider.APIResponses} //nolint:gochecknoglobals // a constant
+var apis = [3]string{provider.APIChat, provider.APIResponses, provider.APIMessages} //nolint:gochecknoglobals // a constant
 
 // Capabilities implements provider.Provider.
 func (p *Provider) Capabilities() provider.Capabilities {
@@ -58,19 +58,19 @@ func (p *Provider) Capabilities() provider.Capabilities {
 
 // Do implements provider.Provider.
 func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Response, error) {
-	shape, ok := shapes[r.API]
-	if !ok {
+	if !p.Capabilities().Speaks(r.API) {
 		return nil, &provider.Error{Provider: p.o.Name, Kind: provider.KindRefused, Err: fmt.Errorf("it does not speak the API %q", r.API)}
 	}
 	if err := p.wait(ctx, p.o.Latency); err != nil {
 		return nil, err
 	}
-	if r.Endpoint != shape.endpoint {
-		return p.refuse(http.StatusNotFound, &refusal{"unknown_url", "", "The echo provider answers chat/completions and responses only."}), nil
+	shape, ok := shapes[r.Endpoint]
+	if !ok || shape.api != r.API {
+		return refuse(r.API, http.StatusNotFound, &refusal{"unknown_url", "", "The echo provider answers chat/completions, responses, messages and messages/count_tokens only."}), nil
 	}
 	req, bad := shape.parse(r.Body)
 	if bad != nil {
-		return p.refuse(http.StatusBadRequest, bad), nil
+		return refuse(r.API, http.StatusBadRequest, bad), nil
 	}
 	a := req.answer(p.o.Now().Unix())
 	if !req.Stream {
@@ -83,21 +83,25 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 	}, nil
 }
 
-// shape is how a shape of requests is read and answered.
+// shape is how the requests to an address are read and answered.
 type shape struct {
-	endpoint string
-	parse    func(body []byte) (*request, *refusal)
-	whole    func(a *answer) []byte
-	events   func(r *request, a *answer) func() []byte
+	api    string
+	parse  func(body []byte) (*request, *refusal)
+	whole  func(a *answer) []byte
+	events func(r *request, a *answer) func() []byte
 }
 
 var shapes = map[string]shape{ //nolint:gochecknoglobals // a constant
-	provider.APIChat: {
-		"chat/completions", parse, (*answer).json, func(r *request, a *answer) func() []byte { return a.events(r.Usage) },
+	"chat/completions": {
+		provider.APIChat, parse, (*answer).json, func(r *request, a *answer) func() []byte { return a.events(r.Usage) },
 	},
-	provider.APIResponses: {
-		"responses", parseResponses, func(a *answer) []byte { return []byte(a.whole()) }, func(_ *request, a *answer) func() []byte { return a.responseEvents() },
+	"responses": {
+		provider.APIResponses, parseResponses, func(a *answer) []byte { return []byte(a.whole()) }, func(_ *request, a *answer) func() []byte { return a.responseEvents() },
 	},
+	"messages": {
+		provider.APIMessages, parseMessages, (*answer).wholeMessage, func(_ *request, a *answer) func() []byte { return a.messageEvents() },
+	},
+	"messages/count_tokens": {provider.APIMessages, parseCount, (*answer).count, nil},
 }
 
 // wait sleeps unless ctx ends first.
@@ -121,10 +125,17 @@ func (p *Provider) wait(ctx context.Context, d time.Duration) error {
 	return &provider.Error{Provider: p.o.Name, Kind: kind, Err: context.Cause(ctx)}
 }
 
-// refusal is an error as OpenAI's API answers it.
+// refusal is an error as an API answers it.
 type refusal struct{ code, param, message string }
 
-func (p *Provider) refuse(status int, r *refusal) *provider.Response {
+func refuse(api string, status int, r *refusal) *provider.Response {
+	if api == provider.APIMessages {
+		kind := "invalid_request_error"
+		if status == http.StatusNotFound {
+			kind = "not_found_error"
+		}
+		return respond(status, fmt.Appendf(nil, `{"type":"error","error":{"type":"%s","message":%s}}`, kind, quote(r.message)))
+	}
 	b := append([]byte(`{"error":{"message":`), quote(r.message)...)
 	b = append(b, `,"type":"invalid_request_error","param":`...)
 	if r.param == "" {

@@ -32,35 +32,64 @@ func Chat(body string) *provider.Request {
 	return &provider.Request{API: provider.APIChat, Endpoint: "chat/completions", Body: []byte(body), Stream: strings.Contains(body, `"stream":true`)}
 }
 
-// Contract checks what holds for every provider. newProvider makes one whose upstream, if any, answers Plain and Streaming.
+// Shape is a shape of requests that a provider is held to the contract in.
+type Shape struct {
+	API, Endpoint    string
+	Plain, Streaming string // requests that it answers with 200
+	Answer, End      string // what is in the answer to Plain, and what that to Streaming ends with
+}
+
+// Messages is Anthropic's Messages API.
+func Messages() Shape {
+	return Shape{
+		API: provider.APIMessages, Endpoint: "messages", Plain: `{"model":"m","max_tokens":9,"system":"Be brief.","messages":[{"role":"user","content":"Hello there"}]}`,
+		Streaming: `{"model":"m","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"Hello there, count to five please"}]}`,
+		Answer:    `"type":"message"`, End: "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+	}
+}
+
+// request is a request in the shape.
+func (s Shape) request(body string) *provider.Request {
+	return &provider.Request{API: s.API, Endpoint: s.Endpoint, Body: []byte(body), Stream: strings.Contains(body, `"stream":true`)}
+}
+
+// Contract checks what holds for every provider that speaks chat. newProvider makes one whose upstream, if any, answers Plain and Streaming.
 func Contract(t *testing.T, newProvider func(t *testing.T) provider.Provider) {
+	ContractIn(t, Shape{
+		API: provider.APIChat, Endpoint: "chat/completions", Plain: Plain, Streaming: Streaming, Answer: `"chat.completion"`, End: "data: [DONE]\n\n",
+	}, newProvider)
+}
+
+// ContractIn is Contract in another shape.
+func ContractIn(t *testing.T, shape Shape, newProvider func(t *testing.T) provider.Provider) {
+	ask := shape.request
 	t.Run("names itself", func(t *testing.T) {
 		require.NotEmpty(t, newProvider(t).Name())
 	})
 	t.Run("JSON", func(t *testing.T) {
 		p := newProvider(t)
-		resp, err := p.Do(ctx(t), Chat(Plain))
+		resp, err := p.Do(ctx(t), ask(shape.Plain))
 		require.NoError(t, err)
 		require.Equal(t, 200, resp.Status)
 		body := readAll(t, resp)
-		require.Contains(t, string(body), `"chat.completion"`)
+		require.Contains(t, string(body), shape.Answer)
 		if resp.ContentLength >= 0 {
 			require.EqualValues(t, resp.ContentLength, len(body))
 		}
 	})
-	t.Run("stream ends with [DONE]", func(t *testing.T) {
-		resp, err := newProvider(t).Do(ctx(t), Chat(Streaming))
+	t.Run("stream ends with its mark", func(t *testing.T) {
+		resp, err := newProvider(t).Do(ctx(t), ask(shape.Streaming))
 		require.NoError(t, err)
 		require.True(t, strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream"))
-		require.True(t, strings.HasSuffix(string(readAll(t, resp)), "data: [DONE]\n\n"))
+		require.True(t, strings.HasSuffix(string(readAll(t, resp)), shape.End))
 	})
 	t.Run("a shape it does not speak", func(t *testing.T) {
 		p := newProvider(t)
 		require.NotEmpty(t, p.Capabilities().APIs)
-		require.True(t, p.Capabilities().Speaks(provider.APIChat))
-		for _, api := range []string{"", "toy", "Chat"} {
+		require.True(t, p.Capabilities().Speaks(shape.API))
+		for _, api := range []string{"", "toy", "Chat", "Messages"} {
 			require.False(t, p.Capabilities().Speaks(api))
-			r := Chat(Plain)
+			r := ask(shape.Plain)
 			r.API = api
 			_, err := p.Do(ctx(t), r)
 			wantKind(t, err, provider.KindRefused)
@@ -70,19 +99,19 @@ func Contract(t *testing.T, newProvider func(t *testing.T) provider.Provider) {
 	t.Run("cancelled before", func(t *testing.T) {
 		gone, cancel := context.WithCancel(ctx(t))
 		cancel()
-		_, err := newProvider(t).Do(gone, Chat(Plain))
+		_, err := newProvider(t).Do(gone, ask(shape.Plain))
 		wantKind(t, err, provider.KindCancelled)
 	})
 	t.Run("too late before", func(t *testing.T) {
 		late, cancel := context.WithDeadline(ctx(t), time.Unix(1, 0))
 		defer cancel()
-		_, err := newProvider(t).Do(late, Chat(Plain))
+		_, err := newProvider(t).Do(late, ask(shape.Plain))
 		wantKind(t, err, provider.KindTimeout)
 	})
 	t.Run("closed unread", func(t *testing.T) {
 		p := newProvider(t)
 		for range 20 {
-			resp, err := p.Do(ctx(t), Chat(Streaming))
+			resp, err := p.Do(ctx(t), ask(shape.Streaming))
 			require.NoError(t, err)
 			require.NoError(t, resp.Body.Close())
 			_, err = resp.Body.Read(make([]byte, 1))
@@ -95,11 +124,11 @@ func Contract(t *testing.T, newProvider func(t *testing.T) provider.Provider) {
 		var wg sync.WaitGroup
 		for i := range 32 {
 			wg.Go(func() {
-				body := Plain
+				body := shape.Plain
 				if i%2 == 0 {
-					body = Streaming
+					body = shape.Streaming
 				}
-				resp, err := p.Do(ctx(t), Chat(body))
+				resp, err := p.Do(ctx(t), ask(body))
 				if err != nil {
 					t.Errorf("call %d: %v", i, err)
 					return
