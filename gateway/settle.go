@@ -13,15 +13,14 @@ const bytesPerToken = 4
 
 // settle says what the call used and what that costs. It runs however the call ended: a stream that was cut has been paid for, too.
 func (g *Gateway) settle(_ context.Context, c *call, _ error) {
-	if c.api.Free() {
-		if c.rec.Provider != "" {
-			c.rec.CostMicros = &c.ans.micros // nothing
-		}
-		return
+	free := c.api.Free()
+	if !free {
+		c.readUsage()
 	}
-	c.readUsage()
 	tokens := c.rec.Tokens
-	if (tokens.Reported || tokens.Estimated) && c.rec.Provider != "" {
+	if free && c.rec.Provider != "" {
+		c.rec.CostMicros = &c.ans.micros // nothing
+	} else if (tokens.Reported || tokens.Estimated) && c.rec.Provider != "" {
 		var ok bool
 		if c.ans.micros, ok = g.cost(c, tokens); ok {
 			c.rec.CostMicros = &c.ans.micros

@@ -396,7 +396,10 @@ func spelled(a seen, sent map[string]string) seen {
 	for _, name := range []string{"prompt", "id", "call", "key", "provider", "alias"} {
 		a.body = strings.ReplaceAll(a.body, sent[name], "<"+name+">")
 	}
-	for _, name := range []string{"X-Promptgate-Call-Id", "X-Request-Id", "Date", "Content-Length"} {
+	if id := a.header.Get("X-Promptgate-Call-Id"); id != "" {
+		a.body = strings.ReplaceAll(a.body, id, "<call>")
+	}
+	for _, name := range []string{"X-Promptgate-Call-Id", "X-Request-Id", "Request-Id", "Date", "Content-Length"} {
 		a.header.Del(name)
 	}
 	return a

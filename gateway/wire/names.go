@@ -116,22 +116,6 @@ func lessKnownName(b []byte) string {
 		return "background"
 	case "request_id":
 		return "request_id"
-	case "system":
-		return "system"
-	case "thinking":
-		return "thinking"
-	case "stop_sequences":
-		return "stop_sequences"
-	case "top_k":
-		return "top_k"
-	case "output_config":
-		return "output_config"
-	case "container":
-		return "container"
-	case "thread":
-		return "thread"
-	case "diagnostics":
-		return "diagnostics"
 	case "max_output_tokens":
 		return "max_output_tokens"
 	case "text":
@@ -164,6 +148,28 @@ func lessKnownName(b []byte) string {
 		return "label"
 	case "draft":
 		return "draft"
+	}
+	return messagesName(b)
+}
+
+func messagesName(b []byte) string {
+	switch string(b) {
+	case "system":
+		return "system"
+	case "thinking":
+		return "thinking"
+	case "stop_sequences":
+		return "stop_sequences"
+	case "top_k":
+		return "top_k"
+	case "output_config":
+		return "output_config"
+	case "container":
+		return "container"
+	case "thread":
+		return "thread"
+	case "diagnostics":
+		return "diagnostics"
 	}
 	return ""
 }

@@ -83,7 +83,8 @@ func composeMessages(b *Body, p Prompt, dst []byte, edits []Edit, form string, i
 	if len(t.list) == from+1 {
 		return out, fault.New(fault.InvalidRequest, "The prompt has no message but its system text, and the request has none: send \"messages\".").WithParam("messages")
 	}
-	out.Rendered = append(t.list, ']')
+	t.list = append(t.list, ']')
+	out.Rendered = t.list
 	out.Messages = out.Rendered[before:]
 	if brings || changed {
 		out.Edits = append(out.Edits, Edit{Name: "messages", Value: out.Rendered[from:len(out.Rendered):len(out.Rendered)]})
