@@ -80,6 +80,9 @@ func (Messages) Continues(*Body) (param, id string) { return "", "" }
 // Keeps implements API.
 func (Messages) Keeps() bool { return false }
 
+// References implements API: blocks refer to each other inside a request only.
+func (Messages) References(*Body) []string { return nil }
+
 // Stores implements API.
 func (Messages) Stores() bool { return false }
 
@@ -129,7 +132,10 @@ func (Messages) ReadAnswer(body []byte) (c Completion, whole bool) {
 			setString(&c.Finish, value)
 		case `"content"`:
 			listed = value[0] == '['
-			c.readItems(value)
+			for block := range elementsOf(value) {
+				c.Answers++
+				c.Bytes += len(block)
+			}
 		case `"error"`:
 			c.take(FieldError, value[:min(len(value), maxCapture)])
 		case `"id"`, `"model"`, `"usage"`:
