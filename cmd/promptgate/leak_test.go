@@ -22,6 +22,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"github.com/tidwall/gjson"
 
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/testenv"
@@ -281,6 +282,14 @@ func leakCalls(t *testing.T, p *process, s *leakSearch) {
 		require.Equal(t, http.StatusOK, a.status, "%s", a)
 		require.Contains(t, a.body, wire.Managed)
 		s.in("answers of the Responses API", []byte(a.body))
+		if more == "" {
+			for _, path := range []string{"", "/input_items"} {
+				kept := p.send("GET", "/v1/responses/"+gjson.Get(a.body, "id").Str+path, "", "Authorization", "Bearer "+weak)
+				require.Equal(t, http.StatusOK, kept.status, "%s", kept)
+				require.Contains(t, kept.body, wire.Managed)
+				s.in("what a provider keeps", []byte(kept.body))
+			}
+		}
 	}
 
 	for model, status := range map[string]int{"up-401": 502, "up-403": 502, "up-500": 502, "up-redirect": 502, "up-html": 502, "up-strange": 502, "up-broken": 502} {

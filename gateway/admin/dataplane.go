@@ -104,7 +104,7 @@ func (a *API) dataPlane() {
 			body: a.chatBody(true), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
 		{id: "responses", method: http.MethodPost, path: "/v1/responses", tag: "data plane", summary: "Create a response, with a managed prompt or without one",
 			about: "OpenAI's Responses API, JSON or SSE; `prompt` as OpenAI defined it. Its id may be the `previous_response_id` of a later request by the same key for the same prompt." +
-				" What a provider repeats of a prompt is replaced for keys that may not read it. `background` is not served yet. Needs `call` on the prompt under its label, or on the model.",
+				" What a provider repeats of a prompt is replaced for keys that may not read it. With `background` it runs on after the request, and is recorded when it has ended. Needs `call` on the prompt under its label, or on the model.",
 			body: a.responseBody(), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: append(calling, http.StatusNotImplemented)},
 		{id: "azure-v1-responses", method: http.MethodPost, path: "/openai/v1/responses", tag: "data plane", summary: "Azure's address of responses",
 			body: a.responseBody(), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: append(calling, http.StatusNotImplemented)},
@@ -149,6 +149,9 @@ func (a *API) dataPlane() {
 	} {
 		a.describe(e)
 	}
+	for _, e := range a.keptEndpoints() {
+		a.describe(e)
+	}
 }
 
 func (a *API) describe(e endpoint) {
@@ -182,6 +185,11 @@ func (a *API) describe(e endpoint) {
 			about = "The rest of the address"
 		case "id":
 			about = "A model's id as list-models gives it, percent-encoded or with its slashes"
+			if !strings.Contains(e.path, "/models/") {
+				about = "The provider's id"
+			}
+		case "item":
+			about = "The provider's id of the item"
 		}
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: name, In: "path", Required: true, Description: about, Schema: &huma.Schema{Type: huma.TypeString},
@@ -218,6 +226,7 @@ func (a *API) responseBody() *huma.Schema {
 			"model":        {Type: huma.TypeString, Description: "A model or alias, `default`, or prompt/<name>@<label>; left out, the prompt's"},
 			"input":        {Description: "A text or a list of items: it follows the prompt's own messages, or takes their placeholder"},
 			"instructions": {Type: huma.TypeString, Description: "Beside a prompt they follow the prompt's own"}, "previous_response_id": {Type: huma.TypeString},
+			"conversation": {Description: "One that create-conversation made: its id, or an object with it"}, "background": {Type: huma.TypeBoolean},
 			"stream": {Type: huma.TypeBoolean}, "prompt": a.schemaOf(reflect.TypeFor[PromptReference]()),
 		},
 	}

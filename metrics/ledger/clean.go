@@ -64,3 +64,7 @@ func cleanFeedback(f *feedbackRecord) {
 		*s = strings.Clone(cleanText(*s))
 	}
 }
+
+func setCounts(t *metrics.Tokens, n [7]int64) {
+	t.Input, t.CachedInput, t.CacheWrite, t.AudioInput, t.Output, t.Reasoning, t.AudioOutput = n[0], n[1], n[2], n[3], n[4], n[5], n[6]
+}

@@ -19,13 +19,17 @@ type answer struct {
 	finish  string
 	prompt  int // tokens
 	// instructions are those of a response, a JSON string or null.
-	instructions string
+	instructions      string
+	background, store bool
 }
 
 // answer makes the answer to r. Only "created" depends on anything but the body.
 func (r *request) answer(created int64) *answer {
 	sum := sha256.Sum256(r.body)
-	a := &answer{id: r.prefix + hex.EncodeToString(sum[:12]), created: created, finish: "stop", instructions: r.instructions}
+	a := &answer{id: r.prefix + hex.EncodeToString(sum[:12]), created: created, finish: "stop", instructions: r.instructions, background: r.background, store: r.store}
+	if r.id != "" {
+		a.id = r.id
+	}
 	for _, m := range r.messages {
 		a.prompt += len(tokens(m.text))
 	}

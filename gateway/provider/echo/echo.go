@@ -1,6 +1,7 @@
 // Package echo is a provider inside the binary: it needs no network, answers the same request with the same content every time,
 // and never pretends to be a model. Its answers have the shape of OpenAI's chat completions, of its Responses API, or of Anthropic's Messages API, so
-// that everything before and after a provider can be tried without one.
+// that everything before and after a provider can be tried without one. It keeps the responses and conversations of the Responses API in memory, the last
+// thousand, so that what is asked about them has an answer.
 //
 // What counts as a token: a run of at most 16 bytes that ends behind white space or at the end of the text. Usage counts those of
 // all messages and of the answer.
@@ -31,7 +32,10 @@ type Options struct {
 }
 
 // Provider echoes.
-type Provider struct{ o Options }
+type Provider struct {
+	o    Options
+	kept keeper
+}
 
 var _ provider.Provider = (*Provider)(nil)
 
@@ -43,7 +47,7 @@ func New(o Options) *Provider {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Provider{o}
+	return &Provider{o: o}
 }
 
 // Name implements provider.Provider.
@@ -64,16 +68,30 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 	if err := p.wait(ctx, p.o.Latency); err != nil {
 		return nil, err
 	}
+	if r.API == provider.APIResponses && (r.Method != "" || r.Endpoint != provider.APIResponses) {
+		if answer := p.ask(r); answer != nil {
+			return answer, nil
+		}
+	}
 	shape, ok := shapes[r.Endpoint]
-	if !ok || shape.api != r.API {
+	if !ok || shape.api != r.API || r.Method != "" {
 		return refuse(r.API, http.StatusNotFound, &refusal{"unknown_url", "", "The echo provider answers chat/completions, responses, messages and messages/count_tokens only."}), nil
 	}
 	req, bad := shape.parse(r.Body)
 	if bad != nil {
 		return refuse(r.API, http.StatusBadRequest, bad), nil
 	}
+	if bad = p.kept.goOn(req); bad != nil {
+		return refuse(r.API, http.StatusBadRequest, bad), nil
+	}
 	a := req.answer(p.o.Now().Unix())
-	if !req.Stream {
+	if req.id != "" {
+		p.kept.keep(req, a)
+	}
+	switch {
+	case req.background && !req.Stream:
+		return respond(http.StatusOK, []byte(a.queued())), nil
+	case !req.Stream:
 		return respond(http.StatusOK, shape.whole(a)), nil
 	}
 	h := http.Header{"Content-Type": {"text/event-stream; charset=utf-8"}, "X-Request-Id": {a.id}}

@@ -19,6 +19,10 @@ type request struct {
 	format   gjson.Result
 	// instructions are those of a response, a JSON string or null.
 	instructions string
+	// What follows is a response's, too.
+	id, previous, conversation string
+	items                      []string // of the input, with ids
+	background, store          bool
 }
 
 type message struct{ role, text string }

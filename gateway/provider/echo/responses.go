@@ -13,14 +13,14 @@ func parseResponses(body []byte) (*request, *refusal) {
 	if bad != nil {
 		return nil, bad
 	}
-	r := &request{body: body, prefix: "resp_echo_", limit: -1, format: doc.Get("text.format"), instructions: "null"}
+	r := &request{body: body, limit: -1, format: doc.Get("text.format"), instructions: "null", id: newID("resp_echo_"),
+		background: doc.Get("background").Bool(), store: doc.Get("store").Type != gjson.False}
 	if bad = r.readCommon(doc, "max_output_tokens"); bad != nil {
 		return nil, bad
 	}
-	for _, field := range [...]string{"previous_response_id", "conversation"} {
-		if present(doc.Get(field)) {
-			return nil, &refusal{"unsupported_value", field, "The echo provider keeps nothing to go on from: leave " + field + " out."}
-		}
+	r.previous, r.conversation = doc.Get("previous_response_id").Str, doc.Get("conversation").Str
+	if in := doc.Get("conversation"); in.IsObject() {
+		r.conversation = in.Get("id").Str
 	}
 	if said := doc.Get("instructions"); said.Type == gjson.String {
 		r.instructions = said.Raw
@@ -29,6 +29,7 @@ func parseResponses(body []byte) (*request, *refusal) {
 	switch input := doc.Get("input"); {
 	case input.Type == gjson.String:
 		r.messages = append(r.messages, message{"user", input.Str})
+		r.items = []string{`{"id":"` + newID("msg_") + `","type":"message","status":"completed","role":"user","content":[{"type":"input_text","text":` + input.Raw + `}]}`}
 	case input.IsArray():
 		if bad = r.readItems(input); bad != nil {
 			return nil, bad
@@ -45,6 +46,9 @@ func parseResponses(body []byte) (*request, *refusal) {
 func (r *request) readItems(list gjson.Result) (bad *refusal) {
 	list.ForEach(func(_, item gjson.Result) bool {
 		role, kind := item.Get("role"), item.Get("type").String()
+		if item.IsObject() {
+			r.items = append(r.items, identified(item))
+		}
 		switch {
 		case !item.IsObject() || role.Type != gjson.String && kind == "":
 			bad = &refusal{"invalid_type", "input", "Each item must be an object with a role or a type."}
@@ -59,17 +63,36 @@ func (r *request) readItems(list gjson.Result) (bad *refusal) {
 	return bad
 }
 
+// identified is an item as it is kept: with an id, and a type.
+func identified(item gjson.Result) string {
+	more := ""
+	if !item.Get("id").Exists() {
+		more += `"id":"` + newID("msg_") + `",`
+	}
+	if !item.Get("type").Exists() {
+		more += `"type":"message","status":"completed",`
+	}
+	rest := strings.TrimPrefix(strings.TrimSpace(item.Raw), "{")
+	if more != "" && strings.TrimSpace(rest) == "}" {
+		more = strings.TrimSuffix(more, ",")
+	}
+	return "{" + more + rest
+}
+
 // response is the answer as the Responses API has it. Like the real one it repeats the instructions.
 func (a *answer) response(status, output, usage string) string {
 	details := "null"
 	if status == "incomplete" {
 		details = `{"reason":"max_output_tokens"}`
 	}
-	return fmt.Sprintf(`{"id":"%s","object":"response","created_at":%d,"status":"%s","background":false,"error":null,"incomplete_details":%s,"instructions":%s,`+
+	return fmt.Sprintf(`{"id":"%s","object":"response","created_at":%d,"status":"%s","background":%v,"error":null,"incomplete_details":%s,"instructions":%s,`+
 		`"max_output_tokens":null,"model":"`+Model+`","output":[%s],"parallel_tool_calls":true,"previous_response_id":null,"reasoning":{"effort":null,"summary":null},`+
-		`"store":false,"temperature":1.0,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","usage":%s,"user":null,"metadata":{}}`,
-		a.id, a.created, status, details, a.instructions, output, usage)
+		`"store":%v,"temperature":1.0,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","usage":%s,"user":null,"metadata":{}}`,
+		a.id, a.created, status, a.background, details, a.instructions, output, a.store, usage)
 }
+
+// queued is a response that goes on in the background, though an echo's has ended by then.
+func (a *answer) queued() string { return a.response("queued", "", "null") }
 
 func (a *answer) status() string {
 	if a.finish == "length" {

@@ -21,9 +21,55 @@ async function respond(client, body) {
   return out;
 }
 
+async function absent(ask) {
+  try {
+    await ask();
+  } catch (e) {
+    return e.constructor.name;
+  }
+  return 'there';
+}
+
+async function all(pages) {
+  const out = [];
+  for await (const one of pages) out.push(one);
+  return out;
+}
+
+const told = (steps) => steps.map((s) => ({ true: 'True', false: 'False' })[s] ?? s).join(' ');
+
+// A response that runs in the background, looked at, listed, cancelled and deleted.
+async function kept(client, body) {
+  const begun = await client.responses.create({ ...body, background: true });
+  const now = await client.responses.retrieve(begun.id);
+  const items = await all(client.responses.inputItems.list(begun.id));
+  const steps = [begun.status, now.status, now.output_text.includes('charged twice'), items[0].content[0].text, !JSON.stringify(items).includes('charged')];
+  await client.responses.cancel(begun.id);
+  await client.responses.delete(begun.id);
+  steps.push('cancelled', await absent(() => client.responses.retrieve(begun.id)));
+  return { id: begun.id, text: told(steps) };
+}
+
+// A conversation with a first item, a response in it, and what is in it then.
+async function converse(client, body) {
+  const { id } = await client.conversations.create({ items: [{ type: 'message', role: 'user', content: 'my name is Ada' }], ...body });
+  const answer = await client.responses.create({ ...body, input: 'hello', conversation: id });
+  const items = await all(client.conversations.items.list(id, { order: 'asc' }));
+  const first = items[0].content;
+  const steps = [id.slice(0, 4), answer.output_text.includes('last user message: hello'), 'charged twice', typeof first === 'string' ? first : first[0].text];
+  steps.push(JSON.stringify(items[1]).includes('hello'));
+  await client.conversations.items.delete(items[1].id, { conversation_id: id });
+  steps.push((await all(client.conversations.items.list(id))).length === items.length - 1);
+  await client.conversations.delete(id);
+  steps.push(await absent(() => client.conversations.retrieve(id)));
+  return { id, text: told(steps) };
+}
+
 async function run({ api, base_url, key, body, headers }) {
   const client = new OpenAI({ apiKey: key, baseURL: base_url, maxRetries: 0, defaultHeaders: headers ?? {} });
   if (api === 'responses') return respond(client, body);
+  if (api === 'kept') return kept(client, body);
+  if (api === 'conversation') return converse(client, body);
   const out = { text: '', chunks: 0 };
   if (body.stream) {
     for await (const chunk of await client.chat.completions.create(body)) {

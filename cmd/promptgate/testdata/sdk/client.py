@@ -19,6 +19,10 @@ def run(case):
     body = case["body"]
     if case.get("api") == "responses":
         return respond(client, body)
+    if case.get("api") == "kept":
+        return kept(client, body)
+    if case.get("api") == "conversation":
+        return converse(client, body)
     args = {k: v for k, v in body.items() if k in KNOWN}
     extra = {k: v for k, v in body.items() if k not in KNOWN}
     answer = client.chat.completions.create(**args, extra_body=extra or None)
@@ -51,6 +55,46 @@ def respond(client, body):
             out.update(id=event.response.id, model=event.response.model)
             assert event.response.output_text == out["text"]
     return out
+
+
+def absent(ask):
+    try:
+        ask()
+    except openai.NotFoundError as e:
+        return type(e).__name__
+    return "there"
+
+
+def kept(client, body):
+    """A response that runs in the background, looked at, listed, cancelled and deleted."""
+    begun = client.responses.create(**body, background=True)
+    steps = [begun.status]
+    now = client.responses.retrieve(begun.id)
+    steps += [now.status, "charged twice" in now.output_text]
+    items = list(client.responses.input_items.list(begun.id))
+    steps += [items[0].content[0].text, "charged" not in repr(items)]
+    client.responses.cancel(begun.id)
+    steps.append("cancelled")
+    client.responses.delete(begun.id)
+    steps.append(absent(lambda: client.responses.retrieve(begun.id)))
+    return {"id": begun.id, "text": " ".join(map(str, steps))}
+
+
+def converse(client, body):
+    """A conversation with a first item, a response in it, and what is in it then."""
+    conversation = client.conversations.create(
+        items=[{"type": "message", "role": "user", "content": "my name is Ada"}], extra_body=body
+    )
+    answer = client.responses.create(**body, input="hello", conversation=conversation.id)
+    steps = [conversation.id[:4], "last user message: hello" in answer.output_text]
+    items = list(client.conversations.items.list(conversation.id, order="asc"))
+    steps += ["charged twice", items[0].content[0].text if not isinstance(items[0].content, str) else items[0].content]
+    steps.append("hello" in repr(items[1]))
+    client.conversations.items.delete(items[1].id, conversation_id=conversation.id)
+    steps.append(len(list(client.conversations.items.list(conversation.id))) == len(items) - 1)
+    client.conversations.delete(conversation.id)
+    steps.append(absent(lambda: client.conversations.retrieve(conversation.id)))
+    return {"id": conversation.id, "text": " ".join(map(str, steps))}
 
 
 for case in json.load(sys.stdin):

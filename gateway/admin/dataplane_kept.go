@@ -1,0 +1,47 @@
+package admin
+
+import (
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// keptEndpoints are the addresses of what providers keep for callers: responses and conversations.
+func (a *API) keptEndpoints() (all []endpoint) {
+	const (
+		whose = " It is there for the key that made it, as long as that may run the prompt that it was made by; to everybody else it is not there. It is asked of the provider that keeps it."
+		hides = " What it repeats of a prompt is replaced for keys that may not read it."
+	)
+	refused := []int{
+		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusNotImplemented, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+	}
+	object := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
+	for _, e := range []endpoint{
+		{id: "get-response", method: http.MethodGet, path: "/responses/{id}", summary: "Show a response", about: "With `stream=true` as events." + whose + hides},
+		{id: "delete-response", method: http.MethodDelete, path: "/responses/{id}", summary: "Delete a response", about: whose[1:]},
+		{id: "cancel-response", method: http.MethodPost, path: "/responses/{id}/cancel", summary: "Cancel a response that runs in the background", about: whose[1:] + hides},
+		{id: "list-input-items", method: http.MethodGet, path: "/responses/{id}/input_items", summary: "List the items that a response was made of", about: whose[1:] + hides},
+		{
+			id: "create-conversation", method: http.MethodPost, path: "/conversations", summary: "Begin a conversation that responses go on in",
+			about: "`model`, or `prompt`, says which provider keeps it, and goes no further; with neither, the project has one that can. Needs `call` on that model or prompt, else on every model.", body: object,
+		},
+		{id: "get-conversation", method: http.MethodGet, path: "/conversations/{id}", summary: "Show a conversation", about: whose[1:]},
+		{id: "update-conversation", method: http.MethodPost, path: "/conversations/{id}", summary: "Change a conversation's metadata", about: whose[1:], body: object},
+		{id: "delete-conversation", method: http.MethodDelete, path: "/conversations/{id}", summary: "Delete a conversation", about: whose[1:]},
+		{id: "list-items", method: http.MethodGet, path: "/conversations/{id}/items", summary: "List a conversation's items", about: whose[1:]},
+		{id: "create-items", method: http.MethodPost, path: "/conversations/{id}/items", summary: "Add items to a conversation", about: whose[1:], body: object},
+		{id: "get-item", method: http.MethodGet, path: "/conversations/{id}/items/{item}", summary: "Show one item", about: whose[1:]},
+		{id: "delete-item", method: http.MethodDelete, path: "/conversations/{id}/items/{item}", summary: "Delete one item", about: whose[1:]},
+	} {
+		e.tag, e.refused, e.answer = "data plane", refused, answerOf("The provider's answer", "application/json")
+		if e.id == "get-response" {
+			e.answer = answerOf("The provider's answer", "application/json", "text/event-stream")
+		}
+		azure := e
+		e.path, azure.path = "/v1"+e.path, "/openai/v1"+e.path
+		azure.id, azure.about, azure.summary = "azure-v1-"+e.id, "", "Azure's address of "+e.id
+		all = append(all, e, azure)
+	}
+	return all
+}
