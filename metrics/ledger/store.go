@@ -12,7 +12,6 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/promptgate/promptgate/internal/sqldb"
-	"github.com/promptgate/promptgate/metrics"
 )
 
 const (
