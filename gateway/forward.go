@@ -140,6 +140,8 @@ func (c *call) acceptWhole() error {
 	switch {
 	case said.Error != nil:
 		return c.unusable(provider.KindEmpty, errEmpty)
+	case c.ans.more && wire.BeginsError(c.api, c.ans.buf.B):
+		return c.unusable(provider.KindEmpty, errEmpty)
 	case c.ans.more:
 		return nil // only its beginning is known; nothing else is that long
 	case !whole && len(bytes.TrimSpace(c.ans.buf.B)) > 0 && bytes.TrimSpace(c.ans.buf.B)[0] == '{':

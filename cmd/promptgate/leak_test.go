@@ -116,7 +116,7 @@ func (s *leakSearch) files(dir string) (found bool) {
 func leakyUpstream(t *testing.T) *httptest.Server {
 	u := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		all, _ := json.Marshal(fmt.Sprintf("%s said %s", r.Header.Get("Authorization"), body))
+		all, _ := json.Marshal(fmt.Sprintf("%s%s said %s", r.Header.Get("Authorization"), r.Header.Get("X-Api-Key"), body))
 		fail := func(status int) {
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("X-Request-Id", "req_1")
@@ -124,23 +124,23 @@ func leakyUpstream(t *testing.T) *httptest.Server {
 			_, _ = fmt.Fprintf(w, `{"error":{"message":%s,"type":"x","code":%s}}`, all, all)
 		}
 		switch {
-		case bytes.Contains(body, []byte("up-401")):
+		case bytes.Contains(body, []byte("-401\"")):
 			fail(401)
-		case bytes.Contains(body, []byte("up-403")):
+		case bytes.Contains(body, []byte("-403\"")):
 			fail(403)
-		case bytes.Contains(body, []byte("up-500")):
+		case bytes.Contains(body, []byte("-500\"")):
 			fail(500)
-		case bytes.Contains(body, []byte("up-redirect")):
+		case bytes.Contains(body, []byte("-redirect\"")):
 			w.Header().Set("Location", "http://127.0.0.1:1/?q="+string(all[1:len(all)-1]))
 			w.WriteHeader(302)
-		case bytes.Contains(body, []byte("up-html")):
+		case bytes.Contains(body, []byte("-html\"")):
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = fmt.Fprintf(w, "<html>%s</html>", all)
-		case bytes.Contains(body, []byte("up-broken")):
+		case bytes.Contains(body, []byte("-broken\"")):
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = fmt.Fprintf(w, `{"id":"x","choices":[{"message":{"content":%s`, all)
 			panic(http.ErrAbortHandler)
-		case bytes.Contains(body, []byte("up-strange")):
+		case bytes.Contains(body, []byte("-strange\"")):
 			w.Header().Set("Content-Type", "application/json")
 			w.Header().Set("Content-Encoding", "x"+canaryCredential)
 			_, _ = w.Write(all)
@@ -162,6 +162,7 @@ log_format: json
 providers:
   - {name: echo, kind: echo, models: [echo]}
   - {name: leaky, kind: openai, base_url: %q, api_key: %s, models: ["up-*"], allow_private: true}
+  - {name: leaks, kind: anthropic, base_url: %[1]q, api_key: %[2]s, models: ["an-*"], allow_private: true}
 `, leakyUpstream(t).URL+"/v1", canaryCredential))
 	appendRedisPassword(t, site.config)
 	s.add("API key", site.key)
@@ -291,6 +292,23 @@ func leakCalls(t *testing.T, p *process, s *leakSearch) {
 			}
 		}
 	}
+
+	const messages = "/v1/messages"
+	message := func(model, more string) string {
+		return fmt.Sprintf(`{"model":%q,"max_tokens":9,"metadata":{"user_id":%q},"system":%q,"prompt":{"id":%q,"variables":{"value":%q,"who":%q}},"messages":[{"role":"user","content":%q}]%s}`,
+			model, canaryUser, canaryMessage, leakName, canaryVariable, canaryVariable, canaryMessage, more)
+	}
+	for _, path := range []string{messages, messages + "/count_tokens"} {
+		require.Equal(t, http.StatusOK, post(path, message("default", "")).status)
+	}
+	require.Equal(t, http.StatusOK, post(messages, message("default", `,"stream":true`)).status)
+	for _, model := range []string{"an-401", "an-403", "an-500", "an-redirect", "an-html", "an-strange", "an-broken"} {
+		failed(post(messages, message(model, "")), 502)
+		failed(post(messages, message(model, `,"stream":true`)))
+	}
+	failed(post(messages, strings.Replace(message("default", ""), `"max_tokens":9,`, "", 1)), 400)
+	failed(post(messages, message("default", `,"container":"`+canaryMessage+`"`)), 501)
+	failed(send(p.url, p.key+"x", "POST", messages, message("default", "")), 401)
 
 	for model, status := range map[string]int{"up-401": 502, "up-403": 502, "up-500": 502, "up-redirect": 502, "up-html": 502, "up-strange": 502, "up-broken": 502} {
 		failed(post(chat, body(model, canaryVariable, "")), status)

@@ -39,6 +39,14 @@ func (s *StreamScanner) Begins(p []byte) Beginning {
 	return Undecided
 }
 
+// BeginsError reports whether the beginning of an answer's JSON holds an error, or the beginning of one.
+func BeginsError(api API, body []byte) bool {
+	var s ResponseScanner
+	s.Reset(api)
+	s.feed(body)
+	return s.capture == FieldError || s.result.Error != nil
+}
+
 // finishError is the finish reason of a choice that broke off, as some providers spell it.
 const finishError = "error"
 
