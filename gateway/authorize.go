@@ -58,7 +58,7 @@ func (g *Gateway) authorizeBare(ctx context.Context, c *call) error {
 		return g.authorizeModel(ctx, c, policy.EveryModel, "model")
 	}
 	if c.action != policy.ActionCall || wire.NamesNoModel(c.in.model) {
-		return noModel()
+		return c.noModel()
 	}
 	return g.authorizeModel(ctx, c, c.in.model, "model")
 }
@@ -184,7 +184,11 @@ func (g *Gateway) reads(ctx context.Context, c *call) (bool, error) {
 	return c.ref.reads == may, nil
 }
 
-func noModel() error {
+func (c *call) noModel() error {
+	if _, passes := c.api.(wire.Passed); passes {
+		return fault.New(fault.InvalidRequest, "The request names no model: send one as \"model\", also where the provider has a default, since keys are for models.").
+			WithParam("model")
+	}
 	return fault.New(fault.InvalidRequest, "The request names neither a prompt nor a model. Send \"prompt\": {\"id\": …}, or a model that this key may call.").
 		WithParam("model")
 }

@@ -49,7 +49,8 @@ type inbound struct {
 	held   limits.Reservation // of memory for its bytes, in the caller's share of MaxBuffered
 	pace   pace
 	body   wire.Body
-	model  string // as sent
+	parts  wire.Multipart // that body's fields were made of; of nothing as a rule
+	model  string         // as sent
 	stream bool
 	ref    wire.Reference
 }
@@ -115,6 +116,7 @@ type answer struct {
 	waited   time.Duration       // for the provider
 	scan     *wire.StreamScanner // made for the first stream, then kept
 	streamed bool
+	media    bool // it is neither JSON nor events
 	ours     bool // no provider's: a rendering
 	slices   [][]byte
 	mask     *wire.Mask // replaces the prompt's text on the way to a caller that may not read it; nil: there is nothing to replace
@@ -138,6 +140,7 @@ func (c *call) reset() {
 	c.action, c.pathName, c.pathModel, c.byPath, c.done, c.kept = "", "", "", false, false, kept{}
 
 	c.in.body.Reset()
+	c.in.parts.Reset()
 	c.in.buf, c.in.pace, c.in.held, c.in.model, c.in.stream, c.in.ref = nil, pace{}, limits.Reservation{}, "", false, wire.Reference{}
 
 	c.ref = chosen{}
@@ -177,6 +180,7 @@ func (g *Gateway) releaseRequest(c *call) {
 		g.buffers.put(b)
 	}
 	c.in.body.Reset()
+	c.in.parts.Reset()
 	clear(c.out.edits)
 	c.in.buf, c.in.ref, c.out.rendered, c.out.messages, c.out.body, c.out.edits = nil, wire.Reference{}, nil, nil, nil, c.out.edits[:0]
 }

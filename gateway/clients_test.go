@@ -65,9 +65,9 @@ func TestAzureAddresses(t *testing.T) {
 		{"/openai/deployments/prompt/support/triage@production/chat/completions", `{"prompt_variables":{"ticket":"T"}}`, 200, "gpt-test"},
 		{"/openai/deployments/gpt-test/chat/completions", `{"model":"prompt/support/triage"}`, 400, ""},
 		{"/openai/deployments/gpt-none/chat/completions", `{}`, 404, ""},
-		{"/openai/deployments/gpt-test/embeddings", `{}`, 501, ""},
+		{"/openai/deployments/gpt-test/audio/voices", `{}`, 501, ""},
 		{"/openai/deployments/gpt-test/nothing", `{}`, 404, ""},
-		{"/openai/v1/embeddings", `{}`, 501, ""},
+		{"/openai/v1/files", `{}`, 501, ""},
 		{"/openai/v1/chat/completions", `{"model":"gpt-test"}`, 200, "gpt-test"},
 	} {
 		before := e.upstream.count()

@@ -65,7 +65,7 @@ type setup struct {
 // upAt is a provider at url that speaks chat and the toy of the tests.
 func upAt(url, name, credential string) openai.Options {
 	o := openai.Options{Credential: provider.NewSecret(credential)}
-	o.Name, o.BaseURL, o.AllowPrivate, o.APIs = name, url+"/v1", true, []string{"chat", "responses", "messages", "toy"}
+	o.Name, o.BaseURL, o.AllowPrivate, o.APIs = name, url+"/v1", true, append(provider.OpenAIAPIs(), "messages", "toy")
 	return o
 }
 

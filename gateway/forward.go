@@ -101,7 +101,7 @@ func (c *call) answeredBy(t provider.Target, res *provider.Response) {
 func (c *call) accept(t provider.Target, res *provider.Response) error {
 	c.answeredBy(t, res)
 	c.lender.put(c.ans.buf)
-	c.ans.buf, c.ans.more, c.ans.streamed, c.ans.complete = nil, false, false, false
+	c.ans.buf, c.ans.more, c.ans.streamed, c.ans.media, c.ans.complete = nil, false, false, false, false
 	kind := mediaType(res.Header.Get("Content-Type"))
 	var err error
 	switch {
@@ -112,13 +112,18 @@ func (c *call) accept(t provider.Target, res *provider.Response) error {
 		if err = c.g.hold(c.ctx, c, res); err == nil {
 			err = c.acceptWhole()
 		}
+	case c.takesMedia(kind):
+		c.ans.media = true
+		if err = c.g.hold(c.ctx, c, res); err == nil {
+			err = c.acceptMedia()
+		}
 	default:
 		err = c.unusable(provider.KindProtocol, errNeither)
 	}
 	if err != nil {
 		c.owe(t, err)
 		c.lender.put(c.ans.buf)
-		c.ans.buf, c.ans.status, c.ans.header, c.ans.streamed = nil, 0, nil, false
+		c.ans.buf, c.ans.status, c.ans.header, c.ans.streamed, c.ans.media = nil, 0, nil, false, false
 		c.rec.Provider, c.rec.Model = "", ""
 	}
 	return err
@@ -235,7 +240,7 @@ func (c *call) request(t provider.Target) *provider.Request {
 	c.out.edits = edits[:len(c.out.edits)] // keeps the memory
 	c.out.target = t
 	body := c.in.body.Raw()
-	if len(edits) > 0 {
+	if len(edits) > 0 && !c.in.parts.Present() {
 		if c.out.body == nil {
 			c.out.body = c.lender.get(len(body) + c.editBytes())
 		}
@@ -245,6 +250,12 @@ func (c *call) request(t provider.Target) *provider.Request {
 	}
 	c.out.request = provider.Request{
 		API: c.api.Name(), Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: c.api.Onward(c.req.Header), CallID: c.rec.ID,
+	}
+	if api, passes := c.api.(wire.Passed); passes {
+		c.out.request.Accept = api.Accept()
+	}
+	if c.in.parts.Present() {
+		c.formRequest(t)
 	}
 	return &c.out.request
 }

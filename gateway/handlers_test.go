@@ -228,8 +228,7 @@ func TestFeedbackFromPages(t *testing.T) {
 func TestAddressesWithoutAHandler(t *testing.T) {
 	e := newEnv(t)
 	for _, path := range []string{
-		"/responses/resp_1/x", "/messages/batches", "/messages/batches/b_1/cancel", "/embeddings", "/completions", "/moderations", "/images/generations",
-		"/audio/speech", "/files", "/batches/batch_1/cancel",
+		"/responses/resp_1/x", "/messages/batches", "/messages/batches/b_1/cancel", "/audio/voices", "/videos", "/files", "/batches/batch_1/cancel",
 	} {
 		for _, base := range []string{"/v1", "/openai/v1"} {
 			for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
@@ -240,7 +239,7 @@ func TestAddressesWithoutAHandler(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/", "/v1/nope", "/v1/prompts/x", "/v1/prompts/", "/v1/prompts/x/nope", "/v1/chat/completions/"} {
+	for _, path := range []string{"/", "/v1/nope", "/v1/prompts/x", "/v1/prompts/", "/v1/prompts/x/nope", "/v1/chat/completions/", "/v1/embeddings/x", "/openai/v1/images/x", "/openai/deployments/x/nope"} {
 		a := e.post(path, `{}`)
 		assert.Equal(t, 404, a.status, path)
 		assert.Equal(t, "not_found", a.code())

@@ -24,7 +24,7 @@ func (g *Gateway) hold(ctx context.Context, c *call, res *provider.Response) err
 		return nil
 	case res.ContentLength >= 0 && res.ContentLength != int64(len(buf.B)):
 		return bodyFault(ctx, c, io.ErrUnexpectedEOF)
-	case res.ContentLength < 0 && res.Status < 300 && !gjson.ValidBytes(buf.B):
+	case res.ContentLength < 0 && res.Status < 300 && !c.ans.media && !gjson.ValidBytes(buf.B):
 		// Where nothing told the length, a cut looks like an end: only the JSON itself shows it.
 		return bodyFault(ctx, c, io.ErrUnexpectedEOF)
 	}
@@ -62,11 +62,17 @@ func (g *Gateway) relayLarge(ctx context.Context, c *call, res *provider.Respons
 	scan.Reset(c.api)
 	passed, last := 0, []byte(nil)
 	defer func() {
-		c.ans.said = scan.Result()
+		if c.ans.media { // there is nothing to read in it
+			c.ans.said = wire.Completion{}
+		} else {
+			c.ans.said = scan.Result()
+		}
 		c.ans.said.Answers, c.ans.said.Bytes = 1, passed
 	}()
 	pass := func(p []byte) error {
-		_, _ = scan.Write(p)
+		if !c.ans.media {
+			_, _ = scan.Write(p)
+		}
 		passed += len(p)
 		if c.ans.mask != nil {
 			c.ans.masked = c.ans.mask.Append(c.ans.masked[:0], p)

@@ -12,6 +12,9 @@ import (
 // identify reads the body once and finds the prompt that it names. A name that nobody has is not an error yet: whether this
 // caller may know that is authorize's to say.
 func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
+	if api, passes := c.api.(wire.Passed); passes {
+		return g.identifyPassed(ctx, c, api)
+	}
 	if err = c.in.body.Scan(c.in.buf.B); err != nil {
 		return err
 	}
@@ -83,6 +86,9 @@ func (g *Gateway) takeAlias(ctx context.Context, c *call) (taken bool, err error
 
 // setModel gives the body another model.
 func (g *Gateway) setModel(c *call, model string) (err error) {
+	if api, passes := c.api.(wire.Passed); passes && c.in.parts.Present() {
+		return g.setFormModel(c, api, model)
+	}
 	set := wire.Set("model", model)
 	more := len(set.Value) + len(set.Name) + 4
 	body := g.buffers.get(len(c.in.buf.B) + more)

@@ -22,7 +22,7 @@ func (g *Gateway) plan(ctx context.Context, c *call) error {
 		return g.planSole(ctx, c)
 	}
 	if c.out.model == "" {
-		return noModel()
+		return c.noModel()
 	}
 	if c.out.byCaller {
 		if err := g.authorizeModel(ctx, c, c.out.model, "model"); err != nil {

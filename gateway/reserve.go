@@ -47,7 +47,7 @@ func (c *call) Dearest(output int64) (micros int64, known bool) {
 	if most == 0 {
 		most = output
 	}
-	tokens := metrics.Tokens{Input: int64(input / bytesPerToken), Output: most * answers, Estimated: true}
+	tokens := c.guessed(metrics.Tokens{Input: int64(input / bytesPerToken), Output: most * answers, Estimated: true})
 	for _, t := range c.out.targets {
 		cost, ok := c.g.deps.Pricer.Cost(t.Prices, t.Model, c.rec.Start, tokens)
 		if !ok || !standardTier(c.out.tier) {

@@ -43,6 +43,9 @@ func (g *Gateway) Routes(r gin.IRouter) {
 		for _, route := range keptRoutes() {
 			r.Handle(route.method, base+route.path, g.kept(&route))
 		}
+		for _, api := range wire.Passing() {
+			r.POST(base+"/"+api.Endpoint(), g.Calls(api))
+		}
 		r.GET(base+"/models", g.models)
 		r.GET(base+"/models/*id", g.modelByID)
 	}
@@ -65,14 +68,15 @@ func isUnserved(path string) bool {
 	}
 	noun, _, _ := strings.Cut(rest, "/")
 	switch noun {
-	case "responses", "messages", "conversations", "embeddings", "completions", "moderations", "images", "audio", "files", "batches", "uploads",
+	case "responses", "messages", "conversations", "audio", "files", "batches", "uploads",
 		"vector_stores", "containers", "realtime", "videos", "fine_tuning", "evals", "assistants", "threads":
 		return found
 	}
 	return false
 }
 
-const served = "POST /v1/chat/completions, POST /v1/responses, POST /v1/messages (and /count_tokens), POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
+const served = "POST /v1/chat/completions, POST /v1/responses, POST /v1/messages (and /count_tokens), POST /v1/embeddings, /v1/completions, /v1/moderations, /v1/images/generations, /edits and /variations, " +
+	"/v1/audio/speech, /transcriptions and /translations, POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
 
 // OpsRoutes adds what operators and their machines ask: /livez, /readyz and, when there is a handler for it, /metrics.
 // Metrics name prompts and ask nobody for a key: where strangers reach the listener, add HealthRoutes.
@@ -99,16 +103,29 @@ func (g *Gateway) Calls(api wire.API) gin.HandlerFunc {
 	}
 }
 
-// byDeployment serves Azure's form of a call, /openai/deployments/{model}/chat/completions: the address names the model.
+// deployed takes "{model}/chat/completions" apart; the model stays encoded. api is nil for any other address.
+func deployed(rest string) (api wire.API, model string) {
+	if name, found := strings.CutSuffix(rest, "/"+wire.Chat{}.Endpoint()); found {
+		return wire.Chat{}, name
+	}
+	for _, api := range wire.Passing() {
+		if name, found := strings.CutSuffix(rest, "/"+api.Endpoint()); found {
+			return api, name
+		}
+	}
+	return nil, ""
+}
+
+// byDeployment serves Azure's form of a call, /openai/deployments/{model}/chat/completions and the like: the address names the model.
 func (g *Gateway) byDeployment(c *gin.Context) {
 	rest := strings.TrimPrefix(c.Request.URL.EscapedPath(), "/openai/deployments/")
-	name, found := strings.CutSuffix(rest, "/"+wire.Chat{}.Endpoint())
+	api, name := deployed(rest)
 	model, err := url.PathUnescape(name)
-	if !found || err != nil || model == "" {
+	if api == nil || err != nil || model == "" {
 		g.NoRoute(c)
 		return
 	}
-	call := g.borrow(c.Writer, requestOf(c.Request), wire.Chat{}, policy.ActionCall)
+	call := g.borrow(c.Writer, requestOf(c.Request), api, policy.ActionCall)
 	call.pathModel = model
 	g.serveHTTP(c, call, g.calling)
 }

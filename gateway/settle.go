@@ -16,11 +16,12 @@ func (g *Gateway) settle(_ context.Context, c *call, _ error) {
 	free := c.api.Free()
 	if !free {
 		c.readUsage()
+		c.rec.Tokens = c.guessed(c.rec.Tokens)
 	}
 	tokens := c.rec.Tokens
 	if free && c.rec.Provider != "" {
 		c.rec.CostMicros = &c.ans.micros // nothing
-	} else if (tokens.Reported || tokens.Estimated) && c.rec.Provider != "" {
+	} else if !c.unpriceable() && (tokens.Reported || tokens.Estimated) && c.rec.Provider != "" {
 		var ok bool
 		if c.ans.micros, ok = g.cost(c, tokens); ok {
 			c.rec.CostMicros = &c.ans.micros
@@ -80,7 +81,7 @@ func (c *call) readUsage() {
 		}
 		result := c.ans.scan.Result()
 		c.rec.CompletionID, c.rec.Tokens = result.ID, result.Usage
-		c.ans.said.Cost, c.ans.said.Tier = result.Cost, result.Tier
+		c.ans.said.Cost, c.ans.said.Tier, c.ans.said.Mixed = result.Cost, result.Tier, result.Mixed
 		if !result.Usage.Reported && result.Events > 0 {
 			// Of some streams that were cut the input is known: it is told at their beginning.
 			c.rec.Tokens.Input = cmp.Or(result.Usage.Input, c.estimatedInput())

@@ -47,6 +47,10 @@ const (
 	nobody  = 0 // no principal of the matrix may
 )
 
+// aForm is what endpoints get that take files; its boundary is "b".
+const aForm = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\necho\r\n--b\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\nhi\r\n" +
+	"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nx\r\n--b--\r\n"
+
 var routes = []route{
 	// The data plane.
 	{"POST", "/v1/chat/completions", "call prompt@production", 200, "", `{"prompt":{"id":"{prompt}","label":"production"}}`},
@@ -91,6 +95,26 @@ var routes = []route{
 	{"GET", "/openai/v1/conversations/:id/items/:item", "key", http.StatusNotFound, "/openai/v1/conversations/none./items/none", ""},
 	{"DELETE", "/v1/conversations/:id/items/:item", "key", http.StatusNotFound, "/v1/conversations/none./items/none", ""},
 	{"DELETE", "/openai/v1/conversations/:id/items/:item", "key", http.StatusNotFound, "/openai/v1/conversations/none./items/none", ""},
+	{"POST", "/v1/embeddings", "call model", 200, "", `{"model":"echo","input":"hi"}`},
+	{"POST", "/v1/completions", "call model", 200, "", `{"model":"echo","prompt":"hi"}`},
+	{"POST", "/v1/moderations", "call model", 200, "", `{"model":"echo","input":"hi"}`},
+	{"POST", "/v1/images/generations", "call model", 200, "", `{"model":"echo","prompt":"hi"}`},
+	{"POST", "/v1/images/edits", "call model", 200, "", aForm},
+	{"POST", "/v1/images/variations", "call model", 200, "", aForm},
+	{"POST", "/v1/audio/speech", "call model", 200, "", `{"model":"echo","input":"hi","response_format":"wav"}`},
+	{"POST", "/v1/audio/transcriptions", "call model", 200, "", aForm},
+	{"POST", "/v1/audio/translations", "call model", 200, "", aForm},
+	{"POST", "/openai/v1/embeddings", "call model", 200, "", `{"model":"echo","input":"hi"}`},
+	{"POST", "/openai/v1/completions", "call model", 200, "", `{"model":"echo","prompt":"hi"}`},
+	{"POST", "/openai/v1/moderations", "call model", 200, "", `{"model":"echo","input":"hi"}`},
+	{"POST", "/openai/v1/images/generations", "call model", 200, "", `{"model":"echo","prompt":"hi"}`},
+	{"POST", "/openai/v1/images/edits", "call model", 200, "", aForm},
+	{"POST", "/openai/v1/images/variations", "call model", 200, "", aForm},
+	{"POST", "/openai/v1/audio/speech", "call model", 200, "", `{"model":"echo","input":"hi","response_format":"wav"}`},
+	{"POST", "/openai/v1/audio/transcriptions", "call model", 200, "", aForm},
+	{"POST", "/openai/v1/audio/translations", "call model", 200, "", aForm},
+	{"POST", "/openai/deployments/*path", "call model", 200, "/openai/deployments/echo/embeddings", `{"input":"hi"}`},
+	{"POST", "/openai/deployments/*path", "call model", 200, "/openai/deployments/echo/audio/transcriptions", aForm},
 	{"GET", "/openai/v1/models", "key", 200, "", ""},
 	{"GET", "/openai/v1/models/*id", "key", http.StatusNotFound, "/openai/v1/models/prompt/none", ""},
 	{"POST", "/v1/feedback", "feedback call", 202, "", `{"call_id":"{call}","name":"helpful","value":true,"id":"once"}`},
@@ -308,6 +332,9 @@ func (h *house) do(key, method, path, body string) seen {
 	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if body == aForm {
+		req.Header.Set("Content-Type", "multipart/form-data; boundary=b")
 	}
 	if method == http.MethodPatch || strings.HasPrefix(path, "/api/v1/model-aliases/") && method == http.MethodDelete {
 		req.Header.Set("If-Match", `"999999"`) // never the newest

@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -80,6 +81,7 @@ type endpoint struct {
 	tag              string
 	open             bool // asks for no key
 	body             *huma.Schema
+	form             bool // the body is multipart/form-data
 	answer           *huma.Response
 	status           int // of success
 	refused          []int
@@ -97,7 +99,7 @@ func (a *API) dataPlane() {
 		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestEntityTooLarge,
 		http.StatusInternalServerError, http.StatusServiceUnavailable,
 	}
-	for _, e := range []endpoint{
+	for _, e := range slices.Concat(a.passing(append(calling, http.StatusNotImplemented)), []endpoint{
 		{id: "chat-completions", method: http.MethodPost, path: "/v1/chat/completions", tag: "data plane", summary: "Call a model, with a managed prompt or without one",
 			about: "OpenAI's chat completions, JSON or SSE. `prompt` names a managed prompt; every other field goes to the provider as it came." +
 				" Needs `call` on the prompt under its label, or on the model.",
@@ -127,7 +129,7 @@ func (a *API) dataPlane() {
 			about:  "For each that list-models names, and each model that a pattern of a provider serves. Needs a valid key and nothing more.",
 			answer: answerOf("OpenAI's model", "application/json"), refused: []int{401, 403, 404, 429, 500, 503}},
 		{id: "azure-chat-completions", method: http.MethodPost, path: "/openai/deployments/{path}", tag: "data plane", summary: "Azure's address of chat-completions",
-			about: "`{path}` is `{model}/chat/completions`. As chat-completions, with the model of the address; the query's api-version is not looked at.",
+			about: "`{path}` is `{model}/chat/completions`, `{model}/embeddings` and so on for the endpoints of images and audio. As those below /v1, with the model of the address; the query's api-version is not looked at.",
 			body:  a.chatBody(true), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
 		{id: "azure-v1-chat-completions", method: http.MethodPost, path: "/openai/v1/chat/completions", tag: "data plane", summary: "Azure's other address of chat-completions",
 			body: a.chatBody(true), answer: answerOf("The provider's answer", "application/json", "text/event-stream"), refused: calling},
@@ -146,7 +148,7 @@ func (a *API) dataPlane() {
 			answer: answerOf("Send calls"), refused: []int{503}},
 		{id: "metrics", method: http.MethodGet, path: "/metrics", tag: "operations", summary: "Prometheus metrics", open: true,
 			about: "Stands on the operations' listener, or, when none is configured, on a main listener that is loopback.", answer: answerOf("Prometheus' text format", "text/plain"), refused: []int{503}},
-	} {
+	}) {
 		a.describe(e)
 	}
 	for _, e := range a.keptEndpoints() {
@@ -176,7 +178,11 @@ func (a *API) describe(e endpoint) {
 		}
 	}
 	if e.body != nil {
-		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: e.body}}}
+		kind := "application/json"
+		if e.form {
+			kind = "multipart/form-data"
+		}
+		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{kind: {Schema: e.body}}}
 	}
 	for _, name := range pathParams(e.path) {
 		about := "The prompt's name, percent-encoded or with its slashes"

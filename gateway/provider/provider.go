@@ -38,6 +38,27 @@ const (
 	APIMessages  = "messages"
 )
 
+// The shapes that run no managed prompt, each named by its endpoint.
+const (
+	APIEmbeddings       = "embeddings"
+	APICompletions      = "completions" // the legacy one
+	APIModerations      = "moderations"
+	APIImageGenerations = "images/generations"
+	APIImageEdits       = "images/edits"
+	APIImageVariations  = "images/variations"
+	APISpeech           = "audio/speech"
+	APITranscriptions   = "audio/transcriptions"
+	APITranslations     = "audio/translations"
+)
+
+// OpenAIAPIs are the shapes of OpenAI's own API.
+func OpenAIAPIs() []string {
+	return []string{
+		APIChat, APIResponses, APIEmbeddings, APICompletions, APIModerations, APIImageGenerations, APIImageEdits, APIImageVariations,
+		APISpeech, APITranscriptions, APITranslations,
+	}
+}
+
 // Request is one attempt. Body is not kept or changed after Do returns and the answer's body is closed, or says that it was sent.
 type Request struct {
 	API      string // the shape of Body; a provider that does not speak it fails with KindRefused and sends nothing

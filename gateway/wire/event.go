@@ -103,7 +103,7 @@ func (s *StreamScanner) endBig() {
 	case partial != nil:
 		s.res.addUsage(partial)
 	case c.Usage.Reported:
-		s.res.Usage, s.res.Cost = c.Usage, c.Cost
+		s.res.Usage, s.res.Cost, s.res.Mixed = c.Usage, c.Cost, c.Mixed
 	}
 	if c.Tier != "" {
 		s.res.Tier = c.Tier

@@ -15,6 +15,7 @@ type Completion struct {
 	Cost   int64    // micro-dollars that the provider says it cost; 0: it does not say
 	Tier   string   // service_tier: which of its prices the provider applied; "" when it does not say
 	Items  []string // ids of the parts that a later request can refer to
+	Mixed  bool     // its usage holds tokens of pictures, which price lists do not tell from those of text
 	Error  []byte   // the value of a top-level "error", at most maxCapture of it; nil when none
 
 	Free    bool // it costs nothing, and has no usage
@@ -93,8 +94,8 @@ func (c *Completion) take(what Field, v []byte) {
 			setString(&c.Finish, v)
 		}
 	case FieldUsage:
-		if t, cost, _ := parseUsage(v); t.Reported {
-			c.Usage, c.Cost = t, cost
+		if u := readUsage(v); u.t.Reported {
+			c.Usage, c.Cost, c.Mixed = u.t, u.cost, u.pictures
 		}
 	case FieldPartialUsage:
 		c.take(FieldUsage, v)

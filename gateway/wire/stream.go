@@ -12,6 +12,7 @@ type StreamResult struct {
 	Usage     metrics.Tokens // the last reported
 	Cost      int64          // micro-dollars that the provider says it cost; 0: it does not say
 	Tier      string         // service_tier: which of its prices the provider applied
+	Mixed     bool           // Completion.Mixed
 	ID        string
 	Model     string
 	Items     []string // as Completion has them

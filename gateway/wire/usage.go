@@ -16,11 +16,17 @@ const maxCountDigits = 12
 // must not reach the books. Nothing in and nothing out is a usage, but not Reported: an answer has cost something, and some providers end their
 // streams with zeros. cost is what the provider says that the answer cost, in micro-dollars, 0 when it does not say.
 func parseUsage(v []byte) (t metrics.Tokens, cost int64, ok bool) {
+	u := readUsage(v)
+	return u.t, u.cost, u.valid
+}
+
+// readUsage is parseUsage with all that it found; not valid means not ok.
+func readUsage(v []byte) (u usageReader) {
 	w, ok := walkInto(v, '{')
 	if !ok {
-		return t, 0, false
+		return u
 	}
-	u := usageReader{valid: true}
+	u.valid = true
 	for {
 		key, value, ok := w.member()
 		if !ok {
@@ -29,12 +35,13 @@ func parseUsage(v []byte) (t metrics.Tokens, cost int64, ok bool) {
 		u.member(key, value)
 	}
 	if !u.valid || !u.seen || !w.closed('}') {
-		return metrics.Tokens{}, 0, false
+		return usageReader{}
 	}
 	if u.t.Input+u.t.Output+u.cacheRead+u.cacheWrite == 0 {
-		return metrics.Tokens{}, 0, true
+		return usageReader{valid: true}
 	}
-	return u.tokens(), u.cost, true
+	u.t = u.tokens()
+	return u
 }
 
 // usageReader gathers the members of a usage object.
@@ -46,6 +53,7 @@ type usageReader struct {
 	cacheHit              int64 // DeepSeek's: among them
 	total                 int64
 	cost                  int64 // micro-dollars
+	pictures              bool  // some of the tokens are pictures
 }
 
 func (u *usageReader) member(key, value []byte) {
@@ -63,7 +71,8 @@ func (u *usageReader) member(key, value []byte) {
 		u.seen = true
 	case `"total_tokens"`:
 		u.count(value, &u.total)
-	case `"prompt_tokens_details"`, `"input_tokens_details"`, `"completion_tokens_details"`, `"output_tokens_details"`:
+	case `"prompt_tokens_details"`, `"input_tokens_details"`, `"input_token_details"`, // the last is of transcriptions
+		`"completion_tokens_details"`, `"output_tokens_details"`, `"output_token_details"`:
 		u.details(value, bytes.HasPrefix(key, []byte(`"prompt`)) || bytes.HasPrefix(key, []byte(`"input`)))
 	case `"cache_read_input_tokens"`:
 		u.count(value, &u.cacheRead)
@@ -97,6 +106,8 @@ func (u *usageReader) details(v []byte, input bool) {
 			}
 		case `"reasoning_tokens"`, `"thinking_tokens"`:
 			u.count(value, &u.t.Reasoning)
+		case `"image_tokens"`:
+			u.pictures = u.pictures || string(value) != "0" && !isNull(value)
 		}
 	}
 }

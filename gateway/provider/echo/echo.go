@@ -1,7 +1,8 @@
 // Package echo is a provider inside the binary: it needs no network, answers the same request with the same content every time,
-// and never pretends to be a model. Its answers have the shape of OpenAI's chat completions, of its Responses API, or of Anthropic's Messages API, so
-// that everything before and after a provider can be tried without one. It keeps the responses and conversations of the Responses API in memory, the last
-// thousand, so that what is asked about them has an answer.
+// and never pretends to be a model. Its answers have the shape of OpenAI's, or of Anthropic's Messages API, so that everything before and after a provider can
+// be tried without one: chats, responses, messages and legacy completions repeat what arrived; vectors are hashes that mean nothing; moderations flag
+// nothing; pictures are one grey point, speech is silence, and transcriptions say how many bytes were heard. It keeps the responses and conversations of the
+// Responses API in memory, the last thousand, so that what is asked about them has an answer.
 //
 // What counts as a token: a run of at most 16 bytes that ends behind white space or at the end of the text. Usage counts those of
 // all messages and of the answer.
@@ -35,6 +36,7 @@ type Options struct {
 type Provider struct {
 	o    Options
 	kept keeper
+	apis []string
 }
 
 var _ provider.Provider = (*Provider)(nil)
@@ -47,17 +49,15 @@ func New(o Options) *Provider {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Provider{o: o}
+	return &Provider{o: o, apis: append(provider.OpenAIAPIs(), provider.APIMessages)}
 }
 
 // Name implements provider.Provider.
 func (p *Provider) Name() string { return p.o.Name }
 
-var apis = [3]string{provider.APIChat, provider.APIResponses, provider.APIMessages} //nolint:gochecknoglobals // a constant
-
 // Capabilities implements provider.Provider.
 func (p *Provider) Capabilities() provider.Capabilities {
-	return provider.Capabilities{APIs: apis[:], StreamUsage: true}
+	return provider.Capabilities{APIs: p.apis, StreamUsage: true}
 }
 
 // Do implements provider.Provider.
@@ -73,9 +73,16 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 			return answer, nil
 		}
 	}
+	if pass, ok := passed[r.Endpoint]; ok && r.Endpoint == r.API && r.Method == "" {
+		res, bad := pass(r)
+		if bad != nil {
+			return refuse(r.API, http.StatusBadRequest, bad), nil
+		}
+		return res, nil
+	}
 	shape, ok := shapes[r.Endpoint]
 	if !ok || shape.api != r.API || r.Method != "" {
-		return refuse(r.API, http.StatusNotFound, &refusal{"unknown_url", "", "The echo provider answers chat/completions, responses, messages and messages/count_tokens only."}), nil
+		return refuse(r.API, http.StatusNotFound, &refusal{"unknown_url", "", "The echo provider has nothing at this address."}), nil
 	}
 	req, bad := shape.parse(r.Body)
 	if bad != nil {
@@ -120,6 +127,9 @@ var shapes = map[string]shape{ //nolint:gochecknoglobals // a constant
 		provider.APIMessages, parseMessages, (*answer).wholeMessage, func(_ *request, a *answer) func() []byte { return a.messageEvents() },
 	},
 	"messages/count_tokens": {provider.APIMessages, parseCount, (*answer).count, nil},
+	"completions": {
+		provider.APICompletions, parseCompletions, (*answer).wholeCompletion, func(r *request, a *answer) func() []byte { return a.completionEvents(r.Usage) },
+	},
 }
 
 // wait sleeps unless ctx ends first.

@@ -8,7 +8,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider/upstream"
 )
 
-// Options describe one upstream. Header, Secrets, Forward and LastEvent are set here; without APIs it speaks chat completions and responses.
+// Options describe one upstream. Header, Secrets, Forward and LastEvent are set here; without APIs it speaks all of OpenAI's.
 type Options struct {
 	upstream.Options
 	Credential    provider.Secret // sent as a bearer token; empty sends none
@@ -28,7 +28,7 @@ var _ provider.Provider = (*Provider)(nil)
 // New checks the options and makes a provider. It does not connect.
 func New(o Options) (*Provider, error) {
 	if len(o.APIs) == 0 {
-		o.APIs = []string{provider.APIChat, provider.APIResponses}
+		o.APIs = provider.OpenAIAPIs()
 	}
 	o.LastEvent = "[DONE]"
 	// OpenAI-Organization and OpenAI-Project belong to the credential, so that those of callers do not pass.

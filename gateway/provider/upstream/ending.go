@@ -23,6 +23,7 @@ type ending struct {
 	json   bool
 	events bool
 	last   string // data with which a stream may end; "" for none
+	counts bool   // it is an answer, and a part of it must not pass for the whole
 
 	depth   int  // of JSON's brackets
 	inside  bool // a JSON string
@@ -69,7 +70,7 @@ func (e *ending) step(c byte) {
 	}
 }
 
-// complete reports whether the body may end here. What is neither JSON nor events cannot be judged.
+// complete reports whether the body may end here. What is neither JSON nor events cannot be judged: sound, say, whose end nothing marks.
 func (e *ending) complete() bool {
 	switch {
 	case e.json:
@@ -78,5 +79,5 @@ func (e *ending) complete() bool {
 		end := bytes.TrimRight(e.tail, "\r\n")
 		return e.last != "" && bytes.HasSuffix(end, []byte(e.last)) || len(e.tail)-len(end) >= 2
 	}
-	return true
+	return !e.counts
 }

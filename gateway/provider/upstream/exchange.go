@@ -198,6 +198,7 @@ func (e *exchange) head(resp *http.Response) {
 	}
 	if resp.ContentLength < 0 && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0 {
 		e.framed = newEnding(resp.Header, e.p.o.LastEvent)
+		e.framed.counts = resp.StatusCode < 300
 	}
 	e.headed.Store(true)
 }
