@@ -47,9 +47,7 @@ func (g *Gateway) finish(ctx context.Context, c *call, err error) {
 // refuse answers with our own error, as the shape spells it. What it sets depends on the error alone.
 func (g *Gateway) refuse(w http.ResponseWriter, h *head, api wire.API, callID string, err error) {
 	h.explain(err)
-	if key := api.RequestID(); callID != "" && key != requestID {
-		h.set(key, callID)
-	}
+	h.namedAs(api.RequestID(), callID)
 	writeOwn(w, h, callID, statusOf(fault.CodeOf(err)), api.AppendError(nil, err, callID))
 }
 

@@ -249,7 +249,7 @@ func (c *call) request(t provider.Target) *provider.Request {
 		body = c.out.body.B
 	}
 	c.out.request = provider.Request{
-		API: c.api.Name(), Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: c.api.Onward(c.req.Header), CallID: c.rec.ID,
+		API: c.api.Name(), Endpoint: c.api.Endpoint(), Body: body, Stream: c.in.stream, Header: c.api.Onward(c.req.Header, edits), CallID: c.rec.ID,
 	}
 	if api, passes := c.api.(wire.Passed); passes {
 		c.out.request.Accept = api.Accept()

@@ -39,6 +39,13 @@ func (h *head) named(id string) {
 	}
 }
 
+// namedAs is named for answers of a shape that has a header of its own for it.
+func (h *head) namedAs(key, id string) {
+	if key != requestID && id != "" && len(h.h[key]) == 0 {
+		h.set(key, id)
+	}
+}
+
 // namesItself reports whether the caller gave its request an id, which Guard echoes.
 func (c *call) namesItself() bool { return saneID(c.req.Header[requestID]) }
 
@@ -92,6 +99,7 @@ func (g *Gateway) begin(c *call, length int64) {
 	}
 	h.set("X-Promptgate-Call-Id", c.rec.ID)
 	h.named(c.rec.ID)
+	h.namedAs(c.api.RequestID(), c.rec.ID)
 	c.describe(h)
 	if c.ans.status >= 400 {
 		h.set("X-Promptgate-Error-Origin", "provider")

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/gateway/wire"
 )
 
 // TestHeadersCarryNoControlCharacters: one makes clients drop the whole answer, and a caller's own model may hold any.
@@ -29,7 +31,7 @@ func TestProvidersHeadersAreHarmless(t *testing.T) {
 	require.NoError(t, err)
 	begin := func(streamed bool, status int, sent http.Header) http.Header {
 		w := httptest.NewRecorder()
-		c := &call{w: w, req: Request{Header: http.Header{}}, ans: answer{header: sent, streamed: streamed, status: status}}
+		c := &call{w: w, api: wire.Chat{}, req: Request{Header: http.Header{}}, ans: answer{header: sent, streamed: streamed, status: status}}
 		c.rec.ID = "call_1"
 		(&Gateway{deps: Deps{CallIDs: ids}}).begin(c, -1)
 		return w.Header()

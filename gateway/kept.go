@@ -192,7 +192,7 @@ func (g *Gateway) stillRuns(ctx context.Context, c *call, by storedBy) (runs, re
 func (c *call) keptRequest() *provider.Request {
 	c.out.request = provider.Request{
 		API: c.api.Name(), Method: c.kept.route.method, Endpoint: c.kept.path, Query: c.kept.query, Body: c.in.body.Raw(), Stream: c.in.stream,
-		Header: c.api.Onward(c.req.Header), CallID: c.rec.ID,
+		Header: c.api.Onward(c.req.Header, nil), CallID: c.rec.ID,
 	}
 	if c.out.request.Method == http.MethodPost {
 		c.out.request.Method = ""

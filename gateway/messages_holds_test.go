@@ -331,6 +331,17 @@ func TestHeadersOfMessages(t *testing.T) {
 		assert.Empty(t, head.Get("Authorization"))
 		assert.Empty(t, head.Get("Openai-Beta"))
 	}
+	e.addMessages("support/samples", template.Content{Messages: []template.Message{{Role: "user", Text: "Go."}}, Parameters: map[string]json.RawMessage{"temperature": raw("0.5")}})
+	e.addMessages("support/plain", template.Content{Messages: []template.Message{{Role: "user", Text: "Go."}}})
+	for body, want := range map[string]string{
+		`{"prompt":{"id":"support/samples"}}`: "2023-06-01", `{"prompt":{"id":"support/plain"}}`: "2026-10-21",
+		`{"prompt":{"id":"support/plain"},"temperature":1}`: "2026-10-21", `{"prompt":{"id":"support/samples"},"temperature":1}`: "2026-10-21",
+	} {
+		require.Equal(t, 200, e.message(body, "Anthropic-Version", "2026-10-21", "Anthropic-Beta", "b-1").status)
+		_, head := e.upstream.last()
+		assert.Equal(t, []string{want}, head.Values("Anthropic-Version"), "what samples is sent in the version that takes it: %s", body)
+		assert.Equal(t, "b-1", head.Get("Anthropic-Beta"))
+	}
 	asked := e.upstream.count()
 	a := e.chat(`{"model":"gpt-test","messages":[]}`)
 	assert.Equal(t, 501, a.status)

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -145,6 +146,12 @@ func TestMessagesWithoutAPrompt(t *testing.T) {
 	assert.Equal(t, bare, string(sent), "byte for byte")
 	assert.Empty(t, head.Get("Anthropic-Version"), "the usual one is the provider's to add")
 	assert.NotContains(t, head.Get("X-Api-Key"), "caller")
+	assert.Equal(t, a.header.Get("X-Promptgate-Call-Id"), a.header.Get("Request-Id"), "where Anthropic's SDKs look for it")
+	e.upstream.set(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Request-Id", "req_of_the_provider")
+		respondJSON(200, aMessage)(w, r)
+	})
+	assert.Equal(t, "req_of_the_provider", e.message(bare).header.Get("Request-Id"))
 }
 
 // TestMessageStream: events pass byte for byte and are read on the way, in pieces of any size and with lines of either end.

@@ -186,9 +186,7 @@ func (g *Gateway) refuseAs(c *gin.Context, status int, err error) {
 	h := newHead(c.Writer.Header())
 	h.explain(err)
 	api := shapeOf(c.Request)
-	if key := api.RequestID(); id != "" && key != requestID {
-		h.set(key, id)
-	}
+	h.namedAs(api.RequestID(), id)
 	writeOwn(c.Writer, h, id, status, api.AppendError(nil, err, id))
 }
 

@@ -38,7 +38,7 @@ func (toy) Stores() bool                                       { return false }
 func (toy) RunsOn(*wire.Body, []wire.Edit) bool                { return false }
 func (toy) Finishes(string) bool                               { return true }
 func (toy) Free() bool                                         { return false }
-func (toy) Onward(http.Header) http.Header                     { return nil }
+func (toy) Onward(http.Header, []wire.Edit) http.Header        { return nil }
 func (toy) RequestID() string                                  { return "Toy-Id" }
 func (toy) AppendErrorEvent(dst []byte, err error, id string) []byte {
 	return append(toy{}.AppendError(append(dst, "event: wrong\ndata: "...), err, id), "\n\n"...)

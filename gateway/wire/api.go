@@ -43,8 +43,8 @@ type API interface {
 	// Free reports whether calls of this shape use no tokens and cost nothing, whatever they ask.
 	Free() bool
 	// Onward are the caller's headers that a provider of this shape gets; nil for the usual request, which has none. Everything else stays here: keys,
-	// cookies, addresses, and our own.
-	Onward(h http.Header) http.Header
+	// cookies, addresses, and our own. edits are what is made to the body.
+	Onward(h http.Header, edits []Edit) http.Header
 	// RequestID is the header, in canonical form, by which answers of this shape name the request.
 	RequestID() string
 	// EndUser is the caller's own name for whom it calls, "" when there is none.

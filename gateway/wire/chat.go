@@ -104,7 +104,7 @@ func (Chat) Finishes(string) bool { return true }
 func (Chat) Free() bool { return false }
 
 // Onward implements API.
-func (Chat) Onward(h http.Header) http.Header {
+func (Chat) Onward(h http.Header, _ []Edit) http.Header {
 	if v := h["Openai-Beta"]; len(v) > 0 {
 		return http.Header{"Openai-Beta": v}
 	}

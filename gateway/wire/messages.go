@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 )
 
@@ -18,7 +19,8 @@ var (
 	_ API = CountTokens{}
 )
 
-// MessagesVersion is the one version of the API: what a caller who sends another gets is the provider's to say.
+// MessagesVersion is the version of the API that a provider is asked for when a caller names none. It takes all that later ones take, and more: 2026-10-21
+// refuses what says how to sample.
 const MessagesVersion = "2023-06-01"
 
 // Name implements API.
@@ -36,16 +38,24 @@ func (Messages) Free() bool { return false }
 // Free implements API.
 func (CountTokens) Free() bool { return true }
 
-// Onward implements API. The usual version is what a provider of this shape is asked for anyway.
-func (Messages) Onward(h http.Header) http.Header {
+// Onward implements API. MessagesVersion is what a provider of this shape is asked for anyway; a prompt that says how to sample is sent in it, whatever version
+// the caller's client has: that one knows nothing of the prompt, and answers are the same in both.
+func (Messages) Onward(h http.Header, edits []Edit) http.Header {
 	version, beta := h["Anthropic-Version"], h["Anthropic-Beta"]
-	if len(version) == 1 && version[0] == MessagesVersion {
+	if len(version) == 1 && version[0] == MessagesVersion || samples(edits) {
 		version = nil
 	}
 	if len(version) == 0 && len(beta) == 0 {
 		return nil
 	}
 	return http.Header{"Anthropic-Version": version, "Anthropic-Beta": beta}
+}
+
+// samples reports whether edits set what says how to sample.
+func samples(edits []Edit) bool {
+	return slices.ContainsFunc(edits, func(e Edit) bool {
+		return e.Value != nil && (e.Name == "temperature" || e.Name == "top_p" || e.Name == "top_k")
+	})
 }
 
 // RequestID implements API.

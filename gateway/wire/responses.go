@@ -42,7 +42,7 @@ func (Responses) OutputLimit(b *Body, edits []Edit) (tokens, answers int64) {
 func (Responses) Free() bool { return false }
 
 // Onward implements API.
-func (Responses) Onward(h http.Header) http.Header { return Chat{}.Onward(h) }
+func (Responses) Onward(h http.Header, _ []Edit) http.Header { return Chat{}.Onward(h, nil) }
 
 // RequestID implements API.
 func (Responses) RequestID() string { return Chat{}.RequestID() }
