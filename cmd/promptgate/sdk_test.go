@@ -137,6 +137,7 @@ func sdkCases(p *process, weak string) []sdkCase {
 		{Name: "502 credential", Body: bare("up-401"), status: 502, code: "provider_auth", raises: raises("InternalServerError")},
 	}...)
 	all = append(all, responseCases(weak)...)
+	all = append(all, passedCases(weak)...)
 	for i := range all {
 		all[i].BaseURL = p.url + "/v1"
 		if all[i].Key == "" {
@@ -177,6 +178,90 @@ func responseCases(weak string) []sdkCase {
 		{API: "kept", Name: "in the background, by a key that may only run it", Key: weak, Body: map[string]any{"prompt": prompt}, text: keptSteps},
 		{API: "conversation", Name: "a conversation", Body: map[string]any{"prompt": prompt}, text: conversationSteps},
 	}
+}
+
+// passedCases are those of the endpoints that run no prompt.
+func passedCases(weak string) []sdkCase {
+	raises := func(name string) map[string]string { return map[string]string{"node": name, "python": name} }
+	const embed, hear = "embeddings", "transcriptions"
+	body := func(model string) map[string]any { return map[string]any{"model": model, "input": "x"} }
+	sound := func(model string) map[string]any { return map[string]any{"model": model} }
+	return []sdkCase{
+		{API: "passed", Name: "endpoints without prompts", Body: sound("gpt-4o-mini"), text: passedSteps},
+		{API: embed, Name: "embeddings: 400 of the provider", Body: body("up-400"), status: 400, code: "invalid_value", raises: raises("BadRequestError")},
+		{API: embed, Name: "embeddings: a prompt", Body: body("prompt/support/triage"), status: 400, code: "invalid_prompt_reference", raises: raises("BadRequestError")},
+		{API: embed, Name: "embeddings: 403", Key: weak, Body: body("gpt-4o"), status: 403, code: "permission_denied", raises: raises("PermissionDeniedError")},
+		{API: embed, Name: "embeddings: 429", Body: body("up-429"), status: 429, code: "insufficient_quota", raises: raises("RateLimitError")},
+		{API: hear, Name: "transcriptions: 403", Key: weak, Body: sound("gpt-4o"), status: 403, code: "permission_denied", raises: raises("PermissionDeniedError")},
+		{API: hear, Name: "transcriptions: 404", Body: sound("none"), status: 404, code: "model_not_found", raises: raises("NotFoundError")},
+		{API: hear, Name: "transcriptions: 502", Body: sound("up-500"), status: 502, code: "provider_error", raises: raises("InternalServerError")},
+		{API: hear, Name: "transcriptions: 502 credential", Body: sound("up-401"), status: 502, code: "provider_auth", raises: raises("InternalServerError")},
+	}
+}
+
+// passedSteps is what the scripts tell of one call of each.
+const passedSteps = "2 8 True 2 once upon True False PNG PNG PNG RIFF [echo] heard 844 bytes of hi.wav True"
+
+// TestGoOpenAIPassed: go-openai at the endpoints that run no prompt.
+func TestGoOpenAIPassed(t *testing.T) {
+	p := startGateway(t, t.TempDir(), nil, "--demo")
+	cfg := goopenai.DefaultConfig(p.key)
+	cfg.BaseURL = p.url + "/v1"
+	client, ctx := goopenai.NewClientWithConfig(cfg), t.Context()
+	const model = "gpt-4o-mini"
+
+	vectors, err := client.CreateEmbeddings(ctx, goopenai.EmbeddingRequest{Model: model, Input: []string{"a", "b"}, Dimensions: 8})
+	require.NoError(t, err)
+	require.Len(t, vectors.Data, 2)
+	require.Len(t, vectors.Data[0].Embedding, 8)
+	packed, err := client.CreateEmbeddings(ctx, goopenai.EmbeddingRequest{Model: model, Input: "a", Dimensions: 8, EncodingFormat: goopenai.EmbeddingEncodingFormatBase64})
+	require.NoError(t, err)
+	require.InDeltaSlice(t, vectors.Data[0].Embedding, packed.Data[0].Embedding, 1e-6)
+
+	whole, err := client.CreateCompletion(ctx, goopenai.CompletionRequest{Model: "gpt-3.5-turbo-instruct", Prompt: "once upon"})
+	require.NoError(t, err)
+	require.Contains(t, whole.Choices[0].Text, "once upon")
+	stream, err := client.CreateCompletionStream(ctx, goopenai.CompletionRequest{Model: "gpt-3.5-turbo-instruct", Prompt: "once upon"})
+	require.NoError(t, err)
+	defer stream.Close()
+	said := ""
+	for {
+		part, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		said += part.Choices[0].Text
+	}
+	require.Equal(t, whole.Choices[0].Text, said)
+
+	judged, err := client.Moderations(ctx, goopenai.ModerationRequest{Model: "omni-moderation-latest", Input: "x"})
+	require.NoError(t, err)
+	require.False(t, judged.Results[0].Flagged)
+	drawn, err := client.CreateImage(ctx, goopenai.ImageRequest{Model: model, Prompt: "a cat"})
+	require.NoError(t, err)
+	require.NotEmpty(t, drawn.Data[0].B64JSON)
+	edited, err := client.CreateEditImage(ctx, goopenai.ImageEditRequest{Model: model, Prompt: "a hat", N: 1,
+		Image: goopenai.WrapReader(strings.NewReader("\x89PNG"), "a.png", "image/png")})
+	require.NoError(t, err)
+	require.NotEmpty(t, edited.Data[0].B64JSON)
+	speech, err := client.CreateSpeech(ctx, goopenai.CreateSpeechRequest{Model: model, Input: "hi", Voice: goopenai.VoiceAlloy, ResponseFormat: goopenai.SpeechResponseFormatWav})
+	require.NoError(t, err)
+	defer speech.Close()
+	sound, err := io.ReadAll(speech)
+	require.NoError(t, err)
+	heard, err := client.CreateTranscription(ctx, goopenai.AudioRequest{Model: model, FilePath: "hi.wav", Reader: bytes.NewReader(sound)})
+	require.NoError(t, err)
+	require.Equal(t, "[echo] heard 844 bytes of hi.wav", heard.Text)
+	plain, err := client.CreateTranslation(ctx, goopenai.AudioRequest{Model: model, FilePath: "hi.wav", Reader: bytes.NewReader(sound), Format: goopenai.AudioResponseFormatText})
+	require.NoError(t, err)
+	require.Equal(t, heard.Text, strings.TrimSpace(plain.Text))
+
+	_, err = client.CreateEmbeddings(ctx, goopenai.EmbeddingRequest{Model: "prompt/support/triage", Input: "x"})
+	var api *goopenai.APIError
+	require.ErrorAs(t, err, &api)
+	require.Equal(t, 400, api.HTTPStatusCode)
+	require.Equal(t, "invalid_prompt_reference", api.Code)
 }
 
 // TestSDKs: the official SDKs and go-openai work with nothing changed but the base URL, and raise their own typed errors with our

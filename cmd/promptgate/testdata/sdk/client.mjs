@@ -4,7 +4,8 @@ import { createRequire } from 'node:module';
 import { text } from 'node:stream/consumers';
 
 // Resolved from the folder that the test's set-up installed it in.
-const OpenAI = createRequire(process.env.SDK_ROOT + '/')('openai').default;
+const sdk = createRequire(process.env.SDK_ROOT + '/')('openai');
+const OpenAI = sdk.default;
 
 async function respond(client, body) {
   const out = { text: '', chunks: 0 };
@@ -65,11 +66,39 @@ async function converse(client, body) {
   return { id, text: told(steps) };
 }
 
+// One call of each endpoint that runs no prompt.
+async function passed(client, model) {
+  // The SDK asks for base64 by itself and turns it into numbers.
+  const many = await client.embeddings.create({ model, input: ['a', 'b'], dimensions: 8 });
+  const one = await client.embeddings.create({ model, input: 'a', dimensions: 8, encoding_format: 'float' });
+  const same = many.data[0].embedding.every((x, i) => Math.abs(x - one.data[0].embedding[i]) < 1e-6);
+  const steps = [many.data.length, many.data[0].embedding.length, same, many.usage.prompt_tokens];
+  const whole = await client.completions.create({ model, prompt: 'once upon' });
+  let parts = '';
+  for await (const part of await client.completions.create({ model, prompt: 'once upon', stream: true })) parts += part.choices[0].text;
+  steps.push(whole.choices[0].text.slice(-9), parts === whole.choices[0].text);
+  steps.push((await client.moderations.create({ model, input: 'x' })).results[0].flagged);
+  const image = () => sdk.toFile(Buffer.from([0x89, 0x50, 0x4e, 0x47]), 'a.png', { type: 'image/png' });
+  const drawn = await client.images.generate({ model, prompt: 'a cat' });
+  const edited = await client.images.edit({ model, image: await image(), prompt: 'a hat' });
+  const varied = await client.images.createVariation({ model, image: await image() });
+  for (const i of [drawn, edited, varied]) steps.push(Buffer.from(i.data[0].b64_json, 'base64').toString('latin1').slice(1, 4));
+  const sound = Buffer.from(await (await client.audio.speech.create({ model, voice: 'alloy', input: 'hi', response_format: 'wav' })).arrayBuffer());
+  const file = () => sdk.toFile(sound, 'hi.wav');
+  const heard = await client.audio.transcriptions.create({ model, file: await file(), timestamp_granularities: ['word', 'segment'] });
+  const plain = await client.audio.translations.create({ model, file: await file(), response_format: 'text' });
+  steps.push(sound.toString('latin1').slice(0, 4), heard.text, plain.trim() === heard.text);
+  return { id: 'none', text: told(steps), usage: many.usage.total_tokens };
+}
+
 async function run({ api, base_url, key, body, headers }) {
   const client = new OpenAI({ apiKey: key, baseURL: base_url, maxRetries: 0, defaultHeaders: headers ?? {} });
   if (api === 'responses') return respond(client, body);
   if (api === 'kept') return kept(client, body);
   if (api === 'conversation') return converse(client, body);
+  if (api === 'passed') return passed(client, body.model);
+  if (api === 'embeddings') await client.embeddings.create(body);
+  if (api === 'transcriptions') await client.audio.transcriptions.create({ file: await sdk.toFile(Buffer.from('RIFF'), 'hi.wav'), ...body });
   const out = { text: '', chunks: 0 };
   if (body.stream) {
     for await (const chunk of await client.chat.completions.create(body)) {
