@@ -125,6 +125,7 @@ type Provider struct {
 	BaseURL      string        `koanf:"base_url"`
 	APIKey       string        `koanf:"api_key"`
 	Models       []string      `koanf:"models"`        // names or patterns with *; none means every model
+	APIs         []string      `koanf:"apis"`          // openai only: what it speaks, such as chat, responses, embeddings; none means all of OpenAI's
 	AllowPrivate bool          `koanf:"allow_private"` // its address may be private or loopback
 	Timeout      time.Duration `koanf:"timeout"`       // to the first byte of an answer; 0 means 2 minutes
 	Latency      time.Duration `koanf:"latency"`       // echo only: waits before it answers

@@ -158,6 +158,7 @@ func (v *validation) providers(list []Provider) {
 				v.check(err == nil, fmt.Sprintf("%s.price_list.prices[%d].%s", at, j, field), "is %q; write a day such as 2026-01-31, or a moment such as 2026-01-31T08:00:00Z", day)
 			}
 		}
+		v.check(len(p.APIs) == 0 || p.Kind == "openai", at+".apis", "is for providers of the kind openai")
 		if p.Kind != "openai" && p.Kind != "anthropic" {
 			continue
 		}

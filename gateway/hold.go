@@ -62,15 +62,11 @@ func (g *Gateway) relayLarge(ctx context.Context, c *call, res *provider.Respons
 	scan.Reset(c.api)
 	passed, last := 0, []byte(nil)
 	defer func() {
-		if c.ans.media { // there is nothing to read in it
-			c.ans.said = wire.Completion{}
-		} else {
-			c.ans.said = scan.Result()
-		}
+		c.ans.said = scan.Result()
 		c.ans.said.Answers, c.ans.said.Bytes = 1, passed
 	}()
 	pass := func(p []byte) error {
-		if !c.ans.media {
+		if !c.ans.media { // there is nothing to read in it
 			_, _ = scan.Write(p)
 		}
 		passed += len(p)

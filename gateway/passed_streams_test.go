@@ -122,15 +122,17 @@ func TestPassingStreamsCut(t *testing.T) {
 func TestPassingStreamsFail(t *testing.T) {
 	const failure = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"image_generation_server_error\",\"message\":\"boom\"}}\n\n"
 	for _, s := range passingStreams(10) {
-		e := newEnv(t)
-		e.upstream.set(respondEvents(failure))
-		a := s.send(e)
-		assert.Equal(t, 502, a.status, s.path)
-		assert.Equal(t, "provider_error", a.code())
+		for _, failure := range []string{failure, "event: error\ndata: {\"type\":\"error\",\"code\":\"x\",\"message\":\"boom\"}\n\n", "data: [DONE]\n\n"} {
+			e := newEnv(t)
+			e.upstream.set(respondEvents(failure))
+			a := s.send(e)
+			assert.Equal(t, 502, a.status, s.path)
+			assert.Equal(t, "provider_error", a.code())
+		}
 
-		e = newEnv(t)
+		e := newEnv(t)
 		e.upstream.set(respondEvents(s.events[0], failure))
-		a = s.send(e)
+		a := s.send(e)
 		assert.Equal(t, s.events[0]+failure, string(a.body), s.path)
 		assert.Equal(t, metrics.OutcomeProvider, e.only().Outcome, s.path)
 	}

@@ -253,6 +253,7 @@ func TestPassingWithoutAnAnswer(t *testing.T) {
 			"nothing":           respondJSON(200, ``),
 			"an empty object":   respondJSON(200, `{}`),
 			"empty lists":       respondJSON(200, `{"data":[],"results":[],"choices":[]}`),
+			"a nameless list":   respondJSON(200, `{"":[{}]}`),
 			"lists of nothing":  respondJSON(200, `{"data":[null],"results":[null],"choices":[null]}`),
 			"a page":            respond("text/html", "<h1>hi</h1>"),
 			"no sound":          respond("audio/mpeg", ""),
@@ -362,6 +363,7 @@ func TestPassingLarge(t *testing.T) {
 					if !chunked {
 						w.Header().Set("Content-Length", itoa(len(whole)))
 					}
+					_ = http.NewResponseController(w).Flush() // small answers would get a length otherwise
 					_, _ = io.WriteString(w, whole)
 				})
 				a := e.post("/v1/"+path, c.body)

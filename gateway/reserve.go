@@ -48,6 +48,9 @@ func (c *call) Dearest(output int64) (micros int64, known bool) {
 		most = output
 	}
 	tokens := c.guessed(metrics.Tokens{Input: int64(input / bytesPerToken), Output: most * answers, Estimated: true})
+	if !tokens.Estimated { // the request does not tell them
+		return 0, false
+	}
 	for _, t := range c.out.targets {
 		cost, ok := c.g.deps.Pricer.Cost(t.Prices, t.Model, c.rec.Start, tokens)
 		if !ok || !standardTier(c.out.tier) {

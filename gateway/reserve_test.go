@@ -87,6 +87,36 @@ func (b *budget) Release(_ string, amount int64) {
 	b.released++
 }
 
+// TestBudgetOfPassing: embeddings are reserved by their input, completions by each answer of each text; nothing is reserved for what is free, and what
+// bytes do not tell is unknown.
+func TestBudgetOfPassing(t *testing.T) {
+	b := &budget{left: 1_000_000}
+	e := newEnv(t, func(s *setup) { s.deps.Limiters, s.deps.Pricer = []limits.Limiter{b}, perToken{} })
+	for _, p := range allPassing() {
+		e.upstream.set(p.serve)
+		b.reserved, b.settled = nil, nil
+		body, kind := p.request("gpt-test")
+		a := e.post("/v1/"+p.path, body, "Content-Type", kind)
+		switch p.path {
+		case "embeddings":
+			assert.EqualValues(t, len(body)/4, b.reserved[0])
+		case "completions":
+			assert.EqualValues(t, len(body)/4+1000, b.reserved[0])
+			require.Equal(t, 200, e.post("/v1/completions", `{"model":"gpt-test","prompt":["a","b"],"n":2,"best_of":3,"max_tokens":100}`).status)
+			assert.EqualValues(t, 75/4+2*3*100, b.reserved[1])
+			require.Equal(t, 200, e.post("/v1/completions", `{"model":"gpt-test","prompt":[1,2,3],"max_tokens":100}`).status)
+			assert.EqualValues(t, 52/4+100, b.reserved[2], "tokens are one text")
+		case "moderations":
+			assert.Zero(t, b.reserved[0])
+			assert.Equal(t, limits.Spent{Priced: true}, b.settled[0])
+		default:
+			assert.Equal(t, "budget_exceeded", a.code(), "a budget refuses what it cannot count: %s", p.path)
+			continue
+		}
+		assert.Equal(t, 200, a.status, "%s", a.body)
+	}
+}
+
 // TestBudgetOfACall: what a limiter reserves is for the dearest target, and comes back once: with what was spent when somebody answered, whole when
 // nobody did, and as well when a stage or a closer panics.
 func TestBudgetOfACall(t *testing.T) {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/gateway/provider"
@@ -24,6 +26,12 @@ func kinds() map[string]makers {
 			func(c configs.Provider) (provider.Provider, error) {
 				o := openai.Options{Credential: provider.NewSecret(c.APIKey)}
 				o.Name, o.BaseURL, o.AllowPrivate, o.HeadTimeout = c.Name, c.BaseURL, c.AllowPrivate, c.Timeout
+				for _, api := range c.APIs {
+					if all := provider.OpenAIAPIs(); !slices.Contains(all, api) {
+						return nil, fmt.Errorf("apis: there is no %q; write some of %s", api, strings.Join(all, ", "))
+					}
+				}
+				o.APIs = c.APIs
 				return openai.New(o)
 			},
 			func(d provider.Definition) (provider.Provider, error) {

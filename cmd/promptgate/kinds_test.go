@@ -13,6 +13,7 @@ import (
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/gateway/admin"
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/wire"
 )
 
 // TestKindsOfProviders: what the table names can be made, configured and managed, and nothing else can.
@@ -45,5 +46,29 @@ func TestKindsOfProviders(t *testing.T) {
 		_, err = stored(d)
 		assert.Equal(t, known, err == nil, "made as stored: %q", name)
 		assert.Equal(t, known, d.Check(false) == nil, "saved: %q", name)
+	}
+}
+
+// TestAPIsOfAProvider: a configured provider speaks all of OpenAI's API, or what its definition names; other names and kinds are faults.
+func TestAPIsOfAProvider(t *testing.T) {
+	c := configs.Default()
+	c.Providers = []configs.Provider{{Name: "p", Kind: "openai", BaseURL: "https://example.com/v1", APIKey: "sk"}}
+	made, err := configured(c.Providers[0])
+	require.NoError(t, err)
+	assert.Equal(t, provider.OpenAIAPIs(), made.Capabilities().APIs)
+	c.Providers[0].APIs = []string{"chat", "audio/speech"}
+	require.NoError(t, c.Validate())
+	made, err = configured(c.Providers[0])
+	require.NoError(t, err)
+	assert.Equal(t, []string{"chat", "audio/speech"}, made.Capabilities().APIs)
+	c.Providers[0].APIs = []string{"speech"}
+	_, err = configured(c.Providers[0])
+	require.ErrorContains(t, err, `there is no "speech"; write some of chat, responses, embeddings`)
+	c.Providers[0].Kind = "echo"
+	require.ErrorContains(t, c.Validate(), "providers[0].apis")
+	all := provider.OpenAIAPIs()
+	for _, api := range wire.Passing() {
+		assert.Contains(t, all, api.Name())
+		assert.Equal(t, api.Name(), api.Endpoint())
 	}
 }

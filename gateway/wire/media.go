@@ -63,11 +63,7 @@ func (Speech) Accept() string { return anything }
 const anything = "*/*"
 
 // ReadAnswer implements API: JSON is no sound, so all that it can tell is an error.
-func (Speech) ReadAnswer(body []byte) (c Completion, whole bool) {
-	c, whole = readListed(body, "")
-	c.Answers = 0
-	return c, whole
-}
+func (Speech) ReadAnswer(body []byte) (Completion, bool) { return readListed(body, "") }
 
 // Transcriptions is OpenAI's transcriptions and translations of sound that a form holds.
 type Transcriptions struct {

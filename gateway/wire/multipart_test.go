@@ -138,6 +138,35 @@ func TestMultipartRefusals(t *testing.T) {
 	require.NoError(t, f.Scan(formType, []byte(bodyOf(many...))))
 }
 
+// The standard library's reading is compared part by part.
+func TestMultipartIsReadTwice(t *testing.T) {
+	body := []byte(bodyOf(field("model", "m"), field("x", "y")))
+	for name, change := range map[string]func(f *Multipart){
+		"a part less":     func(f *Multipart) { f.parts = f.parts[:1] },
+		"a part more":     func(f *Multipart) { f.parts = append(f.parts, f.parts[0]) },
+		"another name":    func(f *Multipart) { f.parts[1].name = "z" },
+		"a shorter part":  func(f *Multipart) { f.parts[0].end-- },
+		"a longer part":   func(f *Multipart) { f.parts[0].end++ },
+		"another content": func(f *Multipart) { f.parts[0].start, f.parts[0].end = f.parts[1].start, f.parts[1].end },
+	} {
+		var f Multipart
+		require.NoError(t, f.Scan(formType, body))
+		require.NoError(t, f.confirm())
+		change(&f)
+		require.Error(t, f.confirm(), name)
+	}
+	for want, body := range map[string]string{
+		"stands within a part":   bodyOf(field("x", "y--b")),
+		"two headers":            bodyOf("Content-Disposition: form-data; name=\"model\"\r\n" + field("model", "m")),
+		"its last boundary":      "--b\r\n" + field("x", "y"),
+		"does not begin with":    "x" + bodyOf(),
+		"neither a part nor the": "--b\n",
+	} {
+		var f Multipart
+		require.ErrorContains(t, f.Scan(formType, []byte(body)), want)
+	}
+}
+
 // FuzzMultipartSetModel: a form that is taken is the same to the standard library with another model, but for the model; and byte for byte with its own.
 func FuzzMultipartSetModel(f *testing.F) {
 	f.Add(formType, bodyOf(field("model", "m"), field("x", "y")), "other")

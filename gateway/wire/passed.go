@@ -141,7 +141,7 @@ func (passed) Field(depth int, _, name []byte) Field {
 	return topField(string(name))
 }
 
-// readListed reads an answer that is a list, under a name, of objects.
+// readListed reads an answer that is a list, under a name, of objects; "" is no name.
 func readListed(body []byte, name string) (c Completion, whole bool) {
 	w, ok := walkInto(body, '{')
 	if !ok {
@@ -153,7 +153,7 @@ func readListed(body []byte, name string) (c Completion, whole bool) {
 			return c, w.closed('}')
 		}
 		switch member := string(key[1 : len(key)-1]); { // does not escape
-		case member == name:
+		case member == name && name != "":
 			for item := range elementsOf(value) {
 				if item[0] == '{' {
 					c.Answers, c.Bytes = 1, len(value)

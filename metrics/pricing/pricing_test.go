@@ -156,6 +156,31 @@ func TestRoundsOnceHalfUp(t *testing.T) {
 	}
 }
 
+// Embeddings have input alone, and pictures and sound their own prices.
+func TestPricesWithoutText(t *testing.T) {
+	table := newTable(t)
+	list := &metrics.PriceList{Catalogue: "openai"}
+	for model, c := range map[string]struct {
+		tokens metrics.Tokens
+		want   int64
+	}{
+		"text-embedding-3-small": {metrics.Tokens{Input: 1_000_000}, 20_000},
+		"text-embedding-3-large": {metrics.Tokens{Input: 1_000_000}, 130_000},
+		"text-embedding-ada-002": {metrics.Tokens{Input: 1_000_000}, 100_000},
+		"gpt-4o-mini-transcribe": {metrics.Tokens{Input: 1000, AudioInput: 1000, Output: 100}, 3500},
+		"gpt-image-1":            {metrics.Tokens{Input: 100, Output: 1000}, 40_500},
+	} {
+		c.tokens.Reported = true
+		got, ok := table.Cost(list, model, time.Now(), c.tokens)
+		require.True(t, ok, model)
+		assert.Equal(t, c.want, got, model)
+	}
+	for _, model := range []string{"whisper-1", "tts-1", "omni-moderation-latest"} {
+		_, ok := table.Cost(list, model, time.Now(), metrics.Tokens{Input: 10, Output: 10, Reported: true})
+		assert.False(t, ok, model)
+	}
+}
+
 // TestNoTokenPricedTwice: whatever the parts say, the cost stays between everything at the cheapest and everything at the
 // dearest price.
 func TestNoTokenPricedTwice(t *testing.T) {
