@@ -155,6 +155,9 @@ func checkResponses(t *testing.T, at string, op *operation) {
 		if n, _ := strconv.Atoi(status); n >= 400 {
 			errors = append(errors, status)
 			media, schema := "application/json", "#/components/schemas/Envelope"
+			if strings.Contains(at, "/v1/messages") {
+				schema = "#/components/schemas/MessagesEnvelope"
+			}
 			if strings.Contains(at, "/api/v1/") {
 				media, schema = "application/problem+json", "#/components/schemas/Problem"
 			}
