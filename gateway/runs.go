@@ -113,13 +113,16 @@ func (g *Gateway) Follow(ctx context.Context) error {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	places := make(chan struct{}, runsAtOnce)
-	var looked time.Time
-	left := g.deps.Clock() // of an earlier life of this replica, or of others, all that began before
+	began := g.deps.Clock() // what began before is another's, or an earlier life's, whose spool may still be on its way
+	look, pause := began, min(g.opts.RunPoll, time.Second)
 	for ctx.Err() == nil {
-		if now := g.deps.Clock(); now.Sub(looked) >= runScan {
-			looked = now
-			g.adopt(ctx, left)
-			left = now.Add(runScan - abandoned)
+		if now := g.deps.Clock(); !now.Before(look) {
+			before := now.Add(-abandoned)
+			if before.Before(began) {
+				before = began
+			}
+			g.adopt(ctx, before)
+			look, pause = now.Add(pause), min(2*pause, runScan)
 		}
 		for _, one := range g.runs.due(g.deps.Clock()) {
 			select {
@@ -151,7 +154,7 @@ func (g *Gateway) adopt(ctx context.Context, before time.Time) {
 		return
 	}
 	for i := range found {
-		g.runs.add(&run{call: found[i], wait: mostRunPoll})
+		g.runs.add(&run{call: found[i], wait: g.opts.RunPoll})
 	}
 }
 
