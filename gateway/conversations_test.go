@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -110,6 +111,13 @@ func TestConversationPermissions(t *testing.T) {
 		assert.Contains(t, []string{"stateful_reference_refused", "permission_denied"}, a.code(), "%s: %s", name, a.body)
 	}
 	assert.Equal(t, asked, k.count())
+	k.answer["POST /v1/conversations"] = strings.Replace(aConversation, "conv_1", "conv_3", 1)
+	require.Equal(t, 200, e.converse(`{"prompt":{"id":"support/triage"}}`).status)
+	require.Equal(t, 200, use(`,"conversation":"conv_3"`).status)
+	for _, other := range []string{`"model":"gpt-test"`, `"prompt":{"id":"support/reply"},"model":"gpt-test"`} {
+		a = e.respond(`{` + other + `,"input":"x","conversation":"conv_3"}`)
+		assert.Equal(t, "stateful_reference_refused", a.code(), "one that was made for a prompt: %s", a.body)
+	}
 	a = e.do(e.request(http.MethodGet, "/v1/conversations/conv_1/items", "", key...))
 	assert.Equal(t, keptItems, string(a.body), "nothing of a prompt's is in it")
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/limits"
 )
@@ -152,4 +153,24 @@ func TestClosersAlwaysRun(t *testing.T) {
 		}()
 		assert.Equal(t, append(slices.Repeat([]string{"step"}, min(at+1, steps)), "0", "1", "2"), ran)
 	}
+}
+
+// TestRunsAreLetGo: what has ended is forgotten, and what is asked about is not asked about twice at once.
+func TestRunsAreLetGo(t *testing.T) {
+	var r runs
+	now := time.Now()
+	one := &run{call: metrics.Call{ID: "call_1"}, wait: time.Second}
+	r.add(one)
+	r.add(&run{call: metrics.Call{ID: "call_1"}})
+	require.Equal(t, []*run{one}, r.due(now))
+	require.Empty(t, r.due(now.Add(time.Hour)), "it is being asked about")
+	r.asked(one, false, now)
+	require.Empty(t, r.due(now.Add(2*time.Second-1)))
+	require.Len(t, r.due(now.Add(2*time.Second)), 1)
+	for range 10 {
+		r.asked(one, false, now)
+	}
+	require.Len(t, r.due(now.Add(mostRunPoll)), 1)
+	r.asked(one, true, now)
+	require.Empty(t, r.all)
 }

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,12 @@ func TestKeptResponses(t *testing.T) {
 	a = e.do(e.request("GET", "/v1/responses/resp_1", ""))
 	assert.Equal(t, 200, a.status, "a response that failed is an answer to who asks for it")
 	assert.Equal(t, failed, string(a.body))
+
+	told := event("response.created", `,"response":`+aResponse) + event("response.failed", `,"response":`+failed)
+	e.upstream.set(respondEvents(told))
+	a = e.do(e.request("GET", "/v1/responses/resp_1?stream=true", ""))
+	assert.Equal(t, told, string(a.body), "and so is its stream, with nothing added")
+	assert.Equal(t, metrics.OutcomeOK, e.recorder.last().Outcome)
 }
 
 // TestKeptIsTheCallers: what another made, or a prompt that one may not run any more, is not there; nothing is sent.
@@ -160,6 +167,29 @@ func TestKeptIsTheCallers(t *testing.T) {
 	assert.Equal(t, 404, e.do(e.request("GET", "/v1/responses/resp_1", "")).status, "under that label")
 	caller.Grants = grants
 	assert.Equal(t, 200, e.do(e.request("GET", "/v1/responses/resp_1", "")).status)
+	// A version called by its number needs that permission again.
+	k.made = strings.Replace(aResponse, "resp_1", "resp_2", 1)
+	k.answer["GET /v1/responses/resp_2"] = strings.Replace(keptResponse, "resp_1", "resp_2", 1)
+	require.Equal(t, 200, e.respond(strings.Replace(makeKept, `"variables"`, `"version":1,"variables"`, 1)).status)
+	require.Equal(t, 200, e.do(e.request("GET", "/v1/responses/resp_2", "")).status)
+	caller.Grants = []policy.Grant{{Actions: []policy.Action{policy.ActionCall}, Prompts: []string{"support/**"}, Labels: []string{"production"}}}
+	assert.Equal(t, 404, e.do(e.request("GET", "/v1/responses/resp_2", "")).status)
+	assert.Equal(t, 200, e.do(e.request("GET", "/v1/responses/resp_1", "")).status)
+	caller.Grants = grants
+
+	// Where slashes can be part of a parameter, as beside the management API, an id with some leads nowhere.
+	require.NoError(t, e.recorder.RecordCall(t.Context(), &metrics.Call{Project: project, Principal: caller.ID, Provider: "up", CompletionID: "../files"}))
+	engine := e.gw.Engine()
+	engine.UseRawPath = true
+	e.gw.Routes(engine)
+	sent = k.count()
+	for _, path := range []string{"/v1/responses/..%2ffiles", "/v1/conversations/resp_1/items/..%2f..%2ffiles"} {
+		w := httptest.NewRecorder()
+		engine.ServeHTTP(w, e.request("GET", path, ""))
+		assert.Equal(t, 404, w.Code, path)
+		assert.Equal(t, sent, k.count(), path)
+	}
+
 	delete(e.router.targets, "gpt-test")
 	delete(e.router.targets, "alias")
 	a = e.do(e.request("GET", "/v1/responses/resp_1", ""))

@@ -96,6 +96,7 @@ func TestBackground(t *testing.T) {
 		"completed": {aResponse, metrics.OutcomeOK, "", metrics.Tokens{Input: 11, CachedInput: 4, Output: 5, Reasoning: 2, Reported: true}, 13500},
 		"incomplete": {strings.Replace(aResponse, `"completed"`, `"incomplete"`, 1), metrics.OutcomeOK, "",
 			metrics.Tokens{Input: 11, CachedInput: 4, Output: 5, Reasoning: 2, Reported: true}, 13500},
+		"without a usage": {strings.Replace(aResponse, ","+responseUsage, "", 1), metrics.OutcomeOK, "", metrics.Tokens{Output: 21, Estimated: true}, 0},
 		"failed": {strings.Replace(aResponse, `"completed","error":null`, `"failed","error":{"code":"server_error"}`, 1), metrics.OutcomeProvider, fault.ProviderError,
 			metrics.Tokens{Input: 11, CachedInput: 4, Output: 5, Reasoning: 2, Reported: true}, 13500},
 		"cancelled": {strings.Replace(queued, `"queued"`, `"cancelled"`, 1), metrics.OutcomeCancelled, "", metrics.Tokens{Estimated: true}, 0},
@@ -112,6 +113,9 @@ func TestBackground(t *testing.T) {
 			assert.Equal(t, "resp_1", begun.CompletionID)
 			assert.Nil(t, begun.CostMicros)
 			assert.True(t, begun.Tokens.Estimated)
+			require.Len(t, begun.Attempts, 1)
+			assert.Equal(t, metrics.OutcomeRunning, begun.Attempts[0].Outcome)
+			assert.Equal(t, metrics.Tokens{}, begun.Attempts[0].Tokens)
 			require.Eventually(t, func() bool { return k.count() >= 4 }, 10*time.Second, time.Millisecond, "it is asked about again and again")
 			require.Len(t, e.recorder.all(), 1)
 			assert.Zero(t, e.meter.observed.Load())
@@ -126,7 +130,7 @@ func TestBackground(t *testing.T) {
 			if c.tokens.Estimated {
 				c.tokens.Input = begun.Tokens.Input
 				require.Positive(t, c.tokens.Input)
-				c.micros = c.tokens.Input * 1000
+				c.micros = c.tokens.Input*1000 + c.tokens.Output*500
 			}
 			assert.Equal(t, c.tokens, rec.Tokens)
 			require.NotNil(t, rec.CostMicros)
@@ -188,6 +192,10 @@ func TestBackgroundStreams(t *testing.T) {
 	assert.Equal(t, e.recorder.all()[1].ID, rec.ID)
 	assert.Equal(t, metrics.OutcomeOK, rec.Outcome)
 	assert.Equal(t, int64(11), rec.Tokens.Input)
+
+	script(respondEvents(responseStream()[:4]...))
+	e.respond(strings.Replace(streaming, `"background":true`, `"background":false`, 1))
+	assert.Equal(t, metrics.OutcomeTruncated, e.recorder.last().Outcome, "one that was to end with its stream has")
 }
 
 // TestBackgroundOfAnother: runs that another replica, or an earlier life of this one, left behind are taken over; a provider or a database that
