@@ -56,7 +56,7 @@ func TestConversations(t *testing.T) {
 		assert.Equal(t, "conversations", rec.Endpoint)
 		assert.Equal(t, "conv_1", rec.CompletionID)
 		assert.Equal(t, metrics.Tokens{}, rec.Tokens, "it costs nothing")
-		assert.Nil(t, rec.CostMicros)
+		assert.Zero(t, *rec.CostMicros)
 	}
 	for _, c := range []struct{ method, path, body string }{
 		{"GET", "/v1/conversations/conv_1", ""}, {"POST", "/v1/conversations/conv_1", `{"metadata":{"k":"v"}}`},

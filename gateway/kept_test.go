@@ -102,7 +102,7 @@ func TestKeptResponses(t *testing.T) {
 		assert.Empty(t, rec.PromptID, "it counts for no prompt")
 		assert.Empty(t, rec.CompletionID, "feedback on the id means the call that made it")
 		assert.Equal(t, metrics.Tokens{}, rec.Tokens, "paid for when it was made")
-		assert.Nil(t, rec.CostMicros)
+		assert.Zero(t, *rec.CostMicros)
 		assert.Contains(t, rec.Endpoint, "responses/{id}")
 		assert.NotContains(t, rec.Endpoint, "resp_1")
 		assert.Equal(t, a.header.Get("x-promptgate-call-id"), rec.ID)

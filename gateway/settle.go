@@ -14,7 +14,9 @@ const bytesPerToken = 4
 // settle says what the call used and what that costs. It runs however the call ended: a stream that was cut has been paid for, too.
 func (g *Gateway) settle(_ context.Context, c *call, _ error) {
 	free := c.api.Free()
-	if !free {
+	if free {
+		c.rec.CompletionID = c.ans.said.ID
+	} else {
 		c.readUsage()
 		c.rec.Tokens = c.guessed(c.rec.Tokens)
 	}
@@ -74,7 +76,6 @@ func standardTier(tier string) bool {
 // readUsage takes the tokens that the provider reported; where it reported none, they are estimated from what went by: unknown is not nothing.
 func (c *call) readUsage() {
 	switch {
-	case c.kept.route != nil: // what was made is paid for
 	case c.ans.streamed:
 		if c.ans.scan == nil {
 			return
@@ -92,7 +93,7 @@ func (c *call) readUsage() {
 	case c.ans.buf != nil && c.ans.status < 300 && !c.ans.ours:
 		said := &c.ans.said
 		c.rec.CompletionID, c.rec.Tokens = said.ID, said.Usage
-		if !said.Usage.Reported && said.Answers > 0 && !said.Free {
+		if !said.Usage.Reported && said.Answers > 0 {
 			c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Output: int64(said.Bytes / bytesPerToken), Estimated: true}
 		}
 	}

@@ -11,6 +11,9 @@ func (Conversations) Endpoint() string { return "conversations" }
 // Stores implements API.
 func (Conversations) Stores() bool { return true }
 
+// Free implements API.
+func (Conversations) Free() bool { return true }
+
 // Continues implements API.
 func (Conversations) Continues(*Body) (param, id string) { return "", "" }
 
@@ -44,6 +47,5 @@ func (Conversations) ReadAnswer(body []byte) (c Completion, whole bool) {
 	if c.ID != "" {
 		c.Answers = 1
 	}
-	c.Free = true
 	return c, w.closed('}')
 }

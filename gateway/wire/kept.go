@@ -8,6 +8,9 @@ var _ API = KeptResponse{}
 // Keeps implements API: asking makes nothing new.
 func (KeptResponse) Keeps() bool { return false }
 
+// Free implements API: what was made is paid for.
+func (KeptResponse) Free() bool { return true }
+
 // ReadAnswer implements API.
 func (KeptResponse) ReadAnswer(body []byte) (c Completion, whole bool) {
 	w, ok := walkInto(body, '{')

@@ -18,7 +18,6 @@ type Completion struct {
 	Mixed  bool     // its usage holds tokens of pictures, which price lists do not tell from those of text
 	Error  []byte   // the value of a top-level "error", at most maxCapture of it; nil when none
 
-	Free    bool // it costs nothing, and has no usage
 	Running bool // the provider works on it, and has more to say later
 	Answers int  // choices that are an answer: some, or none
 	Bytes   int  // of them, about
