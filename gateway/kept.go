@@ -12,6 +12,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/registry"
 )
 
 // keptRoute is an address by which callers ask about something that a provider keeps for them, or change it.
@@ -111,16 +112,18 @@ func (g *Gateway) find(ctx context.Context, c *call) error {
 	}
 	c.ref.reads = may
 	if by.prompt != "" {
-		runs, reads, err := g.stillRuns(ctx, c, by)
+		prompt, reads, err := g.stillRuns(ctx, c, by)
 		if err != nil {
 			return err
 		}
-		if !runs {
+		if prompt == nil {
 			return none
 		}
 		if !reads && route.hides {
 			c.ref.reads = mayNot
-			c.out.echoed = wire.Responses{}.Echoes()
+			if c.out.echoed, err = g.echoes(ctx, prompt, by.version); err != nil {
+				return err
+			}
 		}
 	}
 	t, err := g.deps.Router.Provider(ctx, c.who.Project, by.provider)
@@ -166,14 +169,23 @@ func plainID(id string) bool {
 	})
 }
 
-// stillRuns reports whether the caller may run, and read, the version of a prompt that something kept was made by.
-func (g *Gateway) stillRuns(ctx context.Context, c *call, by storedBy) (runs, reads bool, err error) {
-	prompt, err := g.deps.Registry.Identify(ctx, c.who.Project, by.prompt)
-	if fault.Is(err, fault.PromptNotFound) || err == nil && prompt == nil {
-		return false, false, nil
-	}
+// echoes are the fields in which something kept can repeat what the version says that it was made by.
+func (g *Gateway) echoes(ctx context.Context, prompt *registry.Identified, version int) ([]string, error) {
+	made, err := g.deps.Registry.Resolve(ctx, prompt, registry.Selector{Kind: registry.SelectVersion, Version: version})
 	if err != nil {
-		return false, false, err
+		return nil, err
+	}
+	return wire.Responses{}.Echoes(made.Template)
+}
+
+// stillRuns is the prompt that something kept was made by, nil when the caller may not run it any more, and whether it may read that version.
+func (g *Gateway) stillRuns(ctx context.Context, c *call, by storedBy) (prompt *registry.Identified, reads bool, err error) {
+	prompt, err = g.deps.Registry.Identify(ctx, c.who.Project, by.prompt)
+	switch {
+	case fault.Is(err, fault.PromptNotFound), err == nil && prompt == nil:
+		return nil, false, nil
+	case err != nil:
+		return nil, false, err
 	}
 	ask := policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectPrompt, Name: prompt.Name, Label: by.label}
 	if by.label == "" {
@@ -181,11 +193,11 @@ func (g *Gateway) stillRuns(ctx context.Context, c *call, by storedBy) (runs, re
 	}
 	d, err := g.deps.Checker.Check(ctx, c.who, ask)
 	if err != nil || !d.Allowed {
-		return false, false, err
+		return nil, false, err
 	}
 	ask.Action = policy.ActionRead
 	d, err = g.deps.Checker.Check(ctx, c.who, ask)
-	return true, d.Allowed, err
+	return prompt, d.Allowed, err
 }
 
 // keptRequest is the call as the provider that keeps it gets it.

@@ -62,9 +62,14 @@ func cutShort(data []byte) bool {
 
 // inspect reads a complete event. It reports whether the event is to be withheld.
 func (s *StreamScanner) inspect(ev []byte) bool {
-	failed := s.res.Error != nil
+	before := s.res.Error
+	s.res.Error = nil
 	usageOnly := s.api.ReadEvent(&s.res, eventOf(ev))
-	if s.HideErrors && !failed && s.res.Error != nil {
+	failed := s.res.Error != nil
+	if before != nil {
+		s.res.Error = before
+	}
+	if s.HideErrors && failed {
 		return true
 	}
 	if !usageOnly || !s.withhold {

@@ -9,13 +9,18 @@ const Managed = "[managed prompt]"
 type Mask struct {
 	names  []string
 	events bool // the bytes are server-sent events, whose data is the JSON
+	errors bool // nothing but what errors say is replaced
 	items  bool // the JSON is a list of items, each of which gives away only what it is
 
 	// Of the line of an event.
 	inLine, isData, trim bool
 	cr                   bool // a line feed would belong to the carriage return before it
+	isEvent              bool // its value names the event
 	field                [5]byte
 	fieldLen             int
+	kind                 [6]byte // of the event: its beginning
+	kindLen              int
+	failing              bool // the event is an error: by its name or its type
 
 	// Of the JSON.
 	depth             int
@@ -26,6 +31,7 @@ type Mask struct {
 	path              [maskDepth + 1]string
 	hide              string // what replaces the value that comes
 	isError           bool   // the value that comes is an error
+	isWords           bool   // the value that comes is what an error says, if it is a text
 	started           bool   // the JSON of this event has begun
 	marked            int    // bytes of the mark of the end that have passed
 	drop              bool   // what comes is no JSON: until its line ends nothing passes
@@ -45,9 +51,12 @@ func NewMask(names []string, events bool) *Mask { return &Mask{names: names, eve
 // NewItemsMask makes a Mask for a list of items: nothing of an item passes but what it is, and whose.
 func NewItemsMask() *Mask { return &Mask{items: true} }
 
+// newErrorMask makes a Mask for one event, which may be an error.
+func newErrorMask() *Mask { return &Mask{events: true, errors: true} }
+
 // Append appends what p becomes to dst.
 func (m *Mask) Append(dst, p []byte) []byte {
-	if len(m.names) == 0 && !m.items {
+	if len(m.names) == 0 && !m.items && !m.errors {
 		return append(dst, p...)
 	}
 	for i := range p {
@@ -71,7 +80,14 @@ func (m *Mask) line(dst []byte, c byte) []byte {
 		if !m.inLine {
 			m.restart() // an empty line ends the event
 		}
-		m.inLine, m.isData, m.fieldLen = false, false, 0
+		m.failing = m.failing || m.isEvent && string(m.kind[:m.kindLen]) == "error"
+		m.inLine, m.isData, m.isEvent, m.fieldLen = false, false, false, 0
+		return append(dst, c)
+	case m.isEvent:
+		if m.trim = m.trim && c == ' '; !m.trim && m.kindLen < len(m.kind) {
+			m.kind[m.kindLen] = c
+			m.kindLen++
+		}
 		return append(dst, c)
 	case m.isData && m.trim:
 		m.trim = false
@@ -83,6 +99,8 @@ func (m *Mask) line(dst []byte, c byte) []byte {
 		return m.json(dst, c)
 	case c == ':' && m.fieldLen == 4 && string(m.field[:4]) == "data":
 		m.inLine, m.isData, m.trim = true, true, true
+	case c == ':' && m.fieldLen == 5 && string(m.field[:]) == "event":
+		m.inLine, m.isEvent, m.trim, m.kindLen = true, true, true, 0
 	case m.fieldLen == 0 && (c == 0xef || c == 0xbb || c == 0xbf): // a byte order mark, which clients pass over
 	case m.fieldLen < len(m.field):
 		m.inLine = true
@@ -93,7 +111,7 @@ func (m *Mask) line(dst []byte, c byte) []byte {
 }
 
 func (m *Mask) restart() {
-	*m = Mask{names: m.names, events: m.events, name: m.name[:0], cr: m.cr}
+	*m = Mask{names: m.names, events: m.events, items: m.items, errors: m.errors, name: m.name[:0], cr: m.cr}
 }
 
 // json takes one byte of the JSON.
@@ -119,6 +137,12 @@ func (m *Mask) json(dst []byte, c byte) []byte {
 	if m.isError && !space && c != ':' {
 		m.isError = false
 		if c != '{' { // an error that is a text, say
+			m.hide = managedText
+		}
+	}
+	if m.isWords && !space && c != ':' {
+		m.isWords = false
+		if c == '"' {
 			m.hide = managedText
 		}
 	}
@@ -185,7 +209,8 @@ func (m *Mask) structure(c byte) {
 
 // text takes one byte inside a string.
 func (m *Mask) text(c byte) {
-	if m.isName && (m.escaped || c != '"') && len(m.name) <= maskNameBytes {
+	isType := !m.isName && m.events && m.depth == 1 && m.path[1] == "type"
+	if (m.isName || isType) && (m.escaped || c != '"') && len(m.name) <= maskNameBytes {
 		m.name = append(m.name, c)
 	}
 	switch {
@@ -195,6 +220,7 @@ func (m *Mask) text(c byte) {
 		m.escaped = true
 	case c == '"':
 		m.inString = false
+		m.failing = m.failing || isType && string(m.name) == "error"
 		if m.isName && !m.skipping && m.depth <= maskDepth {
 			m.named()
 		}
@@ -203,10 +229,11 @@ func (m *Mask) text(c byte) {
 
 // named ends a member's name: is its value to be replaced?
 func (m *Mask) named() {
-	name := string(m.name)
+	name := m.known(m.name)
 	for _, c := range m.name {
 		if c == '\\' { // nobody writes it so, and it would be no way around
-			name, _ = stringOf(append(append([]byte{'"'}, m.name...), '"'))
+			plain, _ := stringOf(append(append([]byte{'"'}, m.name...), '"'))
+			name = m.known([]byte(plain))
 			break
 		}
 	}
@@ -223,6 +250,11 @@ func (m *Mask) named() {
 		m.hide = itemReplacement(name)
 	}
 	if m.depth == 1 && (name == "message" || name == "param") { // of an event that is an error
+		if m.isWords = m.errors; !m.errors {
+			m.hide = managedText
+		}
+	}
+	if m.failing && m.depth == 1 && name != "type" && name != "code" && name != "sequence_number" && name != "error" {
 		m.hide = managedText
 	}
 	if at := m.errorDepth(); at > 0 {
@@ -230,6 +262,21 @@ func (m *Mask) named() {
 			m.hide = managedText
 		}
 	}
+}
+
+// known is a member's name if anything depends on it, "?" for any other: without memory for each.
+func (m *Mask) known(name []byte) string {
+	for _, n := range m.names {
+		if n == string(name) {
+			return n
+		}
+	}
+	for _, n := range [...]string{"type", "response", "error", "data", "message", "param", "code", "sequence_number", "id", "role", "status", "object", "content", "summary"} {
+		if n == string(name) {
+			return n
+		}
+	}
+	return "?"
 }
 
 // errorDepth is how deep the error stands that a name belongs to, 0 when it belongs to none.
@@ -263,14 +310,14 @@ func (m *Mask) replacement(name string) string {
 			continue
 		}
 		switch name {
+		case "input", "instructions":
+			return managedText
 		case "tools":
 			return "[]"
-		case "text":
-			return "null"
 		case "tool_choice":
 			return `"auto"`
 		}
-		return managedText
+		return "null"
 	}
 	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/registry/template"
 )
 
 // Responses is OpenAI's Responses API. Its requests have items under "input" and text for the model under "instructions", its streams typed events.
@@ -353,21 +354,26 @@ func (Responses) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed,
 	}
 	param, _ := Responses{}.Continues(b)
 	err = out.compose(turn{messages: messages, own: own, instructions: instructions, continues: param != "", taken: p.LastTaken, changed: p.LastTaken || isIgnored(out.Ignored, "input")})
-	for _, e := range [...]struct {
-		field string
-		ours  bool
-	}{{"tools", len(content.Tools) > 0}, {"text", content.Parameters["text"] != nil}, {"tool_choice", content.Parameters["tool_choice"] != nil}} {
-		if e.ours && slices.ContainsFunc(out.Edits, func(edit Edit) bool { return edit.Name == e.field && edit.Value != nil }) {
-			out.Echoed = append(out.Echoed, e.field)
+	out.Echoed = append(out.Echoed, "input", "instructions")
+	for i := range out.Edits {
+		if e := &out.Edits[i]; e.Value != nil && !slices.Contains(out.Echoed, e.Name) {
+			out.Echoed = append(out.Echoed, e.Name)
 		}
 	}
-	out.Echoed = append(out.Echoed, "input", "instructions")
 	return out, err
 }
 
 // Echoes are all fields in which a response can repeat what a version says.
-func (Responses) Echoes() []string {
-	return []string{"input", "instructions", "tools", "text", "tool_choice"}
+func (Responses) Echoes(version *template.Compiled) ([]string, error) {
+	content, err := version.Form(Responses{}.Name(), inResponses)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{"input", "instructions", "tools", "text", "tool_choice"}
+	for name := range content.Parameters {
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 func (b *Body) isList(name string) bool {

@@ -45,8 +45,10 @@ func (r *StreamResult) Failed() bool { return r.Error != nil || r.Finish == fini
 type StreamScanner struct {
 	api      API
 	withhold bool
-	// HideErrors keeps back events that tell of an error: the provider's words may repeat the prompt. Set it after Reset.
+	// HideErrors keeps back events that tell of an error: the provider's words may repeat the prompt. Of one that is too long to be kept, the words are
+	// replaced. Set it after Reset.
 	HideErrors bool
+	hide       *Mask // of the event that is relayed as it comes; nil: nothing is replaced
 
 	// Where in the stream the next byte stands.
 	lineStart bool // it is the first of its line
@@ -152,8 +154,9 @@ func (s *StreamScanner) endEvent(end int) {
 	switch held := len(s.hold) > 0; {
 	case s.over:
 		s.big.feed(ev)
+		s.pass(end)
 		s.endBig()
-		s.over, s.mid = false, false
+		s.over, s.mid, s.hide = false, false, nil
 	case held:
 		s.hold = append(s.hold, ev...)
 		if s.dropped = s.fields && s.inspect(s.hold); s.dropped {
@@ -180,6 +183,7 @@ func (s *StreamScanner) endFeed() {
 	switch {
 	case s.over:
 		s.big.feed(rest)
+		s.pass(len(s.p))
 		s.start = len(s.p)
 	case len(rest) > 0:
 		if cap(s.hold) < holdMax {
@@ -198,6 +202,25 @@ func (s *StreamScanner) emit(to int) {
 	}
 }
 
+// namesError reports whether an event's first line names it an error.
+func namesError(ev []byte) bool {
+	name, ok := bytes.CutPrefix(ev, []byte("event:"))
+	name, ended := bytes.CutPrefix(bytes.TrimPrefix(name, []byte(" ")), []byte("error"))
+	return ok && ended && len(name) > 0 && (name[0] == '\n' || name[0] == '\r')
+}
+
+// pass lets the event that is relayed as it comes go up to the offset to.
+func (s *StreamScanner) pass(to int) {
+	if s.hide == nil {
+		return // with all the rest
+	}
+	s.emit(s.start)
+	if s.sent < to {
+		s.out = append(s.out, s.hide.Append(nil, s.p[s.sent:to]))
+		s.sent = to
+	}
+}
+
 // release lets go what is held. The buffer stays untouched until the next call.
 func (s *StreamScanner) release() {
 	if len(s.hold) > 0 {
@@ -209,7 +232,21 @@ func (s *StreamScanner) release() {
 // overflow begins to relay an event as it comes.
 func (s *StreamScanner) overflow() {
 	s.big.reset(s.api)
+	begins := s.hold
+	if len(begins) == 0 {
+		begins = s.p[s.start:]
+	}
+	if namesError(begins) {
+		s.res.SetError([]byte(`"error"`))
+	}
 	s.big.feed(s.hold)
+	if s.HideErrors {
+		s.hide = newErrorMask()
+		if len(s.hold) > 0 {
+			s.out = append(s.out, s.hide.Append(nil, s.hold))
+			s.hold = s.hold[:0]
+		}
+	}
 	s.release()
 	s.over, s.mid = true, true
 }
@@ -233,7 +270,7 @@ func (s *StreamScanner) Finish(out [][]byte) [][]byte {
 		s.release()
 		s.mid = true
 	}
-	s.hold, s.over, s.fields = s.hold[:0], false, false // what was not released is dropped
+	s.hold, s.over, s.fields, s.hide = s.hold[:0], false, false, nil // what was not released is dropped
 	out, s.out = s.out, nil
 	return out
 }
