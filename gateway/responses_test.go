@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -324,4 +325,32 @@ func TestResponsesGoOnFromTheirOwn(t *testing.T) {
 	e.router.targets["gpt-test"] = e.router.targets["gpt-test"][1:]
 	assert.Equal(t, 400, e.respond(first+`,"previous_response_id":"resp_1"}`).status, "its provider no longer serves the model")
 	assert.Zero(t, second.count())
+}
+
+// TestEveryEventOfResponses: each kind of event that the API's reference names, and one of tomorrow, passes byte for byte and is read for what it says; to who may
+// not read the prompt all but the members that repeat it. cmd's TestFixtureHasEveryEvent compares the file with the official SDK.
+func TestEveryEventOfResponses(t *testing.T) {
+	all, err := os.ReadFile("testdata/responses.sse")
+	require.NoError(t, err)
+	hidden := strings.NewReplacer(`"instructions":"Sort a \"card\"."`, `"instructions":"[managed prompt]"`, `"reasoning":{"effort":"low","summary":"auto"}`, `"reasoning":null`,
+		`"temperature":1.0`, `"temperature":null`, `"text":{"format":{"type":"text"}}`, `"text":null`, `"max_output_tokens":null`, `"max_output_tokens":null`,
+		`"tools":[{"type":"web_search"},{"type":"code_interpreter","container":{"type":"auto"}}]`, `"tools":[]`).Replace(string(all))
+	for _, size := range []int{1, 17, 4096, len(all)} {
+		var pieces []string
+		for rest := all; len(rest) > 0; {
+			n := min(size, len(rest))
+			pieces, rest = append(pieces, string(rest[:n])), rest[n:]
+		}
+		for key, want := range map[string]string{"Bearer caller": string(all), "Bearer prompts": hidden} {
+			e := withResponses(t)
+			e.upstream.set(respondEvents(pieces...))
+			a := e.respond(`{"prompt":{"id":"support/full","variables":{"what":"a \"card\""}},"input":"now","stream":true}`, "Authorization", key)
+			require.Equal(t, want, string(a.body), "%d %s", size, key)
+			rec := e.only()
+			assert.Equal(t, metrics.OutcomeOK, rec.Outcome)
+			assert.Equal(t, metrics.Tokens{Input: 120, CachedInput: 64, Output: 30, Reasoning: 12, Reported: true}, rec.Tokens)
+			assert.Equal(t, "resp_all", rec.CompletionID)
+			assert.Positive(t, rec.FirstToken)
+		}
+	}
 }
