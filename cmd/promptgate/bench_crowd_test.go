@@ -38,7 +38,7 @@ func BenchmarkManyStreams(b *testing.B) {
 					l = rig.gateway(b, seeded(b, 1, 1))
 				}
 				before := l.proc.rss()
-				late, peak, failed := l.holdStreams(b, n, gap)
+				late, peak, failed := l.holdStreams(b, n, gap, 3*gap)
 				if name == "gateway" {
 					require.Empty(b, failed)
 				}
@@ -46,6 +46,33 @@ func BenchmarkManyStreams(b *testing.B) {
 				b.ReportMetric(float64(peak-before)/float64(n)/1024, "KiB/stream")
 				b.ReportMetric(late.Seconds()*1000, "worst_late_ms")
 				b.ReportMetric(float64(len(failed)), "failed")
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkLongStreams holds 1,000 streams of each shape open for ten minutes, with an event each 5 s: `PROMPTGATE_TEST_LONG=1`, half an hour.
+//
+//	KiB/stream  resident memory that they added, by their number, when they had been open for ten minutes; to be at most 40
+//	failed      streams that did not come to their end
+func BenchmarkLongStreams(b *testing.B) {
+	const (
+		n   = 1_000
+		gap = 5 * time.Second
+	)
+	if !long() {
+		b.Skip(longTests + " is not set")
+	}
+	for _, shape := range []string{"chat", "responses", "messages"} {
+		b.Run(shape, func(b *testing.B) {
+			for range b.N {
+				rig := newRig(b, benchShapeName+"="+shape, benchGap+"="+gap.String(), benchChunks+"=124")
+				l := rig.gateway(b, seeded(b, 1, 1))
+				before := l.proc.rss()
+				_, peak, failed := l.holdStreams(b, n, gap, 10*time.Minute)
+				require.Empty(b, failed)
+				b.ReportMetric(float64(peak-before)/float64(n)/1024, "KiB/stream")
 			}
 			b.ReportMetric(0, "ns/op")
 		})
@@ -67,8 +94,8 @@ func openFiles(b *testing.B, want uint64) int {
 }
 
 // holdStreams opens n streams and reads them to their ends. late is the longest that any event came after it was due, peak the memory of the
-// lane's process while all of them were open, failed what became of those that did not end as they should.
-func (l *lane) holdStreams(b *testing.B, n int, gap time.Duration) (late time.Duration, peak int64, failed []error) {
+// lane's process after all of them were open for so long, failed what became of those that did not end as they should.
+func (l *lane) holdStreams(b *testing.B, n int, gap, hold time.Duration) (late time.Duration, peak int64, failed []error) {
 	b.Helper()
 	var open, worst atomic.Int64
 	var wg sync.WaitGroup
@@ -76,7 +103,7 @@ func (l *lane) holdStreams(b *testing.B, n int, gap time.Duration) (late time.Du
 	for i := range n {
 		wg.Go(func() {
 			var last time.Time
-			c := &benchConn{addr: l.addr, within: 5 * time.Minute}
+			c := &benchConn{addr: l.addr, within: hold + 5*time.Minute}
 			c.chunk = func() {
 				now := time.Now()
 				if last.IsZero() {
@@ -87,7 +114,7 @@ func (l *lane) holdStreams(b *testing.B, n int, gap time.Duration) (late time.Du
 				last = now
 			}
 			defer c.close()
-			if err := c.do(l.sse[i%len(l.sse)], []byte("[DONE]")); err != nil {
+			if err := c.do(l.sse[i%len(l.sse)], l.end); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failed = append(failed, err)
@@ -97,7 +124,7 @@ func (l *lane) holdStreams(b *testing.B, n int, gap time.Duration) (late time.Du
 			time.Sleep(10 * time.Millisecond) // 1,000 a second
 		}
 	}
-	time.Sleep(3 * gap) // all have had a few events
+	time.Sleep(hold) // all have had a few events
 	mu.Lock()
 	require.GreaterOrEqual(b, open.Load()+int64(len(failed)), int64(n), "not all were open at once")
 	mu.Unlock()

@@ -79,6 +79,7 @@ type lane struct {
 	addr  string
 	json  [][]byte // whole requests, sent in turn
 	sse   [][]byte
+	end   []byte                               // of a stream
 	count func(b *testing.B) (mallocs float64) // allocations so far
 	quiet func(b *testing.B) bool              // nothing is put off any more; asking costs the process something
 }
@@ -86,6 +87,7 @@ type lane struct {
 // rig is the upstream and the bare proxy before it.
 type rig struct {
 	upstream string
+	shape    benchShape
 	proxy    *lane
 }
 
@@ -94,7 +96,12 @@ func newRig(b *testing.B, env ...string) *rig {
 	b.Helper()
 	exe, err := os.Executable()
 	require.NoError(b, err)
-	r := &rig{upstream: freeAddr(b)}
+	r := &rig{upstream: freeAddr(b), shape: benchShapes()["chat"]}
+	for _, set := range env {
+		if name, ok := strings.CutPrefix(set, benchShapeName+"="); ok {
+			r.shape = benchShapes()[name]
+		}
+	}
 	startProcess(b, exe, append(env, benchRole+"=upstream", benchAddr+"="+r.upstream))
 	at := freeAddr(b)
 	p := startProcess(b, exe, []string{benchRole + "=proxy", benchAddr + "=" + at, benchTarget + "=" + r.upstream})
@@ -102,8 +109,9 @@ func newRig(b *testing.B, env ...string) *rig {
 	listens(b, at)
 	r.proxy = &lane{
 		proc: p, addr: at, quiet: func(*testing.B) bool { return true },
-		json:  [][]byte{request(at, "sk-upstream", `"model":"gpt-4o-mini"`, false)},
-		sse:   [][]byte{request(at, "sk-upstream", `"model":"gpt-4o-mini"`, true)},
+		json:  [][]byte{r.shape.request(at, "sk-upstream", `"model":"gpt-4o-mini"`, false)},
+		sse:   [][]byte{r.shape.request(at, "sk-upstream", `"model":"gpt-4o-mini"`, true)},
+		end:   []byte(r.shape.end),
 		count: func(b *testing.B) float64 { return number(b, at, mallocsPath, "mallocs ") },
 	}
 	return r
@@ -117,15 +125,15 @@ func (r *rig) gateway(b *testing.B, s *seed, env ...string) *lane {
 	require.NoError(b, os.WriteFile(config, []byte(fmt.Sprintf(`
 addr: %s
 data: %s
-providers: [{name: upstream, kind: openai, base_url: "http://%s/v1", api_key: sk-upstream, allow_private: true}]
-`, at, s.data, r.upstream)), 0o600))
-	l := &lane{proc: startProcess(b, mustBinary(b), env, "serve", "--config", config), addr: at}
+providers: [{name: upstream, kind: %s, base_url: "http://%s/v1", api_key: sk-upstream, allow_private: true}]
+`, at, s.data, r.shape.kind, r.upstream)), 0o600))
+	l := &lane{proc: startProcess(b, mustBinary(b), env, "serve", "--config", config), addr: at, end: []byte(r.shape.end)}
 	listens(b, at)
 	for i := range max(len(s.prompts), len(s.keys)) {
 		prompt := fmt.Sprintf(`"prompt":{"id":%q,"label":"production","variables":{"shop":"Acme"}}`, s.prompts[i%len(s.prompts)])
 		key := s.keys[i%len(s.keys)]
-		l.json = append(l.json, request(at, key, prompt, false))
-		l.sse = append(l.sse, request(at, key, prompt, true))
+		l.json = append(l.json, r.shape.request(at, key, prompt, false))
+		l.sse = append(l.sse, r.shape.request(at, key, prompt, true))
 	}
 	l.count = func(b *testing.B) float64 { return number(b, at, "/metrics", "\ngo_memstats_mallocs_total ") }
 	l.quiet = func(b *testing.B) bool { return number(b, at, "/metrics", "\npromptgate_spool_bytes ") == 0 }
@@ -170,7 +178,7 @@ func (l *lane) measure(b *testing.B, stream bool, length time.Duration) load {
 	b.Helper()
 	requests, mark := l.json, []byte(`"usage"`)
 	if stream {
-		requests, mark = l.sse, []byte("[DONE]")
+		requests, mark = l.sse, l.end
 	}
 	mallocs, cpu, began := l.count(b), l.proc.cpu(b), time.Now()
 	var next, calls, failures atomic.Int64
@@ -254,14 +262,6 @@ func (r *rig) compare(b *testing.B, names []string, gateways []*lane, stream boo
 	report("proxy-cpu-µs/call", 0, 0, micros)
 	report("proxy_allocs/call", 0, 0, mallocs)
 	b.ReportMetric(0, "ns/op") // the cell's length, which says nothing
-}
-
-// request is a whole chat completion request with a body of 1 KiB. what names the prompt or the model.
-func request(addr, key, what string, stream bool) []byte {
-	body := fmt.Sprintf(`{%s,"messages":[{"role":"user","content":"%%s"}],"temperature":0.7,"user":"customer-000042","stream":%t}`, what, stream)
-	body = fmt.Sprintf(body, strings.Repeat("Where is my parcel? ", 60)[:max(0, 1024-len(body)+2)])
-	return fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"+
-		"Accept: */*\r\nUser-Agent: bench/1\r\nContent-Length: %d\r\n\r\n%s", addr, key, len(body), body)
 }
 
 // benchConn is one kept connection. It does as little as it can: its time is taken from those that are measured.

@@ -13,7 +13,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -30,6 +29,8 @@ const (
 	benchGap    = "PROMPTGATE_BENCH_GAP"    // between the chunks of a stream; 1ms
 	benchChunks = "PROMPTGATE_BENCH_CHUNKS" // of a stream; 100
 	benchEvent  = "PROMPTGATE_BENCH_EVENT"  // bytes more in each of their events; none
+	// benchShapeName is the shape of requests, for the rig as well; chat.
+	benchShapeName = "PROMPTGATE_BENCH_SHAPE"
 )
 
 // playRole serves until it is killed when this process was started for a benchmark; it returns otherwise.
@@ -46,7 +47,8 @@ func playRole() {
 		log.Fatal(http.Serve(l, bareProxy(os.Getenv(benchTarget)))) //nolint:gosec // loopback, for seconds
 	}
 	u := upstream{delay: setting(benchDelay, 0, time.ParseDuration), gap: setting(benchGap, time.Millisecond, time.ParseDuration)}
-	u.answer, u.stream = benchAnswers(setting(benchChunks, 100, strconv.Atoi), setting(benchEvent, 0, strconv.Atoi))
+	shape := benchShapes()[setting(benchShapeName, "chat", func(s string) (string, error) { return s, nil })]
+	u.answer, u.stream = shape.answers(setting(benchChunks, 100, strconv.Atoi), setting(benchEvent, 0, strconv.Atoi))
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -103,32 +105,6 @@ func (p *copyBuffers) Get() []byte {
 }
 
 func (p *copyBuffers) Put(b []byte) { p.pool.Put(&b) }
-
-// benchAnswers are an answer of about 1 KiB, whole, and a stream of so many chunks (three at least) with so many bytes more in each, ready to
-// be written.
-func benchAnswers(chunks, more int) (answer []byte, stream [][]byte) {
-	const usage = `"usage":{"prompt_tokens":231,"completion_tokens":198,"total_tokens":429,"prompt_tokens_details":{"cached_tokens":0},` +
-		`"completion_tokens_details":{"reasoning_tokens":0}}`
-	const id = `{"id":"chatcmpl-0123456789abcdefghij","created":1760000000,"model":"gpt-4o-mini","system_fingerprint":"fp_0123456789",`
-	text := strings.Repeat("Your parcel left our warehouse this morning. ", 16)
-	body := id + `"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"` + text +
-		`","refusal":null},"logprobs":null,"finish_reason":"stop"}],` + usage + `}`
-	answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: req_0123456789abcdef\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-
-	chunk := func(data string) []byte {
-		event := "data: " + data + "\n\n"
-		return fmt.Appendf(nil, "%x\r\n%s\r\n", len(event), event)
-	}
-	head := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Request-Id: req_0123456789abcdef\r\nTransfer-Encoding: chunked\r\n\r\n"
-	delta := chunk(id + `"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" parcel` + strings.Repeat("!", more) + `"},"logprobs":null,"finish_reason":null}]}`)
-	stream = append(stream, append([]byte(head), delta...))
-	for range chunks - 3 {
-		stream = append(stream, delta)
-	}
-	stream = append(stream, chunk(id+`"object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}]}`))
-	last := chunk(id + `"object":"chat.completion.chunk","choices":[],` + usage + `}`)
-	return answer, append(stream, append(append(last, chunk("[DONE]")...), "0\r\n\r\n"...))
-}
 
 // answerAll answers what comes over one connection, as cheaply as can be.
 func (u *upstream) answerAll(c net.Conn) {
