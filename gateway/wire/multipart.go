@@ -184,12 +184,23 @@ func dispositionOf(value string) (p bodyPart, err error) {
 		return p, invalidForm(p.name, "The part %s has a Content-Disposition with more than a name and a filename.", quoteForMessage(p.name))
 	}
 	rest, plain := afterName(value, p.name)
-	rest = strings.ToLower(rest)
-	if !plain || strings.Count(rest, "name=") > 1 || strings.Count(rest, "name*") > 1 {
+	if !plain || !namesFile(strings.ToLower(rest), p.file) {
 		return p, invalidForm(p.name, "The part %s has a Content-Disposition that can be read in two ways: write form-data; name=\"…\"; filename=\"…\", in this order.",
 			quoteForMessage(p.name))
 	}
 	return p, nil
+}
+
+// namesFile reports whether what follows a part's name says nothing but a file's name. A name in a charset that Go does not read, which others take in the
+// place of the plain one, is none.
+func namesFile(rest string, file bool) bool {
+	if rest == "" {
+		return !file
+	}
+	rest = strings.TrimLeft(rest[1:], " ")
+	coded := strings.Count(rest, "name*")
+	return file && (strings.HasPrefix(rest, "filename=") || strings.HasPrefix(rest, "filename*=")) &&
+		strings.Count(rest, "name=") <= 1 && coded <= 1 && coded == strings.Count(rest, "filename*=")
 }
 
 // afterName is what follows the name in a Content-Disposition in which it stands first; plain is false in any other.
