@@ -179,7 +179,7 @@ func spellings(lock string) [7]string {
 	for _, group := range [...][7]string{
 		{"model", "models", "engine", "deployment_id", "fallbacks"},
 		{"messages", "input", "instructions", "system", "prompt", "previous_input_messages"},
-		{"tools", "functions"},
+		{"tools", "functions", "mcp_servers"},
 		{"tool_choice", "function_call"},
 		{"max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens"},
 		{"response_format", "text", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs"},

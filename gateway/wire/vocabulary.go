@@ -83,7 +83,7 @@ func inMessagesWords(names []string) []string {
 		switch name {
 		case "stop":
 			out = append(out, "stop_sequences")
-		case "response_format":
+		case "response_format", "text":
 			out = append(out, "output_config", "output_format")
 		case "reasoning_effort", "reasoning":
 			out = append(out, "output_config", "thinking")
