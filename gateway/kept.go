@@ -23,6 +23,8 @@ type keptRoute struct {
 	noun   string   // what is kept, for people
 	body   bool     // it takes JSON
 	hides  bool     // it repeats what a prompt says
+	events bool     // it answers with events when it is asked to
+	ends   bool     // what is kept is there no more after it
 }
 
 // name is how the ledger calls it: "GET responses/{id}".
@@ -37,8 +39,8 @@ func (r *keptRoute) name() string {
 // keptRoutes are all of them.
 func keptRoutes() []keptRoute {
 	return []keptRoute{
-		{method: http.MethodGet, path: "/responses/:id", api: wire.KeptResponse{}, noun: "response", hides: true},
-		{method: http.MethodDelete, path: "/responses/:id", api: wire.KeptResponse{}, noun: "response", hides: true},
+		{method: http.MethodGet, path: "/responses/:id", api: wire.KeptResponse{}, noun: "response", hides: true, events: true},
+		{method: http.MethodDelete, path: "/responses/:id", api: wire.KeptResponse{}, noun: "response", hides: true, ends: true},
 		{method: http.MethodPost, path: "/responses/:id/cancel", api: wire.KeptResponse{}, noun: "response", hides: true},
 		{method: http.MethodGet, path: "/responses/:id/input_items", api: wire.KeptItems{}, noun: "response", hides: true},
 		{method: http.MethodGet, path: "/conversations/:id", api: wire.KeptResponse{}, noun: "conversation"},
@@ -85,6 +87,7 @@ func (g *Gateway) keptPipeline() pipeline {
 		g.admit,        // from where
 		g.find,         // is it the caller's, and may it still run what made it
 		g.reserve,
+		g.bill,    // what would cost nothing once it is gone
 		g.forward, // to the provider that keeps it
 	).andAlways(g.settle, g.record, g.spend)
 }
@@ -148,7 +151,7 @@ func (c *call) readKept() error {
 		return fault.New(fault.InvalidRequest, "The query cannot be read: percent-encode it.")
 	}
 	c.kept.query = query.Encode()
-	c.in.stream = c.kept.route.method == http.MethodGet && query.Get("stream") == "true"
+	c.in.stream = c.kept.route.events && query.Get("stream") == "true"
 	if c.kept.route.body {
 		if err := c.in.body.Scan(c.in.buf.B); err != nil {
 			return err

@@ -96,7 +96,7 @@ func TestResponses(t *testing.T) {
 
 	for name, c := range map[string]struct{ more, path, want string }{
 		"the caller's fields win":  {`,"max_output_tokens":7,"text":{"verbosity":"low"}`, "[max_output_tokens,text]", `[7,{"verbosity":"low"}]`},
-		"items stay as they are":   {`,"input":[{"type":"reasoning","id":"m_1"},{"role":"user","content":[{"type":"input_file","file_url":"https://x.test"}]}]`, "input.5", `{"type":"reasoning","id":"m_1"}`},
+		"items stay as they are":   {`,"input":[{"type":"reasoning","id":"m_1","summary":[]},{"role":"user","content":[{"type":"input_file","file_url":"https://x.test"}]}]`, "input.5", `{"type":"reasoning","id":"m_1","summary":[]}`},
 		"an empty text is dropped": {`,"input":""`, "input.#", `5`},
 		"unknown fields pass":      {`,"include":["reasoning.encrypted_content"],"x_new":{"a":1}`, "[include,x_new]", `[["reasoning.encrypted_content"],{"a":1}]`},
 	} {

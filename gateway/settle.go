@@ -14,9 +14,11 @@ const bytesPerToken = 4
 // settle says what the call used and what that costs. It runs however the call ended: a stream that was cut has been paid for, too.
 func (g *Gateway) settle(_ context.Context, c *call, _ error) {
 	free := c.api.Free()
-	if free {
+	switch {
+	case c.kept.route != nil: // its id names the call that made it
+	case free:
 		c.rec.CompletionID = c.ans.said.ID
-	} else {
+	default:
 		c.readUsage()
 		c.rec.Tokens = c.guessed(c.rec.Tokens)
 	}

@@ -30,7 +30,7 @@ func (toy) EndUser(b *wire.Body) string                        { return b.Text("
 func (toy) LastUserText(*wire.Body) (json.RawMessage, bool)    { return nil, false }
 func (toy) UsageEdit(*wire.Body) (e wire.Edit, needed bool)    { return e, false }
 func (toy) AppendRefusal(dst, _ []byte, _ int) []byte          { return append(dst, `{"wrong":"refused"}`...) }
-func (toy) Continues(*wire.Body) (string, string)              { return "", "" }
+func (toy) Continues(*wire.Body, []wire.Edit) (string, string) { return "", "" }
 func (toy) Keeps() bool                                        { return false }
 func (toy) Unserved(*wire.Body) string                         { return "" }
 func (toy) References(*wire.Body) []string                     { return nil }

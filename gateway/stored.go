@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -63,7 +64,7 @@ func (g *Gateway) goOn(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	param, id := c.api.Continues(&c.in.body)
+	param, id := c.api.Continues(&c.in.body, c.out.edits)
 	if param == "" {
 		return nil
 	}
@@ -80,6 +81,9 @@ func (g *Gateway) goOn(ctx context.Context, c *call) error {
 	if !ok || by.principal != c.who.ID || by.prompt != c.rec.PromptID && (!conversation || by.prompt != "") {
 		return refused
 	}
+	if ok, err := g.stillHidden(ctx, c, by); err != nil || !ok {
+		return cmp.Or(err, error(refused))
+	}
 	if conversation {
 		if err := g.converse(ctx, c); err != nil {
 			return err
@@ -88,6 +92,20 @@ func (g *Gateway) goOn(ctx context.Context, c *call) error {
 		return fault.New(fault.ParameterLocked, "The prompt locks messages, and %q goes on from another of its versions: begin anew.", param).WithParam(param)
 	}
 	return c.pin(by.provider, param)
+}
+
+// stillHidden reports whether what a call goes on from stays what it is for the caller: one that it may run, under the label that made it, and, unless it
+// may read it there, not read under the call's own.
+func (g *Gateway) stillHidden(ctx context.Context, c *call, by storedBy) (ok bool, err error) {
+	if by.prompt == "" || by.label == c.rec.Label {
+		return true, nil
+	}
+	prompt, before, err := g.stillRuns(ctx, c, by)
+	if err != nil || prompt == nil || before {
+		return prompt != nil, err
+	}
+	now, err := g.reads(ctx, c)
+	return !now, err
 }
 
 // pin leaves only the targets of the provider that keeps what a field names.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -19,7 +20,7 @@ func (a *API) keptEndpoints() (all []endpoint) {
 	object := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
 	for _, e := range []endpoint{
 		{id: "get-response", method: http.MethodGet, path: "/responses/{id}", summary: "Show a response", about: "With `stream=true` as events." + whose + hides},
-		{id: "delete-response", method: http.MethodDelete, path: "/responses/{id}", summary: "Delete a response", about: whose[1:]},
+		{id: "delete-response", method: http.MethodDelete, path: "/responses/{id}", summary: "Delete a response", about: "One that still runs in the background is not deleted (409): what it costs is not known yet." + whose},
 		{id: "cancel-response", method: http.MethodPost, path: "/responses/{id}/cancel", summary: "Cancel a response that runs in the background", about: whose[1:] + hides},
 		{id: "list-input-items", method: http.MethodGet, path: "/responses/{id}/input_items", summary: "List the items that a response was made of", about: whose[1:] + hides},
 		{
@@ -37,6 +38,9 @@ func (a *API) keptEndpoints() (all []endpoint) {
 		e.tag, e.refused, e.answer = "data plane", refused, answerOf("The provider's answer", "application/json")
 		if e.id == "get-response" {
 			e.answer = answerOf("The provider's answer", "application/json", "text/event-stream")
+		}
+		if e.id == "delete-response" {
+			e.refused = append(slices.Clip(refused), http.StatusConflict)
 		}
 		azure := e
 		e.path, azure.path = "/v1"+e.path, "/openai/v1"+e.path

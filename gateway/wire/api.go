@@ -27,8 +27,8 @@ type API interface {
 	// OutputLimit is how many tokens each answer to a request may have at most, 0 when it sets no bound, and how many answers it asks for, at least
 	// 1. edits are what will be made to b.
 	OutputLimit(b *Body, edits []Edit) (tokens, answers int64)
-	// Continues is what at the provider a request goes on from, and the field that says so; "" for nothing.
-	Continues(b *Body) (param, id string)
+	// Continues is what at the provider a request goes on from, and the field that says so; "" for nothing. edits are what will be made to b.
+	Continues(b *Body, edits []Edit) (param, id string)
 	// References are the ids of parts of earlier answers that a request sends in place of the parts themselves, "" for one that cannot be read.
 	References(b *Body) []string
 	// Stores reports whether a request makes something that its provider keeps, and no model answers it: a prompt or a model in it only says who serves it,

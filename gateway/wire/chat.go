@@ -80,7 +80,7 @@ func count(value []byte) int64 {
 }
 
 // Continues implements API: chat keeps nothing at the provider.
-func (Chat) Continues(*Body) (param, id string) { return "", "" }
+func (Chat) Continues(*Body, []Edit) (param, id string) { return "", "" }
 
 // References implements API.
 func (Chat) References(*Body) []string { return nil }

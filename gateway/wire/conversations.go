@@ -15,7 +15,7 @@ func (Conversations) Stores() bool { return true }
 func (Conversations) Free() bool { return true }
 
 // Continues implements API.
-func (Conversations) Continues(*Body) (param, id string) { return "", "" }
+func (Conversations) Continues(*Body, []Edit) (param, id string) { return "", "" }
 
 // RunsOn implements API.
 func (Conversations) RunsOn(*Body, []Edit) bool { return false }

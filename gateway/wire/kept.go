@@ -38,3 +38,29 @@ func (KeptResponse) Finishes(kind string) bool {
 type KeptItems struct{ KeptResponse }
 
 var _ API = KeptItems{}
+
+// itemReferences are the ids that items refer to instead of being some: those of that type, those that say nothing but what they are, and pictures that
+// were made and do not come along.
+func itemReferences(items []byte) (ids []string) {
+	for item := range elementsOf(items) {
+		id, kind, says, result := "", "", false, false
+		for key, value := range membersOf(item) {
+			switch Word(key) {
+			case "type":
+				kind = Word(value)
+			case "id":
+				id, _ = stringOf(value)
+			case "status":
+			case "result":
+				result = !isNull(value) && string(value) != `""`
+				says = says || result
+			default:
+				says = says || !isNull(value)
+			}
+		}
+		if kind == "item_reference" || kind == "image_generation_call" && !result || !says {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}

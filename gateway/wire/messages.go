@@ -85,7 +85,7 @@ func (Messages) EndUser(b *Body) string {
 }
 
 // Continues implements API: a request holds its whole conversation.
-func (Messages) Continues(*Body) (param, id string) { return "", "" }
+func (Messages) Continues(*Body, []Edit) (param, id string) { return "", "" }
 
 // Keeps implements API.
 func (Messages) Keeps() bool { return false }

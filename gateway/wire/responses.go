@@ -56,15 +56,18 @@ func (Responses) EndUser(b *Body) string {
 	return b.Text("user")
 }
 
-// Continues implements API.
-func (Responses) Continues(b *Body) (param, id string) {
-	if value, ok := b.Get("previous_response_id"); ok && !isNull(value) {
-		return "previous_response_id", Word(value)
+// Continues implements API. Of two things to go on from no more than one could be judged, so that both come to none.
+func (Responses) Continues(b *Body, edits []Edit) (param, id string) {
+	if value, ok := b.Kept("previous_response_id", edits); ok && !isNull(value) {
+		param, id = "previous_response_id", Word(value)
 	}
-	if value, ok := b.Get("conversation"); ok && !isNull(value) {
-		return "conversation", idOf(value)
+	if value, ok := b.Kept("conversation", edits); ok && !isNull(value) {
+		if param != "" {
+			return "conversation", ""
+		}
+		param, id = "conversation", idOf(value)
 	}
-	return "", ""
+	return param, id
 }
 
 // idOf is the id that a text or an object with an "id" says, "" for what says none.
@@ -104,28 +107,6 @@ func (Responses) Unserved(b *Body) (param string) {
 		return "request_id"
 	}
 	return ""
-}
-
-// itemReferences are the ids that items refer to instead of being some: those of that type, and those that are an id and say nothing else.
-func itemReferences(items []byte) (ids []string) {
-	for item := range elementsOf(items) {
-		id, refers, says := "", false, false
-		for key, value := range membersOf(item) {
-			switch Word(key) {
-			case "type":
-				refers = refers || Word(value) == "item_reference"
-				says = says || !isNull(value)
-			case "id":
-				id, _ = stringOf(value)
-			default:
-				says = says || !isNull(value)
-			}
-		}
-		if refers || !says {
-			ids = append(ids, id)
-		}
-	}
-	return ids
 }
 
 // ReadAnswer implements API.
@@ -352,7 +333,7 @@ func (Responses) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed,
 	if err != nil {
 		return out, err
 	}
-	param, _ := Responses{}.Continues(b)
+	param, _ := Responses{}.Continues(b, out.Edits)
 	err = out.compose(turn{messages: messages, own: own, instructions: instructions, continues: param != "", taken: p.LastTaken, changed: p.LastTaken || isIgnored(out.Ignored, "input")})
 	out.Echoed = append(out.Echoed, "input", "instructions")
 	for i := range out.Edits {
