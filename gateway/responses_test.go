@@ -354,3 +354,37 @@ func TestEveryEventOfResponses(t *testing.T) {
 		}
 	}
 }
+
+// TestInputTokensAndCompaction: a count goes by the same permission and rendering as the response, and costs nothing; what a prompt began is not compacted.
+func TestInputTokensAndCompaction(t *testing.T) {
+	e := newEnv(t)
+	e.upstream.set(respondJSON(200, `{"object":"response.input_tokens","input_tokens":31}`))
+	const call = `{"prompt":{"id":"support/triage","variables":{"ticket":"T"}},"input":"now"}`
+	a := e.post("/v1/responses/input_tokens", call, "Authorization", "Bearer prompts")
+	require.Equal(t, 200, a.status, "%s", a.body)
+	assert.Equal(t, `{"object":"response.input_tokens","input_tokens":31}`, string(a.body))
+	sent, _ := e.upstream.last()
+	assert.Equal(t, "Sort tickets.", gjson.GetBytes(sent, "instructions").String())
+	rec := e.only()
+	assert.Equal(t, []any{"responses/input_tokens", metrics.Tokens{}, metrics.OutcomeOK}, []any{rec.Endpoint, rec.Tokens, rec.Outcome})
+	assert.Zero(t, *rec.CostMicros)
+	assert.Equal(t, 403, e.post("/v1/responses/input_tokens", strings.Replace(call, `"variables"`, `"label":"staging","variables"`, 1), "Authorization", "Bearer prompts").status)
+	for _, none := range []string{`{}`, `null`, `{"error":{"message":"x"}}`, ``} {
+		e.upstream.set(respondJSON(200, none))
+		assert.Equal(t, 502, e.post("/v1/responses/input_tokens", call, once, "1").status, none)
+	}
+
+	const shorter = `{"id":"resp_c","object":"response.compaction","output":[{"type":"message","role":"user","content":"CANARY"},{"type":"compaction","encrypted_content":"x"}],"usage":{"input_tokens":9,"output_tokens":3,"total_tokens":12}}`
+	e.upstream.set(respondJSON(200, shorter))
+	n := e.upstream.count()
+	a = e.post("/v1/responses/compact", call)
+	assert.Equal(t, "invalid_prompt_reference", a.code())
+	assert.Equal(t, n, e.upstream.count())
+	a = e.post("/v1/responses/compact", `{"model":"gpt-test","input":"long"}`)
+	require.Equal(t, 200, a.status)
+	assert.Equal(t, shorter, string(a.body))
+	assert.Equal(t, int64(9), e.recorder.last().Tokens.Input)
+	e.upstream.set(respondJSON(200, aResponse))
+	require.Equal(t, 200, e.respond(call).status)
+	assert.Equal(t, "stateful_reference_refused", e.post("/v1/responses/compact", `{"model":"gpt-test","previous_response_id":"resp_1"}`).code(), "nor by going on from it")
+}

@@ -39,6 +39,8 @@ func (g *Gateway) Routes(r gin.IRouter) {
 	for _, base := range [...]string{"/v1", "/openai/v1"} { // the second is Azure's
 		r.POST(base+"/chat/completions", g.Calls(wire.Chat{}))
 		r.POST(base+"/responses", g.Calls(wire.Responses{}))
+		r.POST(base+"/responses/input_tokens", g.Calls(wire.InputTokens{}))
+		r.POST(base+"/responses/compact", g.Calls(wire.Compaction{}))
 		r.POST(base+"/conversations", g.Calls(wire.Conversations{}))
 		for _, route := range keptRoutes() {
 			r.Handle(route.method, base+route.path, g.kept(&route))
@@ -75,7 +77,7 @@ func isUnserved(path string) bool {
 	return false
 }
 
-const served = "POST /v1/chat/completions, POST /v1/responses, POST /v1/messages (and /count_tokens), POST /v1/embeddings, /v1/completions, /v1/moderations, /v1/images/generations, /edits and /variations, " +
+const served = "POST /v1/chat/completions, POST /v1/responses (and /input_tokens, /compact), /v1/responses/{id}, /v1/conversations, POST /v1/messages (and /count_tokens), POST /v1/embeddings, /v1/completions, /v1/moderations, /v1/images/generations, /edits and /variations, " +
 	"/v1/audio/speech, /transcriptions and /translations, POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
 
 // OpsRoutes adds what operators and their machines ask: /livez, /readyz and, when there is a handler for it, /metrics.

@@ -72,6 +72,10 @@ var routes = []route{
 	{"POST", "/v1/conversations", "call prompt@production", 200, "", `{"prompt":{"id":"{prompt}"}}`},
 	{"POST", "/v1/conversations", "call model", 200, "", `{"model":"echo"}`},
 	{"POST", "/openai/v1/conversations", "call model", 200, "", `{"model":"echo","metadata":{"k":"v"}}`},
+	{"POST", "/v1/responses/input_tokens", "call prompt@production", 200, "", `{"prompt":{"id":"{prompt}"},"input":"hi"}`},
+	{"POST", "/v1/responses/compact", "call model", 200, "", `{"model":"echo","input":"hi"}`},
+	{"POST", "/openai/v1/responses/input_tokens", "call prompt@production", 200, "", `{"prompt":{"id":"{prompt}"},"input":"hi"}`},
+	{"POST", "/openai/v1/responses/compact", "call model", 200, "", `{"model":"echo","input":"hi"}`},
 	// What a provider keeps is its maker's: gateway's TestKeptIsTheCallers. To all others it is as these are, which cannot be.
 	{"GET", "/v1/responses/:id", "key", http.StatusNotFound, "/v1/responses/none.", ""},
 	{"GET", "/openai/v1/responses/:id", "key", http.StatusNotFound, "/openai/v1/responses/none.", ""},

@@ -19,6 +19,14 @@ func (a *API) keptEndpoints() (all []endpoint) {
 	}
 	object := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
 	for _, e := range []endpoint{
+		{
+			id: "count-input-tokens", method: http.MethodPost, path: "/responses/input_tokens", summary: "Count the tokens of a response's request",
+			about: "As create-response, with a managed prompt or without one; it costs nothing. Needs `call` on the prompt under its label, or on the model.", body: a.responseBody(),
+		},
+		{
+			id: "compact-response", method: http.MethodPost, path: "/responses/compact", summary: "Make a long input shorter",
+			about: "Without a prompt, since the answer repeats messages. Needs `call` on the model.", body: a.responseBody(),
+		},
 		{id: "get-response", method: http.MethodGet, path: "/responses/{id}", summary: "Show a response", about: "With `stream=true` as events." + whose + hides},
 		{id: "delete-response", method: http.MethodDelete, path: "/responses/{id}", summary: "Delete a response", about: "One that still runs in the background is not deleted (409): what it costs is not known yet." + whose},
 		{id: "cancel-response", method: http.MethodPost, path: "/responses/{id}/cancel", summary: "Cancel a response that runs in the background", about: whose[1:] + hides},

@@ -68,7 +68,8 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 	if err := p.wait(ctx, p.o.Latency); err != nil {
 		return nil, err
 	}
-	if r.API == provider.APIResponses && (r.Method != "" || r.Endpoint != provider.APIResponses) {
+	shape, ok := shapes[r.Endpoint]
+	if r.API == provider.APIResponses && (r.Method != "" || !ok) {
 		if answer := p.ask(r); answer != nil {
 			return answer, nil
 		}
@@ -80,7 +81,6 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 		}
 		return res, nil
 	}
-	shape, ok := shapes[r.Endpoint]
 	if !ok || shape.api != r.API || r.Method != "" {
 		return refuse(r.API, http.StatusNotFound, &refusal{"unknown_url", "", "The echo provider has nothing at this address."}), nil
 	}
@@ -123,6 +123,8 @@ var shapes = map[string]shape{ //nolint:gochecknoglobals // a constant
 	"responses": {
 		provider.APIResponses, parseResponses, func(a *answer) []byte { return []byte(a.whole()) }, func(_ *request, a *answer) func() []byte { return a.responseEvents() },
 	},
+	"responses/input_tokens": {provider.APIResponses, parseUnkept, (*answer).inputTokens, nil},
+	"responses/compact":      {provider.APIResponses, parseUnkept, (*answer).compaction, nil},
 	"messages": {
 		provider.APIMessages, parseMessages, (*answer).wholeMessage, func(_ *request, a *answer) func() []byte { return a.messageEvents() },
 	},

@@ -55,6 +55,11 @@ func TestKept(t *testing.T) {
 	status, _ = ask("GET", "responses/"+unkept.Get("id").Str, "", "")
 	require.Equal(t, 404, status)
 
+	require.Equal(t, int64(2), ok("", "responses/input_tokens", "", `{"model":"m","input":"two words","stream":true}`).Get("input_tokens").Int())
+	shorter := ok("", "responses/compact", "", `{"model":"m","input":"a long story"}`)
+	require.Equal(t, "response.compaction", shorter.Get("object").Str)
+	require.Equal(t, "compaction", shorter.Get("output.1.type").Str)
+
 	conv := ok("", "conversations", "", `{"items":[{"role":"user","content":"a"},{"id":"mine","type":"message","role":"user","content":"b"}],"metadata":{"k":"v"}}`)
 	require.Equal(t, "v", conv.Get("metadata.k").Str)
 	in := conv.Get("id").Str

@@ -150,3 +150,22 @@ func (a *answer) responseEvents() func() []byte {
 		return fmt.Appendf(nil, "event: %s\ndata: {\"type\":\"%s\",\"sequence_number\":%d%s}\n\n", e.kind, e.kind, i, e.more)
 	}
 }
+
+// parseUnkept reads a body of the Responses API for an answer that is neither streamed nor kept.
+func parseUnkept(body []byte) (*request, *refusal) {
+	r, bad := parseResponses(body)
+	if bad == nil {
+		r.Stream, r.background, r.store, r.conversation = false, false, false, ""
+	}
+	return r, bad
+}
+
+func (a *answer) inputTokens() []byte {
+	return fmt.Appendf(nil, `{"object":"response.input_tokens","input_tokens":%d}`, a.prompt)
+}
+
+// compaction is what an echo makes of a long input: it says what arrived, and holds nothing.
+func (a *answer) compaction() []byte {
+	return fmt.Appendf(nil, `{"id":"%s","object":"response.compaction","created_at":%d,"output":[%s,{"id":"cmp_%s","type":"compaction","encrypted_content":"an echo compacts nothing"}],`+
+		`"usage":{"input_tokens":%d,"output_tokens":%d,"total_tokens":%d}}`, a.id, a.created, a.item("completed", part(strings.Join(a.tokens, ""))), a.id, a.prompt, len(a.tokens), a.prompt+len(a.tokens))
+}
