@@ -22,7 +22,7 @@ const (
 	runScan      = 30 * time.Second // between two looks for runs that nobody asks about
 	abandoned    = 2 * time.Minute  // a run that is older may have been left behind
 	longestRun   = 24 * time.Hour   // then nobody asks any more
-	runsAtOnce   = 8                // questions
+	runsAtOnce   = 8                // questions to one provider
 	mostAdopted  = 10_000           // runs that one look takes over
 	runPatience  = 30 * time.Second // with one question
 	mostRunBytes = 64 << 20         // of an answer to one
@@ -112,8 +112,8 @@ func (g *Gateway) Follow(ctx context.Context) error {
 	defer tick.Stop()
 	var asking sync.WaitGroup
 	defer asking.Wait()
-	places := make(chan struct{}, runsAtOnce)
-	began := g.deps.Clock() // what began before is another's, or an earlier life's, whose spool may still be on its way
+	places := map[[2]string]chan struct{}{} // of each provider: one that hangs keeps no other's runs waiting
+	began := g.deps.Clock()                 // what began before is another's, or an earlier life's, whose spool may still be on its way
 	look, pause := began, min(g.opts.RunPoll, time.Second)
 	for ctx.Err() == nil {
 		if now := g.deps.Clock(); !now.Before(look) {
@@ -125,13 +125,18 @@ func (g *Gateway) Follow(ctx context.Context) error {
 			look, pause = now.Add(pause), min(2*pause, runScan)
 		}
 		for _, one := range g.runs.due(g.deps.Clock()) {
-			select {
-			case places <- struct{}{}:
-			case <-ctx.Done():
-				return nil
+			keeper := [2]string{one.call.Project, one.call.Provider}
+			if places[keeper] == nil {
+				places[keeper] = make(chan struct{}, runsAtOnce)
 			}
+			place := places[keeper]
 			asking.Go(func() {
-				defer func() { <-places }()
+				select {
+				case place <- struct{}{}:
+				case <-ctx.Done():
+					return
+				}
+				defer func() { <-place }()
 				over := g.ask(ctx, one)
 				g.runs.asked(one, over, g.deps.Clock())
 			})

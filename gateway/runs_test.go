@@ -3,14 +3,18 @@ package gateway_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/gateway/provider/openai"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
 )
@@ -283,4 +287,24 @@ func (f *fakeRecorder) breaks(k *keeper) (mend func()) {
 		defer f.mu.Unlock()
 		f.full = nil
 	}
+}
+
+// TestBackgroundOfAProviderThatHangs: it keeps the runs of no other waiting.
+func TestBackgroundOfAProviderThatHangs(t *testing.T) {
+	var asked atomic.Int64
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked.Add(1); <-r.Context().Done() }))
+	t.Cleanup(hangs.Close)
+	e, k := withRuns(t)
+	up, err := openai.New(upAt(hangs.URL, "hangs", "sk-provider"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = up.Close() })
+	e.router.targets["hangs"] = []provider.Target{{Provider: up, Model: "hangs"}}
+	for i := range 20 {
+		require.NoError(t, e.recorder.RecordCall(t.Context(), &metrics.Call{ID: "call_" + itoa(i), Project: project, Principal: "key_caller", Provider: "hangs", Model: "hangs",
+			Endpoint: "responses", CompletionID: "resp_" + itoa(i), Start: time.Now().Add(-time.Hour), Outcome: metrics.OutcomeRunning}))
+	}
+	require.Eventually(t, func() bool { return asked.Load() >= 8 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, 200, e.respond(makeRun).status)
+	k.set("GET /v1/responses/resp_1", aResponse)
+	assert.Equal(t, metrics.OutcomeOK, e.ended().Outcome)
 }
