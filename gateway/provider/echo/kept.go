@@ -16,8 +16,11 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 )
 
-// maxKept bounds the responses, and the conversations, that an echo keeps in memory; the oldest go.
-const maxKept = 1000
+// An echo keeps at most so many responses, and as many conversations, in memory, and so many bytes of each; the oldest go.
+const (
+	maxKept      = 1000
+	maxKeptBytes = 64 << 20
+)
 
 // keeper holds what an echo was asked to keep, for as long as the process lives.
 type keeper struct {
@@ -30,17 +33,43 @@ type keeper struct {
 type shelf[T any] struct {
 	byID  map[string]*T
 	order []string
+	sizes map[string]int
+	bytes int
 }
 
-func (s *shelf[T]) put(id string, v *T) {
+func (s *shelf[T]) put(id string, v *T, size int) {
 	if s.byID == nil {
-		s.byID = map[string]*T{}
-	}
-	if len(s.order) >= maxKept {
-		delete(s.byID, s.order[0])
-		s.order = s.order[1:]
+		s.byID, s.sizes = map[string]*T{}, map[string]int{}
 	}
 	s.byID[id], s.order = v, append(s.order, id)
+	s.weigh(id, size)
+}
+
+// weigh notes how large a thing is now, and lets the oldest go for it.
+func (s *shelf[T]) weigh(id string, size int) {
+	s.bytes += size - s.sizes[id]
+	s.sizes[id] = size
+	for len(s.order) > maxKept || s.bytes > maxKeptBytes {
+		s.remove(s.order[0])
+		s.order = s.order[1:]
+	}
+}
+
+func (s *shelf[T]) remove(id string) {
+	s.bytes -= s.sizes[id]
+	delete(s.sizes, id)
+	delete(s.byID, id)
+}
+
+// sizeOf is about what is kept of items and messages, in bytes. What a thing shares with others counts for each: it may outlive them.
+func sizeOf(items []string, messages []message) (n int) {
+	for _, one := range items {
+		n += len(one)
+	}
+	for _, m := range messages {
+		n += len(m.text) + 64
+	}
+	return n
 }
 
 // keptResponse is a response, and what a later one goes on from.
@@ -90,11 +119,13 @@ func (k *keeper) keep(r *request, a *answer) {
 	defer k.mu.Unlock()
 	said := message{"assistant", strings.Join(a.tokens, "")}
 	if r.store {
-		k.responses.put(a.id, &keptResponse{body: a.whole(), items: r.items, messages: append(slices.Clone(r.messages), said)})
+		kept := &keptResponse{body: a.whole(), items: r.items, messages: append(slices.Clone(r.messages), said)}
+		k.responses.put(a.id, kept, len(kept.body)+sizeOf(kept.items, kept.messages))
 	}
 	if c := k.conversations.byID[r.conversation]; c != nil {
 		c.items = append(append(c.items, r.items...), a.item(a.status(), part(said.text)))
 		c.messages = append(slices.Clone(r.messages), said)
+		k.conversations.weigh(r.conversation, sizeOf(c.items, c.messages))
 	}
 }
 
@@ -143,7 +174,7 @@ func (k *keeper) askResponse(what, id, query string) (string, *refusal) {
 	case "POST cancel":
 		return kept.body, nil // it ended long ago
 	case "DELETE ":
-		delete(k.responses.byID, id)
+		k.responses.remove(id)
 		return `{"id":` + string(quote(id)) + `,"object":"response","deleted":true}`, nil
 	case "GET input_items":
 		return page(kept.items, query), nil
@@ -162,7 +193,7 @@ func (k *keeper) askConversation(what, id string, r *provider.Request, now int64
 			return "", bad
 		}
 		id = newID("conv_echo_")
-		k.conversations.put(id, c)
+		k.conversations.put(id, c, len(c.metadata)+sizeOf(c.items, c.messages))
 		return c.json(id), nil
 	}
 	c := k.conversations.byID[id]
@@ -184,7 +215,7 @@ func (k *keeper) askConversation(what, id string, r *provider.Request, now int64
 	case what == "GET ":
 		return c.json(id), nil
 	case what == "DELETE ":
-		delete(k.conversations.byID, id)
+		k.conversations.remove(id)
 		return `{"id":` + string(quote(id)) + `,"object":"conversation.deleted","deleted":true}`, nil
 	case what == "POST ", what == "POST items":
 		doc, bad := object(r.Body)
@@ -192,6 +223,7 @@ func (k *keeper) askConversation(what, id string, r *provider.Request, now int64
 		if bad == nil {
 			bad = c.change(doc)
 		}
+		k.conversations.weigh(id, len(c.metadata)+sizeOf(c.items, c.messages))
 		if what == "POST " {
 			return c.json(id), bad
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -93,4 +94,40 @@ func TestKept(t *testing.T) {
 	}
 	status, _ = ask("GET", "conversations/"+oldest, "", "")
 	require.Equal(t, 404, status, "memory is bounded")
+}
+
+// TestKeptIsBounded: what an echo keeps takes no more memory than it has bytes for, whether it is many things or one that grows.
+func TestKeptIsBounded(t *testing.T) {
+	p := echo.New(echo.Options{})
+	ask := func(method, endpoint, body string) (int, gjson.Result) {
+		t.Helper()
+		resp, err := p.Do(context.Background(), &provider.Request{API: provider.APIResponses, Method: method, Endpoint: endpoint, Body: []byte(body)})
+		require.NoError(t, err)
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.Status, gjson.ParseBytes(b)
+	}
+	long := `"` + strings.Repeat("x", 1<<20) + `"`
+	var ids []string
+	for range 40 {
+		status, got := ask("", "responses", `{"model":"m","max_output_tokens":1,"input":`+long+`}`)
+		require.Equal(t, 200, status)
+		ids = append(ids, got.Get("id").Str)
+	}
+	for i, want := range map[int]int{0: 404, 39: 200} {
+		status, _ := ask("GET", "responses/"+ids[i], "")
+		require.Equal(t, want, status, "response %d", i)
+	}
+	_, small := ask("", "conversations", `{}`)
+	_, grows := ask("", "conversations", `{}`)
+	grown := 0
+	for status := 200; status == 200 && grown < 70; grown++ {
+		status, _ = ask("", "conversations/"+grows.Get("id").Str+"/items", `{"items":[{"role":"user","content":`+long+`}]}`)
+	}
+	require.Less(t, grown, 64)
+	status, _ := ask("GET", "conversations/"+small.Get("id").Str, "")
+	require.Equal(t, 404, status, "the oldest goes first")
+	_, next := ask("", "conversations", `{"items":[{"role":"user","content":"x"}]}`)
+	status, _ = ask("GET", "conversations/"+next.Get("id").Str, "")
+	require.Equal(t, 200, status, "and there is room again")
 }
