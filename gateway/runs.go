@@ -174,11 +174,8 @@ func (g *Gateway) ask(ctx context.Context, one *run) (over bool) {
 	target, err := g.deps.Router.Provider(ctx, call.Project, call.Provider)
 	var said wire.Completion
 	known := false
-	switch {
-	case err == nil:
+	if err == nil { // else it is disabled, perhaps for a while
 		said, known, err = g.stateOf(ctx, target, call)
-	case fault.Is(err, fault.NotFound):
-		err = nil
 	}
 	if err != nil || known && said.Running {
 		if g.deps.Clock().Sub(call.Start) < longestRun || ctx.Err() != nil {

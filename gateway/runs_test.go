@@ -215,18 +215,21 @@ func TestBackgroundOfAnother(t *testing.T) {
 	left := metrics.Call{ID: "call_left", Project: project, Principal: "key_caller", PromptID: "pmpt_x", Version: 3, Provider: "up", Model: "gpt-test",
 		Endpoint: "responses", CompletionID: "resp_1", Start: time.Now().Add(-time.Hour), Outcome: metrics.OutcomeRunning, Tokens: metrics.Tokens{Input: 9, Estimated: true}}
 	gone := left
-	gone.ID, gone.Provider = "call_gone", "nobody"
+	gone.ID, gone.Provider, gone.Start = "call_gone", "nobody", time.Now().Add(-25*time.Hour)
+	disabled := left
+	disabled.ID, disabled.Provider = "call_disabled", "nobody"
 	bad := left
 	bad.ID, bad.CompletionID = "call_bad", "resp_1/../../files"
-	for _, c := range []*metrics.Call{&left, &gone, &bad} {
+	for _, c := range []*metrics.Call{&left, &gone, &bad, &disabled} {
 		require.NoError(t, e.recorder.RecordCall(t.Context(), c))
 	}
 	e.follow()
-	require.Eventually(t, func() bool { return len(e.recorder.all()) == 6 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(e.recorder.all()) == 7 }, 10*time.Second, time.Millisecond)
 	came := map[string]metrics.Call{}
-	for _, c := range e.recorder.all()[3:] {
+	for _, c := range e.recorder.all()[4:] {
 		came[c.ID] = c
 	}
+	assert.NotContains(t, came, "call_disabled", "a provider may be enabled again")
 	assert.Equal(t, metrics.OutcomeOK, came["call_left"].Outcome)
 	assert.Equal(t, int64(5), came["call_left"].Tokens.Output)
 	assert.GreaterOrEqual(t, came["call_left"].Total, time.Hour)

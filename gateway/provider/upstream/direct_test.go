@@ -131,7 +131,7 @@ func TestOtherRequests(t *testing.T) {
 	})
 	p := plain(t, Options{BaseURL: url + "?v=7"})
 	for want, r := range map[string]*provider.Request{
-		"GET /v1/responses/resp_1?v=7&limit=2   application/json":            {Method: http.MethodGet, Endpoint: "responses/resp_1", Query: "limit=2"},
+		"GET /v1/responses/resp_1?v=7&limit=2   application/json":            {Method: http.MethodGet, Endpoint: "responses/resp_1", Query: "limit=2&v=8"},
 		"GET /v1/responses/resp_1?v=7&stream=true   text/event-stream":       {Method: http.MethodGet, Endpoint: "responses/resp_1", Query: "stream=true", Stream: true},
 		"DELETE /v1/files/f?v=7   application/json":                          {Method: http.MethodDelete, Endpoint: "files/f"},
 		"POST /v1/responses/r/cancel?v=7  application/json application/json": {Endpoint: "responses/r/cancel"},

@@ -181,10 +181,7 @@ func (c *Client) ask(e *exchange, r *provider.Request) (*http.Response, error) {
 	}
 	target := c.base
 	target.Path += "/" + r.Endpoint
-	if target.RawQuery != "" && r.Query != "" {
-		target.RawQuery += "&"
-	}
-	target.RawQuery += r.Query
+	target.RawQuery = joinQueries(c.base.RawQuery, r.Query)
 	req := (&http.Request{
 		Method: cmp.Or(r.Method, http.MethodPost), URL: &target, Host: c.base.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -196,6 +193,28 @@ func (c *Client) ask(e *exchange, r *provider.Request) (*http.Response, error) {
 		delete(req.Header, "Content-Type")
 	}
 	return c.transport.RoundTrip(req)
+}
+
+// joinQueries is the base's query with what a request asks beside it: never twice what the base says.
+func joinQueries(base, more string) string {
+	if base == "" || more == "" {
+		return base + more
+	}
+	said, err := url.ParseQuery(base)
+	if err != nil {
+		return base
+	}
+	asked, err := url.ParseQuery(more)
+	if err != nil {
+		return base
+	}
+	for name := range said {
+		delete(asked, name)
+	}
+	if len(asked) == 0 {
+		return base
+	}
+	return base + "&" + asked.Encode()
 }
 
 // checkEndpoint refuses an endpoint that could go anywhere but down from the base.
