@@ -7,7 +7,7 @@ LINT_VER := v2.15.0
 SKIPS    := $(GO) run -pgo=off ./internal/testenv/skips .ci/skips # ends with what was skipped; fails where it may not be
 export CGO_ENABLED = 0
 
-.PHONY: files kill linear build run test race lint bench fmt chaos clean tools pgo
+.PHONY: clients files kill linear build run test race lint bench fmt chaos clean tools pgo
 
 build: ## writes bin/promptgate
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/promptgate ./cmd/promptgate
@@ -42,6 +42,10 @@ files: tools ## 1,000 random libraries as files: pull and push change nothing, a
 
 linear: tools ## 100,000 label moves and reads on three replicas: no read older than demanded
 	PROMPTGATE_TEST_LONG=1 $(GO) test -count=1 -timeout 30m -v -run '^TestLabelsAreLinearizable$$' ./cmd/promptgate
+
+clients: ## Claude Code and Codex do a task through the gateway; installs them into .cache, 800 MB
+	./.ci/tools clients
+	PROMPTGATE_TEST_CLIENTS=1 $(GO) test -pgo=off -count=1 -timeout 5m -v -run '^TestCodingAgents$$' ./cmd/promptgate
 
 bench: build ## figures as ratios in one run against a bare reverse proxy
 	$(GO) test -pgo=off -run '^$$' -bench . -benchmem -timeout 30m ./...

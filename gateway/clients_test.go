@@ -83,6 +83,22 @@ func TestAzureAddresses(t *testing.T) {
 	}
 }
 
+// Clients that would rather have a WebSocket are told in the way that sends them to HTTP, and everybody else as before.
+func TestWebSocketsAreDeclined(t *testing.T) {
+	e := newEnv(t)
+	for _, path := range []string{"/v1/responses", "/openai/v1/responses", "/v1/chat/completions", "/v1/messages"} {
+		a := e.do(e.request(http.MethodGet, path, "", "Connection", "Upgrade", "Upgrade", "WebSocket", "Sec-Websocket-Version", "13", "Sec-Websocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="))
+		require.Equal(t, 426, a.status, path+string(a.body))
+		assert.Equal(t, "HTTP/1.1", a.header.Get("Upgrade"), path)
+		assert.Equal(t, "not_implemented", a.code(), path)
+		assert.Contains(t, a.message(), "POST", path)
+		assert.Equal(t, 405, e.do(e.request(http.MethodGet, path, "")).status, path)
+		assert.Equal(t, 405, e.do(e.request(http.MethodPut, path, "", "Connection", "Upgrade", "Upgrade", "websocket")).status, path)
+	}
+	assert.Equal(t, 501, e.do(e.request(http.MethodGet, "/v1/realtime", "", "Connection", "Upgrade", "Upgrade", "websocket")).status)
+	assert.Equal(t, 0, e.upstream.count())
+}
+
 func TestModelByID(t *testing.T) {
 	e := newEnv(t)
 	get := func(path, key string) answer {

@@ -172,7 +172,19 @@ func (g *Gateway) NoRoute(c *gin.Context) {
 
 // NoMethod answers for a method that an address does not take.
 func (g *Gateway) NoMethod(c *gin.Context) {
+	if asksForWebSocket(c.Request) {
+		// 426 is what sends clients that try this first to HTTP at once; they take others for faults that pass and try again.
+		c.Header("Upgrade", "HTTP/1.1")
+		c.Header("Connection", "Upgrade")
+		g.refuseAs(c, http.StatusUpgradeRequired, fault.New(fault.NotImplemented, "WebSockets are not served: send the request by POST and read its events."))
+		return
+	}
 	g.refuseAs(c, http.StatusMethodNotAllowed, fault.New(fault.InvalidRequest, "This address does not take that method."))
+}
+
+// asksForWebSocket reports whether a request wants to become a WebSocket.
+func asksForWebSocket(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
 // refuseHere answers a request that never was a call of anybody.
