@@ -66,10 +66,15 @@ func (g *Gateway) authorizeBare(ctx context.Context, c *call) error {
 // authorizeModel decides whether the caller may choose a model: beside a prompt, or under the label of calls without one. The answer does
 // not depend on whether the model exists, so it can name what is missing.
 func (g *Gateway) authorizeModel(ctx context.Context, c *call, model, param string) error {
-	want := policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: model, Label: policy.LabelAny}
+	label := policy.LabelAny
 	if !c.in.ref.Present {
-		want.Label = policy.LabelModel
+		label = policy.LabelModel
 	}
+	return g.authorizeModelAt(ctx, c, model, param, label)
+}
+
+func (g *Gateway) authorizeModelAt(ctx context.Context, c *call, model, param, label string) error {
+	want := policy.Permission{Action: policy.ActionCall, Kind: policy.ObjectModel, Name: model, Label: label}
 	decision, err := g.deps.Checker.Check(ctx, c.who, want)
 	if err != nil {
 		return err
@@ -117,23 +122,36 @@ func (g *Gateway) refuseEcho(ctx context.Context, c *call) error {
 // authorizeTools does the same for the models that the caller's tools name, such as one that makes images.
 func (g *Gateway) authorizeTools(ctx context.Context, c *call) error {
 	raw, ok := c.in.body.Kept("tools", c.out.edits)
-	if !ok || !bytes.Contains(raw, []byte("odel")) && bytes.IndexByte(raw, '\\') < 0 { // "model", "Model"
+	if !ok {
 		return nil
 	}
-	var tools []struct{ Model any }
-	if err := json.Unmarshal(raw, &tools); err != nil {
-		return fault.New(fault.InvalidRequest, "\"tools\" must be a list of objects.").WithParam("tools")
+	models, err := toolModels(raw)
+	if err != nil {
+		return err
 	}
-	for _, tool := range tools {
-		model, named := tool.Model.(string)
-		if !named {
-			continue
-		}
+	for _, model := range models {
 		if err := g.authorizeModel(ctx, c, model, "tools"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// toolModels are the models that tools name.
+func toolModels(raw []byte) (models []string, err error) {
+	if !bytes.Contains(raw, []byte("odel")) && bytes.IndexByte(raw, '\\') < 0 { // "model", "Model"
+		return nil, nil
+	}
+	var tools []struct{ Model any }
+	if err := json.Unmarshal(raw, &tools); err != nil {
+		return nil, fault.New(fault.InvalidRequest, "\"tools\" must be a list of objects.").WithParam("tools")
+	}
+	for _, tool := range tools {
+		if model, named := tool.Model.(string); named {
+			models = append(models, model)
+		}
+	}
+	return models, nil
 }
 
 func (g *Gateway) authorizeModels(ctx context.Context, c *call) error {

@@ -89,6 +89,20 @@ func (c *CallIDs) Mint(project, principal string) (string, error) {
 	return string(out[:]), nil
 }
 
+// Derive returns the id of a record about something of this principal's that a provider made at a moment: the same one whoever asks, so that it is recorded once.
+func (c *CallIDs) Derive(project, principal, made string, at time.Time) string {
+	var raw [callRaw]byte
+	var stamp [8]byte
+	binary.BigEndian.PutUint64(stamp[:], uint64(max(0, at.UnixMilli())))
+	copy(raw[:callStamp], stamp[8-callStamp:])
+	sum := sha256.Sum256([]byte("made\x00" + project + "\x00" + made))
+	copy(raw[callStamp:callSeed], sum[:])
+	owner := ownerOf(raw[:callSeed], principal)
+	copy(raw[callSeed:callHead], owner[:])
+	c.mac(raw[callHead:], &c.calls, project, raw[:callHead])
+	return callPrefix + c.enc.EncodeToString(raw[:])
+}
+
 // Verify reports whether id was minted for this project, in constant time for ids of the right shape.
 func (c *CallIDs) Verify(project, id string) bool {
 	raw, ok := c.decode(id)

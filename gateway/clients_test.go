@@ -67,7 +67,7 @@ func TestAzureAddresses(t *testing.T) {
 		{"/openai/deployments/gpt-none/chat/completions", `{}`, 404, ""},
 		{"/openai/deployments/gpt-test/audio/voices", `{}`, 501, ""},
 		{"/openai/deployments/gpt-test/nothing", `{}`, 404, ""},
-		{"/openai/v1/files", `{}`, 501, ""},
+		{"/openai/v1/uploads", `{}`, 501, ""},
 		{"/openai/v1/chat/completions", `{"model":"gpt-test"}`, 200, "gpt-test"},
 	} {
 		before := e.upstream.count()

@@ -104,7 +104,11 @@ func (c *call) accept(t provider.Target, res *provider.Response) error {
 	c.ans.buf, c.ans.more, c.ans.streamed, c.ans.media, c.ans.complete = nil, false, false, false, false
 	kind := mediaType(res.Header.Get("Content-Type"))
 	var err error
+	_, content := c.api.(wire.FileContent)
 	switch {
+	case content:
+		c.ans.media = true
+		err = c.g.hold(c.ctx, c, res)
 	case kind == "text/event-stream":
 		c.ans.streamed = true
 		err = c.acceptStream(res)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 
@@ -27,11 +28,13 @@ type Gateway struct {
 	limiters  []limits.Limiter
 	refusals  additionRefusals
 	catalog   *catalog
-	stored    *otter.Cache[storedKey, storedBy] // answers that providers keep
+	stored    *otter.Cache[storedKey, storedBy]  // answers that providers keep
+	strangers *otter.Cache[storedKey, time.Time] // ids that nobody got here
 	calling   pipeline
 	rendering pipeline
 	asking    pipeline // about what providers keep
-	runs      runs     // answers that providers still work on
+	batching  pipeline
+	runs      runs // answers that providers still work on
 }
 
 // New builds a gateway, or says everything that is missing.
@@ -58,7 +61,11 @@ func New(deps Deps, opts Options) (*Gateway, error) {
 	if g.stored, err = newStored(); err != nil {
 		return nil, err
 	}
+	if g.strangers, err = newStrangers(); err != nil {
+		return nil, err
+	}
 	g.calling, g.rendering, g.asking = g.callPipeline(), g.renderPipeline(), g.keptPipeline()
+	g.batching = g.batchPipeline()
 	return g, nil
 }
 

@@ -228,7 +228,7 @@ func TestFeedbackFromPages(t *testing.T) {
 func TestAddressesWithoutAHandler(t *testing.T) {
 	e := newEnv(t)
 	for _, path := range []string{
-		"/responses/resp_1/x", "/messages/batches", "/messages/batches/b_1/cancel", "/audio/voices", "/videos", "/files", "/batches/batch_1/cancel",
+		"/responses/resp_1/x", "/messages/batches", "/messages/batches/b_1/cancel", "/audio/voices", "/videos", "/uploads", "/vector_stores/vs_1/files",
 	} {
 		for _, base := range []string{"/v1", "/openai/v1"} {
 			for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {

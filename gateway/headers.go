@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/promptgate/promptgate/gateway/wire"
 )
 
 // headCap is how many headers of our own an answer has at most.
@@ -87,7 +89,11 @@ func (g *Gateway) begin(c *call, length int64) {
 		}
 	}
 	h := newHead(c.w.Header())
-	if len(c.ans.header["Content-Type"]) > 0 && len(h.h["Content-Type"]) == 0 { // net/http would guess one from what the model wrote
+	_, content := c.api.(wire.FileContent)
+	if content = content && c.ans.status < http.StatusMultipleChoices; content {
+		h.set("X-Content-Type-Options", "nosniff")
+	}
+	if (content || len(c.ans.header["Content-Type"]) > 0) && len(h.h["Content-Type"]) == 0 { // net/http would guess one from what the model wrote
 		h.set("Content-Type", c.plainType())
 	}
 	if length >= 0 {
@@ -200,9 +206,12 @@ func harmless(key string, values []string, room *int) bool {
 
 // plainType is the type of an answer whose provider named one that callers cannot get.
 func (c *call) plainType() string {
+	_, content := c.api.(wire.FileContent)
 	switch {
 	case c.ans.streamed:
 		return "text/event-stream"
+	case content && c.ans.status < http.StatusMultipleChoices:
+		return "application/octet-stream"
 	case c.ans.status < http.StatusMultipleChoices: // accept takes nothing else for an answer
 		return "application/json"
 	}

@@ -13,6 +13,9 @@ import (
 // caller may know that is authorize's to say.
 func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
 	if api, passes := c.api.(wire.Passed); passes {
+		if api.Stores() {
+			return g.identifyForm(ctx, c, api)
+		}
 		return g.identifyPassed(ctx, c, api)
 	}
 	if err = c.in.body.Scan(c.in.buf.B); err != nil {
@@ -21,6 +24,11 @@ func (g *Gateway) identify(ctx context.Context, c *call) (err error) {
 	if c.in.model, err = c.in.body.Model(); err != nil {
 		return err
 	}
+	return g.identifyPrompt(ctx, c)
+}
+
+// identifyPrompt finds what a body that was scanned names.
+func (g *Gateway) identifyPrompt(ctx context.Context, c *call) (err error) {
 	if c.pathModel != "" && c.pathModel != c.in.model {
 		if err = g.takePathModel(c); err != nil {
 			return err

@@ -25,6 +25,7 @@ type keptRoute struct {
 	hides  bool     // it repeats what a prompt says
 	events bool     // it answers with events when it is asked to
 	ends   bool     // what is kept is there no more after it
+	list   bool     // it would list what everybody made
 }
 
 // name is how the ledger calls it: "GET responses/{id}".
@@ -50,6 +51,13 @@ func keptRoutes() []keptRoute {
 		{method: http.MethodPost, path: "/conversations/:id/items", api: wire.KeptResponse{}, noun: "conversation", body: true},
 		{method: http.MethodGet, path: "/conversations/:id/items/:item", api: wire.KeptResponse{}, noun: "conversation"},
 		{method: http.MethodDelete, path: "/conversations/:id/items/:item", api: wire.KeptResponse{}, noun: "conversation"},
+		{method: http.MethodGet, path: "/files", api: wire.KeptFile{}, noun: "file", list: true},
+		{method: http.MethodGet, path: "/files/:id", api: wire.KeptFile{}, noun: "file"},
+		{method: http.MethodDelete, path: "/files/:id", api: wire.KeptFile{}, noun: "file"},
+		{method: http.MethodGet, path: "/files/:id/content", api: wire.FileContent{}, noun: "file"},
+		{method: http.MethodGet, path: "/batches", api: wire.KeptBatch{}, noun: "batch", list: true},
+		{method: http.MethodGet, path: "/batches/:id", api: wire.KeptBatch{}, noun: "batch"},
+		{method: http.MethodPost, path: "/batches/:id/cancel", api: wire.KeptBatch{}, noun: "batch"},
 	}
 }
 
@@ -102,6 +110,9 @@ func (g *Gateway) find(ctx context.Context, c *call) error {
 	if err := c.readKept(); err != nil {
 		return err
 	}
+	if route.list {
+		return fault.New(fault.NotImplemented, "Lists are not served: a provider lists what every key made, and our records are not in its order. Ask by id for what this key made.")
+	}
 	none := fault.New(fault.NotFound, "There is no such %s of this key's: it may be another's, or older than the records.", route.noun).WithParam("id")
 	if c.kept.id == "" {
 		return none
@@ -138,7 +149,7 @@ func (g *Gateway) find(ctx context.Context, c *call) error {
 	}
 	t.Model = by.model
 	c.out.targets = []provider.Target{t}
-	return nil
+	return g.checkFiles(ctx, c)
 }
 
 // readKept reads what the request says beside the id.
@@ -208,6 +219,9 @@ func (c *call) keptRequest() *provider.Request {
 	c.out.request = provider.Request{
 		API: c.api.Name(), Method: c.kept.route.method, Endpoint: c.kept.path, Query: c.kept.query, Body: c.in.body.Raw(), Stream: c.in.stream,
 		Header: c.api.Onward(c.req.Header, nil), CallID: c.rec.ID,
+	}
+	if _, content := c.api.(wire.FileContent); content {
+		c.out.request.Accept, c.out.request.Opaque = "*/*", true
 	}
 	if c.out.request.Method == http.MethodPost {
 		c.out.request.Method = ""

@@ -96,7 +96,14 @@ const formPartBytes = 256
 func (c *call) formRequest(t provider.Target) {
 	r := &c.out.request
 	r.Body = c.in.parts.Raw()
-	if t.Model != c.in.model {
+	switch names := c.formFields(); {
+	case c.api.Stores() && len(names) > 0:
+		if c.out.body == nil {
+			c.out.body = c.lender.get(len(r.Body))
+		}
+		c.out.body.B = c.in.parts.Without(c.out.body.B[:0], names)
+		r.Body = c.out.body.B
+	case !c.api.Stores() && t.Model != c.in.model:
 		if c.out.body == nil {
 			c.out.body = c.lender.get(len(r.Body) + len(t.Model) + formPartBytes)
 		}
@@ -127,6 +134,9 @@ func (c *call) acceptMedia() error {
 
 // guessed is what holds of tokens of a call: of some shapes bytes do not tell them.
 func (c *call) guessed(t metrics.Tokens) metrics.Tokens {
+	if _, batch := c.api.(wire.Batches); batch && t.Estimated { // nothing in its request tells what it will use
+		return metrics.Tokens{}
+	}
 	if api, ok := c.api.(wire.Passed); ok && t.Estimated {
 		return api.Guess(t)
 	}

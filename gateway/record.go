@@ -25,6 +25,7 @@ func (g *Gateway) record(ctx context.Context, c *call, err error) {
 	}
 	c.conclude(err)
 	c.keepRunning()
+	g.seenBatch(ctx, c)
 	g.remember(c)
 	c.rec.Total = g.deps.Clock().Sub(c.rec.Start)
 	c.rec.Overhead = max(0, c.rec.Total-c.ans.waited)

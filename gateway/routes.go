@@ -42,6 +42,8 @@ func (g *Gateway) Routes(r gin.IRouter) {
 		r.POST(base+"/responses/input_tokens", g.Calls(wire.InputTokens{}))
 		r.POST(base+"/responses/compact", g.Calls(wire.Compaction{}))
 		r.POST(base+"/conversations", g.Calls(wire.Conversations{}))
+		r.POST(base+"/files", g.Calls(wire.Files{}))
+		r.POST(base+"/batches", g.batches)
 		for _, route := range keptRoutes() {
 			r.Handle(route.method, base+route.path, g.kept(&route))
 		}
@@ -78,7 +80,7 @@ func isUnserved(path string) bool {
 }
 
 const served = "POST /v1/chat/completions, POST /v1/responses (and /input_tokens, /compact), /v1/responses/{id}, /v1/conversations, POST /v1/messages (and /count_tokens), POST /v1/embeddings, /v1/completions, /v1/moderations, /v1/images/generations, /edits and /variations, " +
-	"/v1/audio/speech, /transcriptions and /translations, POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
+	"/v1/audio/speech, /transcriptions and /translations, /v1/files, /v1/batches, POST /v1/prompts/{name}/completions and /render, GET /v1/models and POST /v1/feedback"
 
 // OpsRoutes adds what operators and their machines ask: /livez, /readyz and, when there is a handler for it, /metrics.
 // Metrics name prompts and ask nobody for a key: where strangers reach the listener, add HealthRoutes.

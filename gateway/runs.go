@@ -19,9 +19,11 @@ import (
 
 const (
 	mostRunPoll  = 30 * time.Second // between two questions about one run
+	mostPoll     = time.Minute      // … about one batch
 	runScan      = 30 * time.Second // between two looks for runs that nobody asks about
 	abandoned    = 2 * time.Minute  // a run that is older may have been left behind
 	longestRun   = 24 * time.Hour   // then nobody asks any more
+	longestBatch = 48 * time.Hour   // a batch has a day, and what it takes to end
 	runsAtOnce   = 8                // questions to one provider
 	mostAdopted  = 10_000           // runs that one look takes over
 	runPatience  = 30 * time.Second // with one question
@@ -52,7 +54,7 @@ func (c *call) keepRunning() {
 		return
 	}
 	c.rec.Outcome, c.rec.ErrorCode, c.rec.CostMicros = metrics.OutcomeRunning, "", nil
-	c.rec.Tokens = metrics.Tokens{Input: c.estimatedInput(), Estimated: true}
+	c.rec.Tokens = c.guessed(metrics.Tokens{Input: c.estimatedInput(), Estimated: true})
 	if n := len(c.rec.Attempts); n > 0 {
 		last := &c.rec.Attempts[n-1]
 		last.Outcome, last.Tokens, last.CostMicros = metrics.OutcomeRunning, metrics.Tokens{}, nil
@@ -98,11 +100,26 @@ func (r *runs) asked(one *run, over bool, now time.Time) {
 		delete(r.all, one.call.ID)
 		return
 	}
-	one.busy, one.wait = false, min(2*one.wait, mostRunPoll)
+	most := mostRunPoll
+	if isBatch(&one.call) {
+		most = mostPoll
+	}
+	one.busy, one.wait = false, min(2*one.wait, most)
 	one.next = now.Add(one.wait)
 }
 
-// Follow asks providers about the background responses that they work on, and records what those come to, until ctx ends. Call it once, in a
+// isBatch reports whether a run is a batch; any other is a response.
+func isBatch(call *metrics.Call) bool { return call.Endpoint == wire.Batches{}.Endpoint() }
+
+// runAPI is the shape in which a provider tells what became of a run.
+func runAPI(call *metrics.Call) wire.API {
+	if isBatch(call) {
+		return wire.Batches{}
+	}
+	return wire.Responses{}
+}
+
+// Follow asks providers about the background responses and batches that they work on, and records what those come to, until ctx ends. Call it once, in a
 // goroutine of its own; what it leaves behind, the next start or another replica goes on with.
 func (g *Gateway) Follow(ctx context.Context) error {
 	if g.deps.Runs == nil {
@@ -178,7 +195,11 @@ func (g *Gateway) ask(ctx context.Context, one *run) (over bool) {
 		said, known, err = g.stateOf(ctx, target, call)
 	}
 	if err != nil || known && said.Running {
-		if g.deps.Clock().Sub(call.Start) < longestRun || ctx.Err() != nil {
+		longest := longestRun
+		if isBatch(call) {
+			longest = longestBatch
+		}
+		if g.deps.Clock().Sub(call.Start) < longest || ctx.Err() != nil {
 			return false
 		}
 		said, known = wire.Completion{}, false
@@ -193,8 +214,9 @@ func (g *Gateway) stateOf(ctx context.Context, t provider.Target, call *metrics.
 	if !plainID(call.CompletionID) {
 		return said, false, nil
 	}
+	api := runAPI(call)
 	res, err := t.Provider.Do(ctx, &provider.Request{
-		API: wire.Responses{}.Name(), Method: http.MethodGet, Endpoint: wire.Responses{}.Endpoint() + "/" + call.CompletionID, CallID: call.ID,
+		API: api.Name(), Method: http.MethodGet, Endpoint: api.Endpoint() + "/" + call.CompletionID, CallID: call.ID,
 	})
 	if err != nil {
 		return said, false, err
@@ -210,9 +232,12 @@ func (g *Gateway) stateOf(ctx context.Context, t provider.Target, call *metrics.
 	if err != nil {
 		return said, false, err
 	}
-	said, whole := wire.Responses{}.ReadAnswer(body)
+	said, whole := api.ReadAnswer(body)
 	if !whole || said.ID != call.CompletionID {
 		return said, false, fault.New(fault.ProviderError, "The provider answered with something else.")
+	}
+	if isBatch(call) {
+		g.adoptFiles(ctx, call, said.Items, body)
 	}
 	return said, true, nil
 }
@@ -229,9 +254,11 @@ func (g *Gateway) concludeRun(ctx context.Context, one *run, t provider.Target, 
 	switch {
 	case !known:
 		call.Outcome, call.ErrorCode = metrics.OutcomeTruncated, string(fault.ProviderTruncated)
-	case said.Finish == "cancelled":
+	case said.Finish == wire.BatchCancelled:
 		call.Outcome = metrics.OutcomeCancelled
-	case said.Error != nil:
+	case said.Finish == wire.BatchExpired:
+		call.Outcome, call.ErrorCode = metrics.OutcomeTruncated, string(fault.ProviderTruncated)
+	case said.Error != nil || said.Finish == wire.BatchFailed:
 		call.Outcome, call.ErrorCode = metrics.OutcomeProvider, string(fault.ProviderError)
 	default:
 		call.Outcome = metrics.OutcomeOK
@@ -239,6 +266,8 @@ func (g *Gateway) concludeRun(ctx context.Context, one *run, t provider.Target, 
 	switch {
 	case said.Usage.Reported:
 		call.Tokens = said.Usage
+	case isBatch(&call): // nobody knows
+		said.Tier = wire.BatchTier
 	default:
 		call.Tokens.Output = int64(said.Bytes / bytesPerToken)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/metrics"
 )
 
 // What a provider keeps, such as a response that the next one goes on from, belongs to the credential, which a project's callers share. So an id is taken only from
@@ -30,6 +31,12 @@ type storedBy struct {
 	principal, prompt, provider, model string
 	version                            int
 	label                              string // that the version was called by; "" by its number
+	endpoint                           string // what made it
+}
+
+// storedByOf is what a call's record says of its answer.
+func storedByOf(c *metrics.Call) storedBy {
+	return storedBy{c.Principal, c.PromptID, c.Provider, c.Model, c.Version, c.Label, c.Endpoint}
 }
 
 func newStored() (*otter.Cache[storedKey, storedBy], error) {
@@ -41,7 +48,7 @@ func (g *Gateway) remember(c *call) {
 	if c.rec.CompletionID == "" || !c.api.Keeps() {
 		return
 	}
-	by := storedBy{c.rec.Principal, c.rec.PromptID, c.rec.Provider, c.rec.Model, c.rec.Version, c.rec.Label}
+	by := storedByOf(&c.rec)
 	g.stored.SetIfAbsent(storedKey{c.rec.Project, c.rec.CompletionID}, by)
 	items := c.ans.said.Items
 	if c.ans.streamed && c.ans.scan != nil {
@@ -54,6 +61,12 @@ func (g *Gateway) remember(c *call) {
 
 // goOn leaves, of the targets, the one that has what a call goes on from. It does nothing for a call that begins anew.
 func (g *Gateway) goOn(ctx context.Context, c *call) error {
+	if err := g.checkFiles(ctx, c); err != nil {
+		return err
+	}
+	if err := g.checkLines(ctx, c); err != nil {
+		return err
+	}
 	for _, id := range c.api.References(&c.in.body) {
 		by, ok := g.stored.GetIfPresent(storedKey{c.who.Project, id})
 		if !ok || by.principal != c.who.ID || by.prompt != c.rec.PromptID {
@@ -147,7 +160,7 @@ func (g *Gateway) storedBy(ctx context.Context, project, id string) (by storedBy
 		call, err := g.deps.Calls.FindCall(ctx, project, "", id)
 		switch {
 		case err == nil:
-			return storedBy{call.Principal, call.PromptID, call.Provider, call.Model, call.Version, call.Label}, call.Project == project, nil
+			return storedByOf(&call), call.Project == project, nil
 		case fault.Is(err, fault.Conflict): // it names two calls
 			return by, false, nil
 		case !fault.Is(err, fault.CallNotFound):

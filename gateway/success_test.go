@@ -299,5 +299,5 @@ func TestRetriesAreNotMultiplied(t *testing.T) {
 
 	e.upstream.set(respondJSON(http.StatusUnauthorized, `{}`))
 	require.Equal(t, "false", e.chat(plainCall).header.Get("X-Should-Retry"))
-	require.Equal(t, "false", e.post("/v1/files", `{}`).header.Get("X-Should-Retry"))
+	require.Equal(t, "false", e.post("/v1/uploads", `{}`).header.Get("X-Should-Retry"))
 }

@@ -51,6 +51,13 @@ const (
 const aForm = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\necho\r\n--b\r\nContent-Disposition: form-data; name=\"prompt\"\r\n\r\nhi\r\n" +
 	"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nx\r\n--b--\r\n"
 
+// aFile is what uploads get.
+const aFile = "--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n" +
+	"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nx\r\n--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n"
+
+// noBatch is a request for a batch of a file that cannot be.
+const noBatch = `{"input_file_id":"none.","endpoint":"/v1/responses","completion_window":"24h"}`
+
 var routes = []route{
 	// The data plane.
 	{"POST", "/v1/chat/completions", "call prompt@production", 200, "", `{"prompt":{"id":"{prompt}","label":"production"}}`},
@@ -99,6 +106,25 @@ var routes = []route{
 	{"GET", "/openai/v1/conversations/:id/items/:item", "key", http.StatusNotFound, "/openai/v1/conversations/none./items/none", ""},
 	{"DELETE", "/v1/conversations/:id/items/:item", "key", http.StatusNotFound, "/v1/conversations/none./items/none", ""},
 	{"DELETE", "/openai/v1/conversations/:id/items/:item", "key", http.StatusNotFound, "/openai/v1/conversations/none./items/none", ""},
+	{"POST", "/v1/files", "call prompt@production", 200, "", aFile + "prompt/{prompt}\r\n--b--\r\n"},
+	{"POST", "/v1/files", "call model", 200, "", aFile + "echo\r\n--b--\r\n"},
+	{"POST", "/openai/v1/files", "call model", 200, "", aFile + "echo\r\n--b--\r\n"},
+	{"GET", "/v1/files", "key", http.StatusNotImplemented, "", ""},
+	{"GET", "/v1/files/:id", "key", http.StatusNotFound, "/v1/files/none.", ""},
+	{"DELETE", "/v1/files/:id", "key", http.StatusNotFound, "/v1/files/none.", ""},
+	{"GET", "/v1/files/:id/content", "key", http.StatusNotFound, "/v1/files/none./content", ""},
+	{"POST", "/v1/batches", "key", invalid, "", noBatch},
+	{"GET", "/v1/batches", "key", http.StatusNotImplemented, "", ""},
+	{"GET", "/v1/batches/:id", "key", http.StatusNotFound, "/v1/batches/none.", ""},
+	{"POST", "/v1/batches/:id/cancel", "key", http.StatusNotFound, "/v1/batches/none./cancel", ""},
+	{"GET", "/openai/v1/files", "key", http.StatusNotImplemented, "", ""},
+	{"GET", "/openai/v1/files/:id", "key", http.StatusNotFound, "/openai/v1/files/none.", ""},
+	{"DELETE", "/openai/v1/files/:id", "key", http.StatusNotFound, "/openai/v1/files/none.", ""},
+	{"GET", "/openai/v1/files/:id/content", "key", http.StatusNotFound, "/openai/v1/files/none./content", ""},
+	{"POST", "/openai/v1/batches", "key", invalid, "", noBatch},
+	{"GET", "/openai/v1/batches", "key", http.StatusNotImplemented, "", ""},
+	{"GET", "/openai/v1/batches/:id", "key", http.StatusNotFound, "/openai/v1/batches/none.", ""},
+	{"POST", "/openai/v1/batches/:id/cancel", "key", http.StatusNotFound, "/openai/v1/batches/none./cancel", ""},
 	{"POST", "/v1/embeddings", "call model", 200, "", `{"model":"echo","input":"hi"}`},
 	{"POST", "/v1/completions", "call model", 200, "", `{"model":"echo","prompt":"hi"}`},
 	{"POST", "/v1/moderations", "call model", 200, "", `{"model":"echo","input":"hi"}`},
@@ -337,7 +363,7 @@ func (h *house) do(key, method, path, body string) seen {
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if body == aForm {
+	if strings.HasPrefix(body, "--b\r\n") {
 		req.Header.Set("Content-Type", "multipart/form-data; boundary=b")
 	}
 	if method == http.MethodPatch || strings.HasPrefix(path, "/api/v1/model-aliases/") && method == http.MethodDelete {

@@ -150,6 +150,7 @@ func sdkCases(p *process, weak string) []sdkCase {
 // What the SDKs' scripts tell of their steps.
 const (
 	keptSteps         = "queued completed True [managed prompt] True cancelled NotFoundError"
+	batchSteps        = "a.txt hello True NotFoundError completed v 1 True one True NotFoundError"
 	conversationSteps = "conv True charged twice my name is Ada True True NotFoundError"
 )
 
@@ -177,6 +178,7 @@ func responseCases(weak string) []sdkCase {
 		{API: api, Name: "cut inside an event", Body: stream("up-cut-inside"), cut: true, code: "provider_truncated", raises: raises("APIError")},
 		{API: "kept", Name: "in the background, by a key that may only run it", Key: weak, Body: map[string]any{"prompt": prompt}, text: keptSteps},
 		{API: "conversation", Name: "a conversation", Body: map[string]any{"prompt": prompt}, text: conversationSteps},
+		{API: "batch", Name: "files and a batch", Body: map[string]any{"model": "gpt-4o-mini"}, text: batchSteps},
 	}
 }
 
@@ -307,7 +309,7 @@ func checkSDK(t *testing.T, sdk string, c sdkCase, r sdkResult) {
 		require.Empty(t, r.Error, "%s", r.Message)
 		require.Contains(t, r.Text, c.text)
 		require.NotEmpty(t, r.ID)
-		if c.API == "kept" || c.API == "conversation" { // scripts of several calls
+		if c.API == "kept" || c.API == "conversation" || c.API == "batch" { // scripts of several calls
 			return
 		}
 		if c.Body["stream"] == true {

@@ -51,11 +51,17 @@ const (
 	APITranslations     = "audio/translations"
 )
 
+// The shapes of what providers keep, and answer later.
+const (
+	APIFiles   = "files"
+	APIBatches = "batches"
+)
+
 // OpenAIAPIs are the shapes of OpenAI's own API.
 func OpenAIAPIs() []string {
 	return []string{
 		APIChat, APIResponses, APIEmbeddings, APICompletions, APIModerations, APIImageGenerations, APIImageEdits, APIImageVariations,
-		APISpeech, APITranscriptions, APITranslations,
+		APISpeech, APITranscriptions, APITranslations, APIFiles, APIBatches,
 	}
 }
 
@@ -68,6 +74,7 @@ type Request struct {
 	Body     []byte // the final JSON, unless Header names another Content-Type; empty for a method that has none
 	Stream   bool
 	Accept   string      // what its answer may be, beside JSON or, with Stream, events; "" for nothing else
+	Opaque   bool        // its answer is bytes of any type and number, in which nothing is looked for
 	Header   http.Header // further headers that the gateway allows through; may be nil
 	CallID   string
 }
@@ -123,6 +130,7 @@ type Target struct {
 	Model    string             // the name that the provider knows
 	Breaker  *Breaker           // the provider's, shared by all of its targets; nil: always tried
 	Prices   *metrics.PriceList // what it costs; nil: unknown
+	Shared   bool               // the provider is a configured one, which all projects use
 	Listed   bool               // the model is an alias's or listed by name; any other is a name that a caller chose and a pattern took
 }
 

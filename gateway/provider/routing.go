@@ -76,7 +76,7 @@ func NewRoutes(o RoutesOptions) (*Routes, error) {
 	}
 	members := make([]*member, 0, len(o.Static))
 	for _, s := range o.Static {
-		members = append(members, &member{s.Provider, NewBreaker(s.Provider.Name(), o.Breaker), s.Models, &s.Prices})
+		members = append(members, &member{s.Provider, NewBreaker(s.Provider.Name(), o.Breaker), s.Models, &s.Prices, true})
 	}
 	static, err := newTable(members, nil, nil)
 	if err != nil {
@@ -342,7 +342,7 @@ func (r *Routes) member(d Definition) member {
 		p = unusable{d.Name, err}
 	}
 	prices := d.PriceList()
-	return member{p, NewBreaker(d.Name, r.o.Breaker), slices.Clone(d.Models), &prices}
+	return member{p, NewBreaker(d.Name, r.o.Breaker), slices.Clone(d.Models), &prices, false}
 }
 
 // unusable stands for a provider that could not be made, so that its models do not fall through to another one.

@@ -16,10 +16,11 @@ type member struct {
 	breaker  *Breaker
 	models   []string // names and patterns; none means every model
 	prices   *metrics.PriceList
+	shared   bool // by all projects
 }
 
 func (m *member) target(model string, listed bool) Target {
-	return Target{Provider: m.provider, Model: model, Breaker: m.breaker, Prices: m.prices, Listed: listed}
+	return Target{Provider: m.provider, Model: model, Breaker: m.breaker, Prices: m.prices, Shared: m.shared, Listed: listed}
 }
 
 // table answers Route for one set of providers. It never changes once it is built.

@@ -289,8 +289,8 @@ func (f *Multipart) AppendFields(dst []byte) ([]byte, error) {
 }
 
 // partsRead are the fields that the gateway acts on, in forms.
-func partsRead() [5]string {
-	return [...]string{"model", "stream", "user", "response_format", "service_tier"}
+func partsRead() [6]string {
+	return [...]string{"model", "stream", "user", "response_format", "service_tier", "purpose"}
 }
 
 // nested reports whether a part is called name[key].
@@ -323,4 +323,38 @@ func (f *Multipart) SetModel(dst []byte, model string) []byte {
 	dst = append(dst, f.raw[:f.parts[at].start]...)
 	dst = append(dst, model...)
 	return append(dst, f.raw[f.parts[at].end:]...)
+}
+
+// Without appends the form to dst without the parts of some names: every other byte stands as the caller sent it. dst must not overlap the scanned bytes.
+func (f *Multipart) Without(dst []byte, names []string) []byte {
+	from := 0
+	for i := range f.parts {
+		p := &f.parts[i]
+		if name, _, _ := strings.Cut(p.name, "["); !slices.Contains(names, name) {
+			continue
+		}
+		begin := 0 // of its delimiter
+		if i > 0 {
+			begin = f.parts[i-1].end + len("\r\n")
+		}
+		dst = append(dst, f.raw[from:begin]...)
+		from = p.end + len("\r\n")
+	}
+	return append(dst, f.raw[from:]...)
+}
+
+// OnlyFile is the content of a form's one file, which has to be of a name.
+func (f *Multipart) OnlyFile(name string) (content []byte, ok bool) {
+	for i := range f.parts {
+		p := &f.parts[i]
+		first, _, _ := strings.Cut(p.name, "[")
+		switch {
+		case !p.file && first != name:
+		case ok || !p.file || p.name != name:
+			return nil, false
+		default:
+			content, ok = f.raw[p.start:p.end], true
+		}
+	}
+	return content, ok
 }

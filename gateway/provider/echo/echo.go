@@ -2,7 +2,7 @@
 // and never pretends to be a model. Its answers have the shape of OpenAI's, or of Anthropic's Messages API, so that everything before and after a provider can
 // be tried without one: chats, responses, messages and legacy completions repeat what arrived; vectors are hashes that mean nothing; moderations flag
 // nothing; pictures are one grey point, speech is silence, and transcriptions say how many bytes were heard. It keeps the responses and conversations of the
-// Responses API in memory, the last thousand, so that what is asked about them has an answer.
+// Responses API in memory, the last thousand, so that what is asked about them has an answer, and files and batches likewise: a batch is answered as it is made.
 //
 // What counts as a token: a run of at most 16 bytes that ends behind white space or at the end of the text. Usage counts those of
 // all messages and of the answer.
@@ -68,6 +68,21 @@ func (p *Provider) Do(ctx context.Context, r *provider.Request) (*provider.Respo
 	if err := p.wait(ctx, p.o.Latency); err != nil {
 		return nil, err
 	}
+	switch r.API {
+	case provider.APIFiles:
+		if answer := p.askFile(r); answer != nil {
+			return answer, nil
+		}
+	case provider.APIBatches:
+		if answer := p.askBatch(ctx, r); answer != nil {
+			return answer, nil
+		}
+	}
+	return p.answer(ctx, r)
+}
+
+// answer is Do without the waiting.
+func (p *Provider) answer(ctx context.Context, r *provider.Request) (*provider.Response, error) {
 	shape, ok := shapes[r.Endpoint]
 	if r.API == provider.APIResponses && (r.Method != "" || !ok) {
 		if answer := p.ask(r); answer != nil {

@@ -27,6 +27,8 @@ type keeper struct {
 	mu            sync.Mutex
 	responses     shelf[keptResponse]
 	conversations shelf[conversation]
+	files         shelf[keptFile]
+	batches       shelf[string] // as they are shown
 }
 
 // shelf holds the newest things by their ids.

@@ -40,6 +40,7 @@ type exchange struct {
 	reading   atomic.Int64 // when the Read that runs began, as nanoseconds since began plus one; 0: none runs
 	ended     atomic.Bool
 
+	opaque   bool // the answer is bytes of any number, whatever they are called
 	straight bool // over a line of ours, not by the Transport
 	keep     bool // the line may be used again
 
@@ -56,7 +57,7 @@ var (
 )
 
 func newExchange(ctx context.Context, p *Client, r *provider.Request) *exchange {
-	e := &exchange{p: p, outer: ctx, began: time.Now()}
+	e := &exchange{p: p, outer: ctx, began: time.Now(), opaque: r.Opaque}
 	e.sent.data, e.sent.size = r.Body, len(r.Body)
 	p.watch.add(e)
 	return e
@@ -193,11 +194,15 @@ func (e *exchange) refuse(resp *http.Response) {
 // head begins the body.
 func (e *exchange) head(resp *http.Response) {
 	e.body, e.left, e.keep = resp.Body, -1, !resp.Close
-	if !isEvents(resp.Header) {
+	whole := e.opaque && resp.StatusCode < 300
+	if !isEvents(resp.Header) && !whole {
 		e.left = e.p.o.MaxBody
 	}
 	if resp.ContentLength < 0 && resp.ProtoMajor == 1 && len(resp.TransferEncoding) == 0 {
 		e.framed = newEnding(resp.Header, e.p.o.LastEvent)
+		if whole {
+			e.framed = &ending{}
+		}
 		e.framed.counts = resp.StatusCode < 300
 	}
 	e.headed.Store(true)
@@ -223,7 +228,7 @@ func (e *exchange) check(resp *http.Response, stream bool) error {
 			return e.p.fail(provider.KindProtocol, errors.New("a stream that nobody asked for"))
 		}
 	}
-	if !isEvents(resp.Header) && resp.ContentLength > e.p.o.MaxBody {
+	if !isEvents(resp.Header) && resp.ContentLength > e.p.o.MaxBody && (!e.opaque || resp.StatusCode >= 300) {
 		return e.p.fail(provider.KindRefused, errTooLarge)
 	}
 	return nil

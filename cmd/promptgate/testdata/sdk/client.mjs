@@ -66,6 +66,24 @@ async function converse(client, body) {
   return { id, text: told(steps) };
 }
 
+// A file that is read and deleted, and one whose requests are answered in a batch.
+async function batched(client, model) {
+  const text = async (id) => (await client.files.content(id)).text();
+  const file = await client.files.create({ file: await sdk.toFile(Buffer.from('hello'), 'a.txt'), purpose: 'user_data', model });
+  const steps = [(await client.files.retrieve(file.id)).filename, await text(file.id), (await client.files.delete(file.id)).deleted];
+  steps.push(await absent(() => client.files.retrieve(file.id)));
+  const ask = { model, messages: [{ role: 'user', content: 'hello' }] };
+  const line = JSON.stringify({ custom_id: 'one', method: 'POST', url: '/v1/chat/completions', body: ask });
+  const lines = await client.files.create({ file: await sdk.toFile(Buffer.from(line), 'a.jsonl'), purpose: 'batch', expires_after: { anchor: 'created_at', seconds: 3600 } });
+  const batch = await client.batches.create({ input_file_id: lines.id, endpoint: '/v1/chat/completions', completion_window: '24h', metadata: { k: 'v' } });
+  const now = await client.batches.retrieve(batch.id);
+  steps.push(now.status, now.metadata.k, now.request_counts.completed, (await client.batches.cancel(batch.id)).id === batch.id);
+  const answered = JSON.parse(await text(now.output_file_id));
+  steps.push(answered.custom_id, answered.response.body.choices[0].message.content.includes('hello'));
+  steps.push(await absent(() => client.batches.retrieve('batch_none')));
+  return { id: batch.id, text: told(steps) };
+}
+
 // One call of each endpoint that runs no prompt.
 async function passed(client, model) {
   // The SDK asks for base64 by itself and turns it into numbers.
@@ -96,6 +114,7 @@ async function run({ api, base_url, key, body, headers }) {
   if (api === 'responses') return respond(client, body);
   if (api === 'kept') return kept(client, body);
   if (api === 'conversation') return converse(client, body);
+  if (api === 'batch') return batched(client, body.model);
   if (api === 'passed') return passed(client, body.model);
   if (api === 'embeddings') await client.embeddings.create(body);
   if (api === 'transcriptions') await client.audio.transcriptions.create({ file: await sdk.toFile(Buffer.from('RIFF'), 'hi.wav'), ...body });

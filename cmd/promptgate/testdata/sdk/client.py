@@ -24,6 +24,8 @@ def run(case):
         return kept(client, body)
     if case.get("api") == "conversation":
         return converse(client, body)
+    if case.get("api") == "batch":
+        return batched(client, body["model"])
     if case.get("api") == "passed":
         return passed(client, body["model"])
     if case.get("api") == "embeddings":
@@ -102,6 +104,23 @@ def converse(client, body):
     client.conversations.delete(conversation.id)
     steps.append(absent(lambda: client.conversations.retrieve(conversation.id)))
     return {"id": conversation.id, "text": " ".join(map(str, steps))}
+
+
+def batched(client, model):
+    """A file that is read and deleted, and one whose requests are answered in a batch."""
+    file = client.files.create(file=("a.txt", b"hello"), purpose="user_data", extra_body={"model": model})
+    steps = [client.files.retrieve(file.id).filename, client.files.content(file.id).text, client.files.delete(file.id).deleted]
+    steps.append(absent(lambda: client.files.retrieve(file.id)))
+    ask = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+    line = json.dumps({"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": ask})
+    file = client.files.create(file=("a.jsonl", line.encode()), purpose="batch", expires_after={"anchor": "created_at", "seconds": 3600})
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"k": "v"})
+    now = client.batches.retrieve(batch.id)
+    steps += [now.status, now.metadata["k"], now.request_counts.completed, client.batches.cancel(batch.id).id == batch.id]
+    answered = json.loads(client.files.content(now.output_file_id).text)
+    steps += [answered["custom_id"], "hello" in answered["response"]["body"]["choices"][0]["message"]["content"]]
+    steps.append(absent(lambda: client.batches.retrieve("batch_none")))
+    return {"id": batch.id, "text": " ".join(map(str, steps))}
 
 
 def passed(client, model):
