@@ -369,7 +369,7 @@ func TestInputTokensAndCompaction(t *testing.T) {
 	assert.Equal(t, []any{"responses/input_tokens", metrics.Tokens{}, metrics.OutcomeOK}, []any{rec.Endpoint, rec.Tokens, rec.Outcome})
 	assert.Zero(t, *rec.CostMicros)
 	assert.Equal(t, 403, e.post("/v1/responses/input_tokens", strings.Replace(call, `"variables"`, `"label":"staging","variables"`, 1), "Authorization", "Bearer prompts").status)
-	for _, none := range []string{`{}`, `null`, `{"error":{"message":"x"}}`, ``} {
+	for _, none := range []string{`{}`, `null`, `{"error":{"message":"x"}}`, ``, `{"input_tokens":null}`, `{"input_tokens":"many"}`} {
 		e.upstream.set(respondJSON(200, none))
 		assert.Equal(t, 502, e.post("/v1/responses/input_tokens", call, once, "1").status, none)
 	}

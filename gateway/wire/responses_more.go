@@ -31,22 +31,9 @@ func (InputTokens) RunsOn(*Body, []Edit) bool { return false }
 // RunsOn implements API.
 func (Compaction) RunsOn(*Body, []Edit) bool { return false }
 
-// ReadAnswer implements API.
+// ReadAnswer implements API: a count is an answer, spelled as the Messages API spells one.
 func (InputTokens) ReadAnswer(body []byte) (c Completion, whole bool) {
-	w, ok := walkInto(body, '{')
-	for ok {
-		var key, value []byte
-		if key, value, ok = w.member(); !ok {
-			break
-		}
-		switch string(key) {
-		case `"input_tokens"`:
-			c.Answers = 1
-		case `"error"`:
-			c.take(FieldError, value[:min(len(value), maxCapture)])
-		}
-	}
-	return c, w.closed('}')
+	return CountTokens{}.ReadAnswer(body)
 }
 
 // Compose implements API.
