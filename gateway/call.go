@@ -120,6 +120,7 @@ type answer struct {
 	ours     bool // no provider's: a rendering
 	slices   [][]byte
 	mask     *wire.Mask // replaces the prompt's text on the way to a caller that may not read it; nil: there is nothing to replace
+	masks    *wire.Mask // made for the first answer that needs one, then kept
 	masked   []byte
 	between  bool      // the stream stands between two events
 	armed    time.Time // when the write deadline was last moved on
@@ -151,7 +152,7 @@ func (c *call) reset() {
 	c.out = outbound{edits: c.out.edits[:0], callbacks: *back, held: c.out.held, modelSet: c.out.modelSet}
 
 	clear(c.ans.slices)
-	c.ans = answer{slices: c.ans.slices[:0], scan: c.ans.scan}
+	c.ans = answer{slices: c.ans.slices[:0], scan: c.ans.scan, masks: c.ans.masks}
 
 	clear(c.rec.Attempts)
 	c.rec = metrics.Call{Attempts: c.rec.Attempts[:0]}

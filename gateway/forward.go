@@ -60,10 +60,21 @@ func (g *Gateway) forward(ctx context.Context, c *call) error {
 	case c.ans.more:
 		return g.relayLarge(ctx, c, res)
 	case c.ans.mask != nil:
-		c.ans.buf.B = c.ans.mask.Append(nil, c.ans.buf.B)
+		c.maskWhole()
 	}
 	return nil
 }
+
+// maskWhole replaces the prompt in an answer that is held.
+func (c *call) maskWhole() {
+	masked := c.lender.get(len(c.ans.buf.B) + maskedMore)
+	masked.B = c.ans.mask.Append(masked.B, c.ans.buf.B)
+	c.lender.put(c.ans.buf)
+	c.ans.buf = masked
+}
+
+// maskedMore is how much longer a mask makes an answer, as a rule at most.
+const maskedMore = 64
 
 // maskFor is what replaces the prompt in the answer: nothing for who may read it, and for a shape whose providers do not repeat it.
 func (c *call) maskFor() *wire.Mask {
@@ -76,7 +87,11 @@ func (c *call) maskFor() *wire.Mask {
 	if _, list := c.api.(wire.KeptItems); list {
 		return wire.NewItemsMask()
 	}
-	return wire.NewMask(c.out.echoed, c.ans.streamed)
+	if c.ans.masks == nil {
+		c.ans.masks = new(wire.Mask)
+	}
+	c.ans.masks.Reset(c.out.echoed, c.ans.streamed)
+	return c.ans.masks
 }
 
 // blank replaces a provider's refusal, which may repeat the request, by what callers who may not read the prompt can know of it.

@@ -32,6 +32,7 @@ type Mask struct {
 	hide              string // what replaces the value that comes
 	isError           bool   // the value that comes is an error
 	isWords           bool   // the value that comes is what an error says, if it is a text
+	isValue           bool   // the value of a member comes
 	started           bool   // the JSON of this event has begun
 	marked            int    // bytes of the mark of the end that have passed
 	drop              bool   // what comes is no JSON: until its line ends nothing passes
@@ -48,6 +49,11 @@ const maskNameBytes = 256
 // NewMask makes a Mask for an answer, or for a stream of events.
 func NewMask(names []string, events bool) *Mask { return &Mask{names: names, events: events} }
 
+// Reset readies the Mask for another answer, or stream of events, keeping its memory.
+func (m *Mask) Reset(names []string, events bool) {
+	*m = Mask{names: names, events: events, name: m.name[:0]}
+}
+
 // NewItemsMask makes a Mask for a list of items: nothing of an item passes but what it is, and whose.
 func NewItemsMask() *Mask { return &Mask{items: true} }
 
@@ -59,12 +65,27 @@ func (m *Mask) Append(dst, p []byte) []byte {
 	if len(m.names) == 0 && !m.items && !m.errors {
 		return append(dst, p...)
 	}
-	for i := range p {
+	for i := 0; i < len(p); {
+		if n := m.plainEvent(p[i:]); n > 0 {
+			dst = append(dst, p[i:i+n]...)
+			i += n
+			continue
+		}
+		if n := m.wholeValue(p[i:]); n > 0 {
+			if m.hide == "" {
+				dst = append(dst, p[i:i+n]...)
+			} else {
+				dst, m.hide = append(dst, m.hide...), ""
+			}
+			i += n
+			continue
+		}
 		if !m.events {
 			dst = m.json(dst, p[i])
 		} else {
 			dst = m.line(dst, p[i])
 		}
+		i++
 	}
 	return dst
 }
@@ -183,6 +204,7 @@ func (m *Mask) mark(dst []byte, c byte) []byte {
 
 // structure takes one byte outside of strings.
 func (m *Mask) structure(c byte) {
+	m.isValue = c == ':' || m.isValue && (c == ' ' || c == '\t' || c == '\n' || c == '\r')
 	switch c {
 	case '"':
 		m.inString, m.isName = true, m.wantName
@@ -264,19 +286,47 @@ func (m *Mask) named() {
 	}
 }
 
-// known is a member's name if anything depends on it, "?" for any other: without memory for each.
+// unknownName stands for any name on which nothing depends.
+const unknownName = "?"
+
+// known is a member's name if anything depends on it, unknownName for any other: without memory for each.
 func (m *Mask) known(name []byte) string {
 	for _, n := range m.names {
 		if n == string(name) {
 			return n
 		}
 	}
-	for _, n := range [...]string{"type", "response", "error", "data", "message", "param", "code", "sequence_number", "id", "role", "status", "object", "content", "summary"} {
-		if n == string(name) {
-			return n
-		}
+	switch string(name) {
+	case "type":
+		return "type"
+	case "response":
+		return "response"
+	case "error":
+		return "error"
+	case "data":
+		return "data"
+	case "message":
+		return "message"
+	case "param":
+		return "param"
+	case "code":
+		return "code"
+	case "sequence_number":
+		return "sequence_number"
+	case "id":
+		return "id"
+	case "role":
+		return "role"
+	case "status":
+		return "status"
+	case "object":
+		return "object"
+	case "content":
+		return "content"
+	case "summary":
+		return "summary"
 	}
-	return "?"
+	return unknownName
 }
 
 // errorDepth is how deep the error stands that a name belongs to, 0 when it belongs to none.

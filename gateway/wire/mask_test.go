@@ -116,13 +116,52 @@ func requireMasked(t *rapid.T, answer map[string]any, events bool, text string) 
 	require.Equal(t, masked(answer, events), got)
 }
 
+// TestMaskWhole: what comes whole comes to the same as byte by byte, whatever it is, and so does what follows it.
+func TestMaskWhole(t *testing.T) {
+	tokens := rapid.SampledFrom([]string{
+		"{", "}", "[", "]", `"`, ":", ",", `\`, " ", "null", "-1.5e3", "\n", "\r", "\r\n", "\n\n", "\xef\xbb\xbf", "data:", "data: ", "event: error\n", "event: x\ndata: {", "id: 1\n", ": c\n",
+		"\n\nevent: x\ndata: {", "}\n\n", `"}` + "\n\n", "\n\ndata: {", "data: [DONE]\n\n", `{"response":{`, `"error":`, `"instructions":`, `"tools":`, `"message":`, `"param":`, `"data":[{`, `"content":`,
+		`"type":"error"`, `"x":`, `"x" : `, `"abc"`, `"a\"b\\"`, `"err\u006fr":`, `"delta":"words"`, `"item":{"a":[1,{"b":"}"}]}`, `"output":[{"text":"x"}]`, `"messages"`,
+		"event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\" some\"}\n\n", "data: {\"type\":\"response.completed\",\"response\":{\"instructions\":\"Be brief.\"}}\n\n",
+	})
+	masks := map[string]func() *Mask{
+		"answer": func() *Mask { return NewMask([]string{"instructions", "tools"}, false) }, "events": func() *Mask { return NewMask([]string{"instructions", "tools"}, true) },
+		"items": NewItemsMask, "errors": newErrorMask,
+	}
+	for name, mask := range masks {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				in := []byte(strings.Join(rapid.SliceOfN(tokens, 1, 30).Draw(t, "tokens"), ""))
+				whole, bytewise := mask(), mask()
+				for _, next := range [][]byte{in, in} {
+					var want []byte
+					for i := range next {
+						want = bytewise.Append(want, next[i:i+1])
+					}
+					require.Equal(t, string(want), string(whole.Append(nil, next)))
+				}
+			})
+		})
+	}
+}
+
 func BenchmarkMask(b *testing.B) {
-	event := []byte("event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":7,\"item_id\":\"m\",\"delta\":\" some words\"}\n\n")
-	m := NewMask([]string{"instructions", "input"}, true)
-	var out []byte
-	b.SetBytes(int64(len(event)))
-	b.ReportAllocs()
-	for b.Loop() {
-		out = m.Append(out[:0], event)
+	for name, of := range map[string]string{
+		"event": "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":7,\"item_id\":\"m\",\"delta\":\" some words\"}\n\n",
+		"first": "event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"r\",\"instructions\":\"Be brief.\",\"tools\":[]}}\n\n",
+		"json": `{"id":"resp_1","object":"response","created_at":1,"model":"m","error":null,"instructions":"Be brief.","tools":[],"output":[{"id":"msg_1","type":"message",` +
+			`"role":"assistant","content":[{"type":"output_text","annotations":[],"text":"` + strings.Repeat("Your parcel left.\\n", 40) + `"}]}]}`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			m := NewMask([]string{"instructions", "input"}, name != "json")
+			var out []byte
+			in := []byte(of)
+			b.SetBytes(int64(len(of)))
+			b.ReportAllocs()
+			for b.Loop() {
+				m.restart()
+				out = m.Append(out[:0], in)
+			}
+		})
 	}
 }
