@@ -1,6 +1,8 @@
 # Builds one static binary and ships it alone: no shell, not root. The root file system can be read-only; /data is the only
 # place that is written to.
-#   docker build -t promptgate . && docker run --read-only -p 8080:8080 -v promptgate:/data promptgate
+#   docker build -t promptgate . && docker run --read-only -p 127.0.0.1:8080:8080 -e PROMPTGATE_ALLOW_PLAINTEXT=listener -v promptgate:/data promptgate
+# In a container every address is reachable from elsewhere: plaintext has to be allowed by name, as here, where the port is this machine's
+# alone, or TLS be set up (PROMPTGATE_TLS_CERT_FILE, PROMPTGATE_TLS_KEY_FILE).
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./

@@ -145,6 +145,7 @@ const (
 	least = "database: {existingSecret: db}\nmasterKey: {existingSecret: mk}\n"
 	full  = least + `
 redis: {addrs: ["redis.cache.svc:6379"], username: gate, tls: false, existingSecret: redis-secret}
+allowPlaintext: [listener, redis]
 providers:
   - {name: openai, kind: openai, base_url: "https://api.openai.com/v1", models: ["gpt-*"], existingSecret: openai, key: api-key, timeout: 90s}
   - {name: local, kind: openai, base_url: "http://vllm.models.svc/v1", allow_private: true, existingSecret: vllm, key: token}
@@ -297,7 +298,7 @@ func chartEnv(t *testing.T, all []manifest) (env map[string]string, secrets map[
 		secrets[name] = ref["name"].(string) + "/" + ref["key"].(string)
 		env[name] = "placeholder"
 		if name == "DATABASE_URL" {
-			env[name] = "postgres://u:p@db/promptgate"
+			env[name] = "postgres://u:p@db/promptgate?sslmode=verify-full"
 		}
 	}
 	return env, secrets

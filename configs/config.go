@@ -20,6 +20,10 @@ type Config struct {
 	LogFormat string `koanf:"log_format"` // text or json
 	ReadyFile string `koanf:"ready_file"` // written once the gateway listens: JSON with addr, pid and, in demo mode, key
 
+	// AllowPlaintext names what may cross a network unencrypted: PlaintextListener, PlaintextPostgres, PlaintextRedis. Loopback needs no name.
+	AllowPlaintext []string `koanf:"allow_plaintext"`
+
+	TLS        TLS        `koanf:"tls"`
 	Server     Server     `koanf:"server"`
 	Database   Database   `koanf:"database"`
 	Redis      Redis      `koanf:"redis"`
@@ -31,6 +35,12 @@ type Config struct {
 	Spool      Spool      `koanf:"spool"`
 	Breaker    Breaker    `koanf:"breaker"`
 	Providers  []Provider `koanf:"providers"`
+}
+
+// TLS is what both listeners speak, Addr and OpsAddr; no files, no TLS. The files are read again when they change.
+type TLS struct {
+	CertFile string `koanf:"cert_file"` // PEM: the certificate, then those between it and the authority
+	KeyFile  string `koanf:"key_file"`  // PEM
 }
 
 // Server bounds what one process takes on.
@@ -170,7 +180,7 @@ type Price struct {
 // Default is what holds when nothing is set; example.yaml says the same.
 func Default() Config {
 	return Config{
-		Addr: "127.0.0.1:8080", Data: "./data", LogLevel: "info", LogFormat: "text",
+		Addr: "127.0.0.1:8080", Data: "./data", LogLevel: "info", LogFormat: "text", AllowPlaintext: []string{},
 		Server: Server{
 			MaxBodyBytes: 32 << 20, MaxInFlight: 10_000,
 			ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,

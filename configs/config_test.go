@@ -124,9 +124,9 @@ providers: [{name: "Bad Name", kind: gemini}, {name: o, kind: openai, base_url: 
 
 func TestSentinelSettingsNeedSentinels(t *testing.T) {
 	for _, setting := range []string{"sentinel_username: u, sentinel_password: p", "sentinel_password: p", "sentinel_password_file: /p"} {
-		_, err := configs.Load(configs.Sources{File: write(t, "redis: {addrs: ['a:1'], "+setting+"}")})
+		_, err := configs.Load(configs.Sources{File: write(t, "allow_plaintext: [redis]\nredis: {addrs: ['a:1'], "+setting+"}")})
 		require.ErrorContains(t, err, "without redis.master_name")
-		_, err = configs.Load(configs.Sources{File: write(t, "redis: {addrs: ['a:1'], master_name: m, "+setting+"}")})
+		_, err = configs.Load(configs.Sources{File: write(t, "allow_plaintext: [redis]\nredis: {addrs: ['a:1'], master_name: m, "+setting+"}")})
 		require.NoError(t, err)
 	}
 }
@@ -161,7 +161,7 @@ func TestUsersNeedPasswords(t *testing.T) {
 		"master_name: m, sentinel_password: '${EMPTY}'": "redis.sentinel_password: ${EMPTY} is empty",
 		"password: 'p${EMPTY}', username: u":            "",
 	} {
-		_, err := configs.Load(configs.Sources{File: write(t, "redis: {addrs: ['a:1'], "+setting+"}"), Env: []string{"EMPTY="}})
+		_, err := configs.Load(configs.Sources{File: write(t, "allow_plaintext: [redis]\nredis: {addrs: ['a:1'], "+setting+"}"), Env: []string{"EMPTY="}})
 		requireFault(t, want, err, setting)
 	}
 }
@@ -202,7 +202,7 @@ func TestPriceListsAreRead(t *testing.T) {
 func TestPostgresNeedsAMasterKey(t *testing.T) {
 	_, err := configs.Load(configs.Sources{Env: []string{"PROMPTGATE_DATABASE_URL=postgres://h/db"}})
 	require.ErrorContains(t, err, "no master key")
-	c, err := configs.Load(configs.Sources{Env: []string{"PROMPTGATE_DATABASE_URL=postgres://h/db", "PROMPTGATE_ENCRYPTION_MASTER_KEY_FILE=/k"}})
+	c, err := configs.Load(configs.Sources{Env: []string{"PROMPTGATE_DATABASE_URL=postgres://h/db?sslmode=require", "PROMPTGATE_ENCRYPTION_MASTER_KEY_FILE=/k"}})
 	require.NoError(t, err)
 	require.Equal(t, c.Database.URL, c.LedgerURL())
 }

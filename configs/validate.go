@@ -27,6 +27,7 @@ func (c Config) Validate() error {
 	v.oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	v.oneOf("log_format", c.LogFormat, "text", "json")
 	v.server(c.Server)
+	v.plaintext(c)
 	v.database(c)
 	v.redis(c.Redis)
 	v.encryption(c)

@@ -40,6 +40,7 @@ type App struct {
 	main      net.Listener
 	ops       net.Listener // nil without a listener of its own
 	opsHTTP   *http.Server
+	cert      *certificate // nil without TLS
 
 	cleanups []func(context.Context) error // run from the last to the first
 	cancel   context.CancelFunc            // ends the background loops
@@ -104,6 +105,9 @@ func (a *App) cleanup(ctx context.Context) {
 
 func (a *App) listen(ctx context.Context) (err error) {
 	var lc net.ListenConfig
+	if a.cert, err = readCertificate(a.cfg.TLS, a.log); err != nil {
+		return err
+	}
 	if a.main, err = lc.Listen(ctx, "tcp", a.cfg.Addr); err != nil {
 		return fmt.Errorf("cannot listen on %s: %w; choose another with --addr", a.cfg.Addr, err)
 	}
@@ -168,6 +172,9 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	}
 	ids, err := gateway.NewCallIDs(s.sealer.DeriveKey, rand.Reader, time.Now)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.cert.register(reg); err != nil {
 		return nil, err
 	}
 	if err := metrics.RegisterFreshness(reg, s.feed.Revision, s.feed.ConfirmedAt, time.Now); err != nil {
@@ -278,6 +285,7 @@ func (a *App) httpServer(h http.Handler) *http.Server {
 		Handler: h, MaxHeaderBytes: 256 << 10, ReadHeaderTimeout: s.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout,
 		// It ends with the body: answers may take longer. It holds for refusals, too, behind which net/http reads on.
 		ReadTimeout: s.ReadTimeout,
+		Protocols:   onlyHTTP1(),
 		ErrorLog:    slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 }
@@ -291,6 +299,9 @@ func (a *App) start() {
 	a.loop(ctx, "journal", a.stores.feed.Run)
 	a.loop(ctx, "ledger", a.recording.Run)
 	a.loop(ctx, "last known good", a.keeper.run)
+	if a.cert != nil {
+		a.loop(ctx, "certificate", a.cert.run)
+	}
 	if a.stores.shared != nil {
 		a.loop(ctx, "redis", a.stores.shared.cache.Run)
 	}
@@ -302,7 +313,7 @@ func (a *App) start() {
 	}
 	serve := func(s *http.Server, l net.Listener) {
 		a.loops.Go(func() {
-			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.Serve(a.cert.wrap(l)); !errors.Is(err, http.ErrServerClosed) {
 				a.failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
 			}
 		})

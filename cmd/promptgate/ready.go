@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -23,7 +26,7 @@ func (c readyCmd) Run(ctx context.Context, out *streams) error {
 	if err != nil {
 		return errUsage{err}
 	}
-	resp, err := (&http.Client{}).Do(req)
+	resp, err := checker(req.URL).Do(req)
 	if err != nil {
 		return err
 	}
@@ -38,4 +41,12 @@ func (c readyCmd) Run(ctx context.Context, out *streams) error {
 	}
 	_, err = fmt.Fprintln(out.out, said)
 	return err
+}
+
+// checker asks this machine's own listener whatever name its certificate is for: nothing secret is sent, and the answer is yes or no.
+func checker(u *url.URL) *http.Client {
+	host := u.Hostname()
+	ip := net.ParseIP(host)
+	own := host == "localhost" || ip != nil && ip.IsLoopback()
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: own}}} //nolint:gosec // as said above
 }

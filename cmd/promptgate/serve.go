@@ -94,25 +94,28 @@ func announce(cfg configs.Config, a *App, key string, io *streams) error {
 
 func printWelcome(cfg configs.Config, addr, key string, io *streams) {
 	by := cfg.Providers[0].Name
-	note := ""
+	note, scheme := "", "http://"
+	if cfg.TLS.CertFile != "" {
+		scheme = "https://"
+	}
 	if cfg.Providers[0].Kind == "echo" {
 		note = " (an offline echo: export OPENAI_API_KEY for a real model)"
 	}
 	fmt.Fprintf(io.out, `
-promptgate listens on http://%[1]s, answered by %[2]s%[3]s
-OpenAPI of the management API: http://%[1]s/openapi.json
+promptgate listens on %[1]s, answered by %[2]s%[3]s
+OpenAPI of the management API: %[1]s/openapi.json
 
-  export PROMPTGATE_URL=http://%[1]s PROMPTGATE_KEY=%[4]s
+  export PROMPTGATE_URL=%[1]s PROMPTGATE_KEY=%[4]s
 
 Call a managed prompt:
 
-  curl -s http://%[1]s/v1/chat/completions -H "Authorization: Bearer %[4]s" -H "Content-Type: application/json" -d '{"prompt":{"id":"support/triage","label":"production","variables":{"ticket":"My card was charged twice"}}}'
+  curl -s %[1]s/v1/chat/completions -H "Authorization: Bearer %[4]s" -H "Content-Type: application/json" -d '{"prompt":{"id":"support/triage","label":"production","variables":{"ticket":"My card was charged twice"}}}'
 
 The same as OpenAI's prompt objects were called:
 
-  curl -s http://%[1]s/v1/responses -H "Authorization: Bearer %[4]s" -H "Content-Type: application/json" -d '{"prompt":{"id":"support/triage","variables":{"ticket":"My card was charged twice"}}}'
+  curl -s %[1]s/v1/responses -H "Authorization: Bearer %[4]s" -H "Content-Type: application/json" -d '{"prompt":{"id":"support/triage","variables":{"ticket":"My card was charged twice"}}}'
 
 Next: bin/promptgate prompt list, bin/promptgate help tour, bin/promptgate help migration
 
-`, addr, by, note, key)
+`, scheme+addr, by, note, key)
 }

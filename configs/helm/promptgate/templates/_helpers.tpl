@@ -74,6 +74,9 @@ PROVIDER_{{ . }}_API_KEY
       "encryption" (dict "master_key_file" "/etc/promptgate-keys/master-key")
       "server" (dict "drain_grace" (printf "%ds" (int .Values.drain.drainSeconds)))
       "spool" (dict "max_bytes" (int64 .Values.persistence.spoolMaxBytes))
-      "redis" $redis "providers" $providers -}}
+      "allow_plaintext" .Values.allowPlaintext "redis" $redis "providers" $providers -}}
+{{- if .Values.tls.existingSecret -}}
+{{- $_ := set $own "tls" (dict "cert_file" "/etc/promptgate-tls/tls.crt" "key_file" "/etc/promptgate-tls/tls.key") -}}
+{{- end -}}
 {{- mergeOverwrite (dict "log_format" "json") (deepCopy .Values.config) $own | toYaml -}}
 {{- end -}}
