@@ -33,10 +33,30 @@ func cleanIn(s *string) (changed bool) {
 }
 
 func cleanText(s string) string {
+	if plain(s) {
+		return s
+	}
 	if strings.IndexByte(s, 0) >= 0 {
 		s = strings.ReplaceAll(s, "\x00", "")
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// plain reports whether s is ASCII without NUL, as nearly all texts are, eight bytes at a time: each call has some twenty.
+func plain(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; len(s) >= 8; s = s[8:] {
+		word := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		if (word|(word-ones))&highs != 0 { // a byte of 0x80 and up, or one that was 0
+			return false
+		}
+	}
+	for i := range len(s) {
+		if s[i]-1 >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 func cleanTokens(t *metrics.Tokens) (changed bool) {

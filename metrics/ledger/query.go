@@ -228,7 +228,7 @@ func callNotFound() error {
 
 func findCall(ctx context.Context, db *sqldb.DB, project, id string) (*metrics.Call, error) {
 	is := func(c *metrics.Call) bool { return c.ID == id }
-	call, err := findIn(ctx, db, is, "c.id = ? AND b.project = ?", id, project)
+	call, err := findIn(ctx, db, is, "metrics_calls", "c.id = ? AND b.project = ?", id, project)
 	if err == nil && call == nil {
 		call, err = findRun(ctx, db, is, "id = ? AND project = ?", id, project)
 	}
@@ -241,10 +241,10 @@ func findCall(ctx context.Context, db *sqldb.DB, project, id string) (*metrics.C
 // lookedThrough is how many blocks at most are looked through for one call: a provider may give all its answers the same id.
 const lookedThrough = 16
 
-// findIn is the newest call that matches in the blocks that where selects, of which it looks through those that were committed last; nil
-// when none does.
-func findIn(ctx context.Context, db *sqldb.DB, match func(*metrics.Call) bool, where string, args ...any) (*metrics.Call, error) {
-	blocks, err := readBlocks(ctx, db.NewSelect().TableExpr("metrics_calls AS c").Join("JOIN metrics_call_blocks AS b ON b.block = c.block").
+// findIn is the newest call that matches in the blocks that where selects from an index of them, of which it looks through those that were committed
+// last; nil when none does.
+func findIn(ctx context.Context, db *sqldb.DB, match func(*metrics.Call) bool, index, where string, args ...any) (*metrics.Call, error) {
+	blocks, err := readBlocks(ctx, db.NewSelect().TableExpr("? AS c", bun.Ident(index)).Join("JOIN metrics_call_blocks AS b ON b.block = c.block").
 		ColumnExpr("b.block, b.last_at, b.records").Where(where, args...).OrderExpr("c.block DESC").Limit(lookedThrough))
 	if err != nil {
 		return nil, err
@@ -283,7 +283,7 @@ func (l *Ledger) FindByCompletionID(ctx context.Context, project, completionID s
 		return false
 	}
 	hash := completionHash(completionID)
-	call, err := findIn(ctx, l.db, is, "c.completion = ? AND c.completion <> 0 AND b.project = ?", hash, project)
+	call, err := findIn(ctx, l.db, is, "metrics_completions", "c.completion = ? AND b.project = ?", hash, project)
 	if err == nil && call == nil {
 		call, err = findRun(ctx, l.db, is, "completion = ? AND project = ?", hash, project)
 	}

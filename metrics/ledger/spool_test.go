@@ -273,7 +273,13 @@ func TestCompletionsOfOneHash(t *testing.T) {
 	for range 2 { // the second flush forgets what was recorded recently
 		require.NoError(t, f.Flush(t.Context()))
 	}
-	_, err := f.db.NewRaw("UPDATE metrics_calls SET completion = ?", completionHash("chatcmpl-1")).Exec(t.Context())
+	var block int64
+	require.NoError(t, f.db.NewRaw("SELECT block FROM metrics_completions WHERE completion = ?", completionHash("chatcmpl-1")).Scan(t.Context(), &block))
+	_, err := f.db.NewRaw("DELETE FROM metrics_completions").Exec(t.Context())
+	require.NoError(t, err)
+	_, err = f.FindByCompletionID(t.Context(), "p", "chatcmpl-1")
+	require.True(t, fault.Is(err, fault.CallNotFound), "looked up there")
+	_, err = f.db.NewRaw("INSERT INTO metrics_completions (completion, block) VALUES (?, ?)", completionHash("chatcmpl-1"), block).Exec(t.Context())
 	require.NoError(t, err)
 	id, err := f.FindByCompletionID(t.Context(), "p", "chatcmpl-1")
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -23,8 +24,9 @@ const (
 //
 //nolint:gochecknoglobals // constants
 var (
-	callColumns  = []string{"id", "completion", "block"}
-	blockColumns = []string{"block", "project", "prompt_id", "version", "label", "variant", "provider", "model", "principal", "endpoint", "purpose",
+	callColumns       = []string{"id", "block"}
+	completionColumns = []string{"completion", "block"}
+	blockColumns      = []string{"block", "project", "prompt_id", "version", "label", "variant", "provider", "model", "principal", "endpoint", "purpose",
 		"outcome", "first_at", "last_at", "records"}
 	rollupKeyColumns = []string{"project", "minute", "prompt_id", "version", "label", "variant", "provider", "model", "principal", "endpoint",
 		"purpose", "outcome", "shard"}
@@ -238,6 +240,7 @@ func (f *flusher) writeCalls(ctx context.Context, w *writer, bundles []*bundle, 
 	}
 	number := f.nextBlocks(blocks)
 	places := make([]any, 0, n*len(callColumns))
+	completions := make([]completionPlace, 0, n)
 	rows := make([]any, 0, blocks*len(blockColumns))
 	for _, b := range bundles {
 		k := &b.block
@@ -245,7 +248,10 @@ func (f *flusher) writeCalls(ctx context.Context, w *writer, bundles []*bundle, 
 			var block any = number
 			records := make([]byte, 0, sizeInBlock(calls))
 			for _, c := range calls {
-				places = append(places, c.call.ID, completionHash(c.call.CompletionID), block)
+				places = append(places, c.call.ID, block)
+				if id := c.call.CompletionID; id != "" {
+					completions = append(completions, completionPlace{completionHash(id), number})
+				}
 				records = appendToBlock(records, c.record)
 			}
 			rows = append(rows, block, k.project, k.promptID, k.version, k.label, k.variant, k.provider, k.model, k.principal, k.endpoint,
@@ -256,7 +262,26 @@ func (f *flusher) writeCalls(ctx context.Context, w *writer, bundles []*bundle, 
 	if err := w.insertAll(ctx, "metrics_call_blocks", blockColumns, rows, ""); err != nil {
 		return err
 	}
-	return w.insertAll(ctx, "metrics_calls", callColumns, places, "")
+	if err := w.insertAll(ctx, "metrics_calls", callColumns, places, ""); err != nil {
+		return err
+	}
+	return w.insertCompletions(ctx, completions)
+}
+
+// completionPlace is a row of metrics_completions.
+type completionPlace struct{ hash, block int64 }
+
+// insertCompletions inserts each place once, in the table's order: a batch then changes a page of it one time.
+func (w *writer) insertCompletions(ctx context.Context, places []completionPlace) error {
+	slices.SortFunc(places, func(a, b completionPlace) int {
+		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.block, b.block))
+	})
+	places = slices.Compact(places)
+	args := make([]any, 0, len(places)*len(completionColumns))
+	for _, p := range places {
+		args = append(args, p.hash, p.block)
+	}
+	return w.insertAll(ctx, "metrics_completions", completionColumns, args, "")
 }
 
 // unknown leaves out calls that the database has, and all but the first of one id.
