@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
@@ -126,8 +127,8 @@ func labelsOf(a Action, labels []string) []string {
 
 // GainsNothing refuses (PermissionDenied) a renaming after which the principal could do something to the prompt that it cannot now. The admin of
 // the whole project may grant itself everything, so it is exempt.
-func GainsNothing(ctx context.Context, c Checker, p *Principal, r Renaming) error {
-	if governs(p) {
+func GainsNothing(ctx context.Context, c Checker, p *Principal, r Renaming, now time.Time) error {
+	if _, ok := governs(p, now); ok {
 		return nil
 	}
 	gained, _, err := Differences(ctx, c, p, r)

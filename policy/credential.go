@@ -47,28 +47,3 @@ func Credential(h http.Header) (string, error) {
 func twoKeys() error {
 	return fault.New(fault.InvalidAPIKey, "The request carries two different API keys. Send one of Authorization, x-api-key, api-key, x-goog-api-key and x-portkey-api-key.")
 }
-
-// In is the principal as one of a single project: what it may do there and nothing of what it may do elsewhere. ok is false when it does not
-// belong to that project. A key belongs to one; whoever belongs to several is turned into one of one by this before anything is judged.
-func (p *Principal) In(project string) (one *Principal, ok bool) {
-	if p == nil || project == "" {
-		return nil, false
-	}
-	if p.Project == project {
-		return p, true
-	}
-	m, ok := p.Memberships[project]
-	if !ok {
-		return nil, false
-	}
-	c := *p
-	c.Project, c.Roles, c.Grants, c.Groups, c.Memberships = project, m.Roles, m.Grants, m.Groups, nil
-	return &c, true
-}
-
-// Membership is what a principal of several projects may do in one of them.
-type Membership struct {
-	Roles  []string
-	Grants []Grant
-	Groups []Group
-}

@@ -23,7 +23,11 @@ func Delegate(granter *Principal, k KeyRecord, now time.Time) error {
 	if granter != nil && granter.Kind == KindSystem {
 		return nil
 	}
-	d, err := compare(granter, k, now)
+	wanted, err := expand(k.Roles, k.Grants, nil)
+	if err != nil {
+		return err
+	}
+	d, err := compare(granter, share{k.Project, wanted, k.Expires}, now)
 	if err != nil {
 		return err
 	}
@@ -33,13 +37,95 @@ func Delegate(granter *Principal, k KeyRecord, now time.Time) error {
 	if err := withinNetworks(granter.Networks, k.Networks); err != nil {
 		return err
 	}
+	return d.refusal("grants")
+}
+
+// refusal is what judge found, for whoever grants; nil for nothing.
+func (d delegation) refusal(param string) error {
 	switch missing, denied := d.judge(); {
 	case denied:
-		return fault.New(fault.PermissionDenied, "you are denied %s: give the key the same denial, or leave it out", missing).WithParam("grants")
+		return fault.New(fault.PermissionDenied, "you are denied %s: grant it with the same denial, or leave it out", missing).WithParam(param)
 	case missing != "":
-		return fault.New(fault.PermissionDenied, "you cannot grant what you do not hold: %s", missing).WithParam("grants")
+		return fault.New(fault.PermissionDenied, "you cannot grant what you do not hold: %s", missing).WithParam(param)
 	}
 	return nil
+}
+
+// DelegateBindings judges whether granter may give somebody these bindings of one project, in force beside the denials among them, by the rules of
+// Delegate. A binding that expires later than what granter holds is refused as well.
+func DelegateBindings(granter *Principal, project string, bindings []Binding, now time.Time) error {
+	if granter != nil && granter.Kind == KindSystem {
+		return nil
+	}
+	wanted, err := expand(nil, nil, bindings)
+	if err != nil {
+		return err
+	}
+	d, err := compare(granter, share{project: project, rules: wanted}, now)
+	if err != nil {
+		return err
+	}
+	if err := d.lifetimes(granter); err != nil {
+		return err
+	}
+	if len(granter.Networks) > 0 && len(d.wanted) > 0 {
+		return fault.New(fault.PermissionDenied, "you are bound to %s, and what you give people works from anywhere: use a key that is not bound",
+			strings.Join(granter.Networks, ", "))
+	}
+	return d.refusal("role")
+}
+
+// GovernBindings judges whether manager may change or take away these bindings as they are, by the rules of Govern. A denial is taken away only by
+// whoever holds what it denies, free of that denial: otherwise whoever was denied something could have it lifted by a friend.
+func GovernBindings(manager *Principal, project string, bindings []Binding, now time.Time) error {
+	if manager != nil && manager.Kind == KindSystem {
+		return nil
+	}
+	rules, err := expand(nil, nil, bindings)
+	if err != nil {
+		return err
+	}
+	for i := range rules {
+		rules[i].Deny = false
+	}
+	missing, err := lacks(manager, share{project: project, rules: rules}, now)
+	if err != nil {
+		return err
+	}
+	if missing != "" {
+		return fault.New(fault.PermissionDenied, "this gives what you do not hold (%s): have it changed by somebody who does, such as an admin", missing)
+	}
+	return nil
+}
+
+// DelegateRole judges whether granter may make, change or take away a role of a project: who has one bound gets what it is changed to.
+func DelegateRole(granter *Principal, r Role, now time.Time) error {
+	if granter != nil && granter.Kind == KindSystem {
+		return nil
+	}
+	missing, err := lacks(granter, share{project: r.Project, rules: r.Rules()}, now)
+	if err != nil {
+		return err
+	}
+	if missing != "" {
+		return fault.New(fault.PermissionDenied, "a role may give only what you hold everywhere, and you lack %s: have it made or changed by an admin", missing).WithParam("actions")
+	}
+	return nil
+}
+
+// lacks is the first permission of a share that somebody does not hold now, however long either lasts; "" when there is none.
+func lacks(who *Principal, s share, now time.Time) (missing string, err error) {
+	d, err := compare(who, s, now)
+	if err != nil {
+		return "", err
+	}
+	for _, rules := range [][]Rule{d.held, d.wanted} {
+		for i := range rules {
+			rules[i].Expires = time.Time{}
+		}
+	}
+	missing, _ = d.judge()
+	return missing, nil
 }
 
 // Govern judges whether manager may change or revoke a key as it is: only one that may do, now, no more than manager may itself, by the
@@ -52,43 +138,41 @@ func Govern(manager *Principal, k KeyRecord, now time.Time) error {
 	if manager != nil && (manager.Kind == KindSystem || manager.Kind == KindKey && manager.ID == k.ID && manager.Project == k.Project) {
 		return nil
 	}
-	d, err := compare(manager, k, now)
+	wanted, err := expand(k.Roles, k.Grants, nil)
 	if err != nil {
 		return err
 	}
-	for _, rules := range [][]Rule{d.held, d.wanted} {
-		for i := range rules {
-			rules[i].Expires = time.Time{}
-		}
+	missing, err := lacks(manager, share{k.Project, wanted, k.Expires}, now)
+	if err != nil {
+		return err
 	}
-	if missing, _ := d.judge(); missing != "" {
+	if missing != "" {
 		return fault.New(fault.PermissionDenied,
 			"The key %s may do what yours may not (%s): have it changed or revoked by one that may, such as an admin's", k.ID, missing)
 	}
 	return nil
 }
 
+// share is what is to be given in a project, and until when; zero: for good.
+type share struct {
+	project string
+	rules   []Rule
+	until   time.Time
+}
+
 // compare gathers the active rules of both sides.
-func compare(granter *Principal, k KeyRecord, now time.Time) (delegation, error) {
+func compare(granter *Principal, s share, now time.Time) (delegation, error) {
 	if granter == nil {
-		return delegation{}, fault.New(fault.PermissionDenied, "nobody in particular cannot grant a key anything")
+		return delegation{}, fault.New(fault.PermissionDenied, "nobody in particular cannot grant anything")
 	}
-	if granter.Project != k.Project {
+	if granter.Project != s.project {
 		return delegation{}, fault.New(fault.NotFound, "there is no such project")
 	}
-	held, err := granter.Rules()
+	held, err := granter.Holds(now)
 	if err != nil {
 		return delegation{}, fault.Wrap(err, fault.Internal, "the granter's own permissions cannot be read")
 	}
-	wanted, err := expand(k.Roles, k.Grants)
-	if err != nil {
-		return delegation{}, err
-	}
-	d := delegation{held: active(held, now), wanted: active(wanted, now), until: k.Expires}
-	if governs(granter) {
-		d.held = append(d.held, projectRules()...)
-	}
-	return d, nil
+	return delegation{held: held, wanted: active(s.rules, now), until: s.until}, nil
 }
 
 // delegation is one judgement: the active rules of who grants, and of what is to be granted.
@@ -101,22 +185,18 @@ func active(rules []Rule, now time.Time) []Rule {
 	return slices.DeleteFunc(rules, func(r Rule) bool { return !r.Active(now) })
 }
 
-// governs reports whether the principal is admin of its whole project.
-func governs(p *Principal) bool {
-	return slices.ContainsFunc(p.Roles, func(s string) bool {
-		b, err := ParseRole(s)
-		return err == nil && b == RoleBinding{Role: RoleAdmin, Pattern: "**"}
-	})
-}
-
-func projectRules() []Rule {
-	all := Rule{Actions: projectActions(), Labels: []string{anyLabel}}
-	rules := make([]Rule, 0, 3)
-	for _, object := range [][2]string{{ObjectPrompt, "**"}, {ObjectModel, "*"}, {ObjectSystem, ""}} {
-		all.Kind, all.Pattern = object[0], object[1]
-		rules = append(rules, all)
+// lifetimes refuses rules that last longer than their granter does.
+func (d delegation) lifetimes(granter *Principal) error {
+	if granter.Expires.IsZero() {
+		return nil
 	}
-	return rules
+	for _, r := range d.wanted {
+		if !r.Deny && !endsBy(r.Expires, granter.Expires) {
+			return fault.New(fault.PermissionDenied, "this cannot outlive the key that grants it, which ends at %s: set expires_at to that time or sooner",
+				granter.Expires.UTC().Format(time.RFC3339)).WithParam("expires_at")
+		}
+	}
+	return nil
 }
 
 func (d delegation) lifetime(granter *Principal) error {

@@ -186,10 +186,10 @@ func TestDelegateNeverEscalates(t *testing.T) {
 		granted++
 		held, err := granter.Rules()
 		require.NoError(t, err)
-		if governs(&granter) {
-			held = append(held, projectRules()...)
+		if until, ok := governs(&granter, noon); ok {
+			held = append(held, projectRules(until)...)
 		}
-		got, err := expand(key.Roles, key.Grants)
+		got, err := expand(key.Roles, key.Grants, nil)
 		require.NoError(t, err)
 		for _, at := range []time.Time{noon, noon.Add(time.Hour - 1), noon.Add(time.Hour), noon.Add(2 * time.Hour), noon.Add(1000 * time.Hour)} {
 			keyLives := key.Expires.IsZero() || at.Before(key.Expires)

@@ -229,20 +229,3 @@ func TestModelsByAnyCase(t *testing.T) {
 }
 
 // A principal of several projects is one of a single project before anything is judged, and carries nothing of the others along.
-func TestPrincipalInAProject(t *testing.T) {
-	p := &Principal{ID: "usr_1", Kind: KindUser, Project: "prj_a", Roles: []string{RoleAdmin}, Memberships: map[string]Membership{
-		"prj_b": {Roles: []string{RoleViewer}},
-	}}
-	in, ok := p.In("prj_b")
-	require.True(t, ok)
-	require.Equal(t, "prj_b", in.Project)
-	require.Equal(t, []string{RoleViewer}, in.Roles)
-	require.Nil(t, in.Memberships, "one of one project leads to no other")
-	_, ok = in.In("prj_a")
-	require.False(t, ok)
-	require.Equal(t, []string{RoleAdmin}, p.Roles, "the principal stays as it is")
-	for _, project := range []string{"", "prj_c"} {
-		_, ok = p.In(project)
-		require.False(t, ok, project)
-	}
-}

@@ -33,7 +33,9 @@ const (
 	ActionManageUsers   Action = "manage_users"   // users, roles, groups
 	ActionManageProject Action = "manage_project" // providers, budgets, settings, schedules of others
 	ActionAudit         Action = "audit"          // journal, backup
-	ActionCreateProject Action = "create_project" // held by the system's own administrator keys, outside every project
+	// These two lie outside every project: operators hold them.
+	ActionCreateProject  Action = "create_project"
+	ActionManageAccounts Action = "manage_accounts" // users, groups, sign-on, of the whole installation
 )
 
 // LabelVersion is the label that a call by version number needs; no label pattern implies it, "*" neither.
@@ -79,21 +81,26 @@ type Principal struct {
 	Project  string   // the only project it can touch
 	Roles    []string // "editor", or over a folder "editor:marketing/**"; see ParseRole
 	Grants   []Grant
+	Bindings []Binding // of a user or a service account, in Project
 	Groups   []Group
 	Networks []string  // CIDRs that it may come from; none means anywhere
 	Expires  time.Time // zero: never
-	// Memberships of a principal of several projects, by project; nil for one of a single project. In chooses.
-	Memberships map[string]Membership
-	Revision    int64 // highest journal revision that it and its groups were read at; part of the decision cache's key
+	// Owner is whose key this is, as it is now: the key may do what both may. nil: the project's own key, or no key.
+	Owner *Principal
+	// Inherits says that a key may do all that its owner may, without roles and grants of its own.
+	Inherits bool
+	Revision int64 // highest journal revision that it, its owner and its groups were read at; part of the decision cache's key
 
 	networks []netip.Prefix // Networks, parsed by Compile
 }
 
 // Group is one that a principal belongs to, with what its members may do. Its denials count as the principal's own do.
 type Group struct {
-	ID     string // "grp_…"
-	Roles  []string
-	Grants []Grant
+	ID       string // "grp_…"
+	Name     string
+	Roles    []string
+	Grants   []Grant
+	Bindings []Binding
 }
 
 // Compile parses what is asked of a principal on every request. Whoever builds principals calls it once, before sharing them.
@@ -169,7 +176,14 @@ const (
 	RoleEditor = "editor"
 	RoleViewer = "viewer"
 	RoleTester = "tester"
+	// RoleOperator is no role of a project: it is what operators of the installation hold.
+	RoleOperator = "operator"
 )
+
+// OperatorGrant is what an operator holds, outside every project.
+func OperatorGrant() Grant {
+	return Grant{Actions: []Action{ActionCreateProject, ActionManageAccounts}}
+}
 
 // Checker decides. It never fails open: an error (RegistryUnavailable) is not a permission, and not a refusal either.
 type Checker interface {

@@ -90,18 +90,18 @@ func (b RoleBinding) rules(actions []Action) []Rule {
 	return []Rule{rule, project}
 }
 
-// projectActions is every action that lives inside a project: all but ActionCreateProject.
+// projectActions is every action that lives inside a project: all but an operator's.
 func projectActions() []Action { return append(RoleActions(RoleAdmin), ActionCall) }
 
 // projectWide reports whether an action can concern what belongs to no prompt.
 func projectWide(a Action) bool {
 	switch a {
-	case ActionRead, ActionDelete, ActionManageKeys, ActionManageUsers, ActionManageProject, ActionAudit, ActionCreateProject:
+	case ActionRead, ActionDelete, ActionManageKeys, ActionManageUsers, ActionManageProject, ActionAudit, ActionCreateProject, ActionManageAccounts:
 		return true
 	}
 	return false
 }
 
 func validAction(a Action) bool {
-	return a == ActionCreateProject || slices.Contains(projectActions(), a)
+	return a == ActionCreateProject || a == ActionManageAccounts || slices.Contains(projectActions(), a)
 }

@@ -27,19 +27,19 @@ type Rule struct {
 // Rules expands the principal's roles and grants, its groups' too. An error (InvalidRequest) means that something in them cannot be
 // understood, and then nothing may be allowed: a deny that is skipped because it has a typo is an allow.
 func (p *Principal) Rules() ([]Rule, error) {
-	rules, err := expand(p.Roles, p.Grants)
+	rules, err := expand(p.Roles, p.Grants, p.Bindings)
 	for _, g := range p.Groups {
 		if err != nil {
 			return nil, err
 		}
 		var more []Rule
-		more, err = expand(g.Roles, g.Grants)
+		more, err = expand(g.Roles, g.Grants, g.Bindings)
 		rules = append(rules, more...)
 	}
 	return rules, err
 }
 
-func expand(roles []string, grants []Grant) ([]Rule, error) {
+func expand(roles []string, grants []Grant, bindings []Binding) ([]Rule, error) {
 	rules := make([]Rule, 0, 2*len(roles)+2*len(grants))
 	for _, s := range roles {
 		b, err := ParseRole(s)
@@ -53,6 +53,13 @@ func expand(roles []string, grants []Grant) ([]Rule, error) {
 			return nil, err
 		}
 		rules = append(rules, g.Rules()...)
+	}
+	for _, b := range bindings {
+		more, err := b.Rules()
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, more...)
 	}
 	return rules, nil
 }

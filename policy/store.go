@@ -20,6 +20,8 @@ type KeyRecord struct {
 	ID        string // "key_…"
 	Project   string
 	Name      string // for people; need not be unique
+	Owner     string // "usr_…", whose personal key it is, "svc_…", or "": the project's own
+	Inherits  bool   // it may do all that its owner may, and holds nothing itself
 	Lookup    string // the public part of the key that finds this record; unique over all projects
 	Hash      []byte // HMAC-SHA256 of the whole key, 32 bytes
 	LastFour  string // the key's last characters, so that people can tell keys apart
@@ -37,7 +39,7 @@ type KeyRecord struct {
 func (r KeyRecord) Principal() (*Principal, error) {
 	p := &Principal{
 		ID: r.ID, Kind: KindKey, Name: r.Name, Project: r.Project, Roles: r.Roles, Grants: r.Grants,
-		Networks: r.Networks, Expires: r.Expires, Revision: r.Revision,
+		Networks: r.Networks, Expires: r.Expires, Revision: r.Revision, Inherits: r.Inherits,
 	}
 	if err := p.Compile(); err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the key's networks cannot be read")
@@ -50,9 +52,10 @@ func (r KeyRecord) String() string { return r.ID + " (" + r.Name + ", …" + r.L
 
 // The kinds of principals.
 const (
-	KindKey    = "key"
-	KindUser   = "user"
-	KindSystem = "system"
+	KindKey     = "key"
+	KindUser    = "user"
+	KindService = "service"
+	KindSystem  = "system"
 )
 
 // KeySource is what authentication needs: one point read. NotFound when there is no such key, RegistryUnavailable (and only that)
@@ -88,7 +91,7 @@ type Revocation struct {
 
 // Administers reports whether a key may do everything in its project, now.
 func (k KeyRecord) Administers(now time.Time) bool {
-	return k.RevokedAt.IsZero() && (k.Expires.IsZero() || now.Before(k.Expires)) && governs(&Principal{Roles: k.Roles})
+	return k.RevokedAt.IsZero() && (k.Expires.IsZero() || now.Before(k.Expires)) && wholeAdmin(k.Roles)
 }
 
 // What caches of keys and principals listen for.
@@ -117,6 +120,9 @@ func (r *KeyRecord) Validate() error {
 		return fault.New(fault.InvalidRequest, "a key needs a name of 1 to %d bytes without control characters", maxKeyName).WithParam("name")
 	}
 	r.Name = name
+	if r.Inherits && (r.Owner == "" || len(r.Roles)+len(r.Grants) > 0) {
+		return fault.New(fault.InvalidRequest, "a key that inherits what its owner may needs an owner, and no roles or grants of its own").WithParam("inherits")
+	}
 	roles := make([]string, 0, len(r.Roles))
 	for _, s := range r.Roles {
 		b, err := ParseRole(s)
@@ -128,7 +134,7 @@ func (r *KeyRecord) Validate() error {
 	slices.Sort(roles)
 	r.Roles = slices.Compact(roles)
 	r.Grants = normalGrants(r.Grants)
-	rules, err := expand(nil, r.Grants)
+	rules, err := expand(nil, r.Grants, nil)
 	if err != nil {
 		return param(err, "grants")
 	}
@@ -180,13 +186,15 @@ func (r KeyRecord) Public() json.RawMessage {
 	b, err := json.Marshal(struct {
 		ID       string    `json:"id"`
 		Name     string    `json:"name"`
+		Owner    string    `json:"owner,omitempty"`
+		Inherits bool      `json:"inherits,omitempty"`
 		LastFour string    `json:"last_four"`
 		Roles    []string  `json:"roles"`
 		Grants   []Grant   `json:"grants"`
 		Networks []string  `json:"networks"`
 		Expires  time.Time `json:"expires,omitzero"`
 		Revoked  time.Time `json:"revoked,omitzero"`
-	}{r.ID, r.Name, r.LastFour, r.Roles, r.Grants, r.Networks, r.Expires, r.RevokedAt})
+	}{r.ID, r.Name, r.Owner, r.Inherits, r.LastFour, r.Roles, r.Grants, r.Networks, r.Expires, r.RevokedAt})
 	if err != nil { // plain fields: cannot fail short of a year past 9999
 		return json.RawMessage(`{"unreadable":true}`)
 	}

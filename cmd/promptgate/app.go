@@ -23,6 +23,7 @@ import (
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
+	"github.com/promptgate/promptgate/policy/people"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -33,6 +34,7 @@ type App struct {
 	log       *slog.Logger
 	stores    *stores
 	authn     *keys.Authenticator
+	people    *people.Directory
 	keeper    *keeper
 	recording *recording
 	gateway   *gateway.Gateway
@@ -138,7 +140,13 @@ func ignoreClosed(err error) error {
 // build makes the data plane and the management API on one engine.
 func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry) (*gin.Engine, error) {
 	s, cfg := a.stores, a.cfg
-	authn, err := keys.NewAuthenticator(s.shared.keySource(countedKeys{s.keys, s.reads}), s.hasher, s.feed, keys.Options{MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys})
+	var err error
+	if a.people, err = people.New(s.shared.people(s.keys), s.feed, people.Options{StaleAfter: cfg.Stale.Keys}); err != nil {
+		return nil, err
+	}
+	authn, err := keys.NewAuthenticator(s.shared.keySource(countedKeys{s.keys, s.reads}), s.hasher, s.feed, keys.Options{
+		MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys, Owners: a.people,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +176,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 		return nil, err
 	}
 	a.keeper = &keeper{
-		path: filepath.Join(cfg.Data, lastKnownName), sealer: s.sealer, feed: s.feed, resolver: resolver, authn: authn, routes: routes, log: a.log,
+		path: filepath.Join(cfg.Data, lastKnownName), sealer: s.sealer, feed: s.feed, resolver: resolver, authn: authn, people: a.people, routes: routes, log: a.log,
 	}
 	ids, err := gateway.NewCallIDs(s.sealer.DeriveKey, rand.Reader, time.Now)
 	if err != nil {
@@ -252,6 +260,7 @@ func (a *App) preload(ctx context.Context) error {
 		return nil
 	}
 	a.keeper.authn.Preload(l.Keys)
+	a.keeper.people.Preload(l.People)
 	a.keeper.routes.Preload(l.Routes)
 	if err := a.keeper.resolver.Preload(ctx, l.Registry); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"github.com/promptgate/promptgate/internal/seal"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
+	"github.com/promptgate/promptgate/policy/people"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -33,6 +34,7 @@ type lastKnown struct {
 	ConfirmedAt time.Time                `json:"confirmed_at"`
 	Registry    registry.Snapshot        `json:"registry"`
 	Keys        []policy.KeyRecord       `json:"keys"`
+	People      people.Snapshot          `json:"people"`
 	Routes      []provider.ServedProject `json:"routes"`
 }
 
@@ -51,11 +53,12 @@ type keeper struct {
 	feed     *feed
 	resolver *registry.Resolver
 	authn    *keys.Authenticator
+	people   *people.Directory
 	routes   *provider.Routes
 	log      *slog.Logger
 
 	written time.Time
-	what    [6]int64 // what the file holds, in numbers: a cheap way to see that something changed
+	what    [7]int64 // what the file holds, in numbers: a cheap way to see that something changed
 }
 
 // run writes now and then until ctx is done, and a last time then. Failing to is logged and no reason to stop serving.
@@ -82,9 +85,9 @@ func (k *keeper) save(now time.Time) error {
 	l := lastKnown{Revision: k.feed.Revision(), ConfirmedAt: k.feed.ConfirmedAt()}
 	l.Registry = k.resolver.Served()
 	l.Registry.Revision = l.Revision // read before the rest: what changed meanwhile is delivered again after a start
-	l.Keys, l.Routes = k.authn.Served(), k.routes.Served()
+	l.Keys, l.People, l.Routes = k.authn.Served(), k.people.Served(), k.routes.Served()
 	r := l.Registry
-	what := [6]int64{l.Revision, int64(len(r.Handles)), int64(len(r.Labels)), int64(len(r.Versions)), int64(len(l.Keys)), int64(len(l.Routes))}
+	what := [7]int64{l.Revision, int64(len(r.Handles)), int64(len(r.Labels)), int64(len(r.Versions)), int64(len(l.Keys)), int64(len(l.Routes)), int64(l.People.Len())}
 	if l.ConfirmedAt.IsZero() || what == k.what && now.Sub(k.written) < lastKnownAtMax {
 		return nil
 	}

@@ -106,6 +106,13 @@ func (s *shared) keySource(below policy.KeySource) policy.KeySource {
 	return policycache.New(s.cache, below)
 }
 
+func (s *shared) people(below policy.People) policy.People {
+	if s == nil {
+		return below
+	}
+	return policycache.NewPeople(s.cache, below)
+}
+
 // maxSeed bounds how many past changes a new process asks for.
 const maxSeed = 20_000
 

@@ -94,7 +94,7 @@ func openStoresAs(ctx context.Context, cfg configs.Config, log *slog.Logger, reg
 		return s, err
 	}
 	s.keys = policystore.New(s.db, s.feed.Journal, time.Now)
-	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{Gate: admin.NewGate(s.checker, s.keys)})
+	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{Gate: admin.NewGate(s.checker, s.keys, time.Now)})
 	s.providers = providerstore.New(s.db, s.feed.Journal, s.sealer, providerstore.Options{Configured: names(cfg.Providers)})
 	s.service, err = registry.NewService(s.registry, registry.ServiceOptions{})
 	return s, err

@@ -92,6 +92,7 @@ type takeover struct {
 	project [2]string
 	lookups []string
 	truth   map[string]string
+	people  takenPeople
 }
 
 func newTakeover(t *testing.T, url string) *takeover {
@@ -110,10 +111,12 @@ func newTakeover(t *testing.T, url string) *takeover {
 		o.project[i] = p.ID
 		o.fill(p.ID)
 	}
+	o.people.fill(o)
 	o.copyAs("old_")
 	for _, project := range o.project {
 		o.change(project)
 	}
+	o.people.change(o)
 	o.copyAs("now_")
 	o.truth = o.answers(o.running)
 	for question, answer := range o.truth {
@@ -293,6 +296,7 @@ func (o *takeover) answers(s *stores) map[string]string {
 		k, err := s.keys.KeyByLookup(ctx, lookup)
 		ask("key "+lookup, k, err)
 	}
+	o.people.answers(ctx, o, s, ask)
 	return out
 }
 

@@ -117,7 +117,7 @@ func newEnv(t testing.TB) *env {
 	require.NoError(t, err)
 	checker, err := rbac.New(rbac.Options{})
 	require.NoError(t, err)
-	e.store = registrystore.New(db, e.journal, sealer, registrystore.Options{Gate: admin.NewGate(checker, e.keys)})
+	e.store = registrystore.New(db, e.journal, sealer, registrystore.Options{Gate: admin.NewGate(checker, e.keys, time.Now)})
 	e.service, err = registry.NewService(e.store, registry.ServiceOptions{})
 	require.NoError(t, err)
 	e.ledger, err = ledger.Open(ledger.Options{DB: calls, Dir: t.TempDir(), Sealer: sealer, Log: log, FlushEvery: 5 * time.Millisecond})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
@@ -18,13 +19,16 @@ import (
 type Gate struct {
 	checker policy.Checker
 	actors  policy.Actors
+	clock   func() time.Time
 }
 
 var _ registry.Gate = (*Gate)(nil)
 
 // NewGate makes a Gate. Who asks for a change is read in the change's transaction, by actors: a key that was revoked or changed since its request
 // was authorized counts as it is now.
-func NewGate(checker policy.Checker, actors policy.Actors) *Gate { return &Gate{checker, actors} }
+func NewGate(checker policy.Checker, actors policy.Actors, clock func() time.Time) *Gate {
+	return &Gate{checker, actors, clock}
+}
 
 // Allow implements registry.Gate. The system itself (the command line on the server, the demo) is not asked for rights; whoever else changes a
 // prompt is one of the actors. Errors: PermissionDenied naming what is missing, PromptNotFound when the prompt moved out of what the
@@ -56,7 +60,7 @@ func (g *Gate) Allow(ctx context.Context, by journal.Origin, c registry.Change) 
 	if !c.Renames() {
 		return nil
 	}
-	return policy.GainsNothing(ctx, g.checker, p, policy.Renaming{From: c.Before.Name, To: c.After.Name, Labels: labelNames(c.Labels)})
+	return policy.GainsNothing(ctx, g.checker, p, policy.Renaming{From: c.Before.Name, To: c.After.Name, Labels: labelNames(c.Labels)}, g.clock())
 }
 
 func labelNames(labels []registry.Label) []string {

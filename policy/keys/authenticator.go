@@ -25,6 +25,12 @@ type Options struct {
 	UnknownFor  time.Duration    // how long they are remembered unless a change ends it sooner; 0 means 10 s
 	StaleAfter  time.Duration    // how long keys are served after the feed was last certain; 0 means 1 h
 	LoadTimeout time.Duration    // bounds what one request waits for the source; 0 means 800 ms
+	Owners      Owners           // nil: keys of users and service accounts are refused
+}
+
+// Owners tells what the owner of a key may do now; people.Directory is one. NotFound when it may do nothing any more.
+type Owners interface {
+	Member(ctx context.Context, project, id string) (*policy.Principal, error)
 }
 
 // Authenticator recognises API keys. A key seen before is answered from memory: the cache maps the lookup to the record and to the
@@ -51,6 +57,9 @@ type entry struct {
 
 	// proven is the SHA-256 of the token that matched the hash, so that the HMAC is computed once a load.
 	proven atomic.Pointer[[sha256.Size]byte]
+
+	// owned is the principal as its owner was when it was last asked for.
+	owned atomic.Pointer[policy.Principal]
 }
 
 // NewAuthenticator subscribes to the feed: make it before the feed is loaded, so that no change falls between.
@@ -112,7 +121,30 @@ func (a *Authenticator) Authenticate(ctx context.Context, credential string) (*p
 	if e == nil || !a.prove(e, credential) || e.revoked || expired(e.principal, a.o.Clock()) {
 		return nil, refused()
 	}
+	if e.record.Owner != "" {
+		return a.ofOwner(ctx, e)
+	}
 	return e.principal, nil
+}
+
+// ofOwner is the principal of somebody's key, as its owner is now. A key whose owner may do nothing any more is refused like one that was revoked.
+func (a *Authenticator) ofOwner(ctx context.Context, e *entry) (*policy.Principal, error) {
+	if a.o.Owners == nil {
+		return nil, refused()
+	}
+	owner, err := a.o.Owners.Member(ctx, e.record.Project, e.record.Owner)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return nil, refused()
+	case err != nil:
+		return nil, err
+	}
+	if p := e.owned.Load(); p != nil && p.Owner == owner {
+		return p, nil
+	}
+	p := e.principal.OwnedBy(owner)
+	e.owned.Store(p)
+	return p, nil
 }
 
 // MemoryReads counts the keys that were found in memory so far.

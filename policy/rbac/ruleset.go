@@ -63,16 +63,21 @@ type compiler struct {
 }
 
 // compile takes a principal's roles, grants and groups as they are at a time. An error means that something in them cannot be understood.
-func (b *baseModel) compile(p *policy.Principal, now time.Time) (*ruleset, error) {
+func (b *baseModel) compile(p *policy.Principal, now time.Time, admin bool) (*ruleset, error) {
 	c := compiler{
 		model: b.model.Copy(), project: p.Project, now: now, linked: map[string]bool{},
 		set: &ruleset{subject: subject(p.Kind, p.ID), project: p.Project, until: p.Expires},
 	}
-	c.member(c.set.subject, p.Roles, p.Grants)
+	c.member(c.set.subject, p.Roles, p.Grants, p.Bindings)
 	for _, g := range p.Groups {
 		group := subject("group", g.ID)
 		c.add("g", c.set.subject, group, p.Project)
-		c.member(group, g.Roles, g.Grants)
+		c.member(group, g.Roles, g.Grants, g.Bindings)
+	}
+	if admin {
+		for _, r := range p.AdminRules(now) {
+			c.rule(c.set.subject, r)
+		}
 	}
 	if c.err != nil || len(c.set.rules) == 0 {
 		return c.set, c.err // Casbin without policies evaluates its matcher against empty strings; it is not asked
@@ -93,8 +98,8 @@ func (b *baseModel) compile(p *policy.Principal, now time.Time) (*ruleset, error
 // subject keeps the names of principals, groups and roles apart.
 func subject(kind, id string) string { return kind + ":" + id }
 
-// member is a principal or a group with its roles and grants.
-func (c *compiler) member(sub string, roles []string, grants []policy.Grant) {
+// member is a principal or a group with its roles, grants and bindings. A binding is a subject of its own, so that Casbin can say which one decided.
+func (c *compiler) member(sub string, roles []string, grants []policy.Grant, bindings []policy.Binding) {
 	for _, s := range roles {
 		b, err := policy.ParseRole(s)
 		if err != nil {
@@ -111,6 +116,18 @@ func (c *compiler) member(sub string, roles []string, grants []policy.Grant) {
 		}
 		for _, r := range g.Rules() {
 			c.rule(sub, r)
+		}
+	}
+	for _, b := range bindings {
+		rules, err := b.Rules()
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		node := subject("binding", b.ID)
+		c.add("g", sub, node, c.project)
+		for _, r := range rules {
+			c.rule(node, r)
 		}
 	}
 }

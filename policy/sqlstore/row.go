@@ -27,13 +27,15 @@ type keyRow struct {
 	CreatedAt int64  `bun:"created_at"`
 	RevokedAt int64  `bun:"revoked_at"`
 	Revision  int64  `bun:"revision"`
+	Owner     string `bun:"owner"`
+	Inherits  bool   `bun:"inherits"`
 }
 
 func rowOf(k policy.KeyRecord) (keyRow, error) {
 	row := keyRow{
 		ID: k.ID, Project: k.Project, Name: k.Name, Lookup: k.Lookup, Hash: k.Hash, LastFour: k.LastFour,
 		ExpiresAt: micros(k.Expires), CreatedBy: k.CreatedBy, CreatedAt: micros(k.CreatedAt), RevokedAt: micros(k.RevokedAt),
-		Revision: k.Revision,
+		Revision: k.Revision, Owner: k.Owner, Inherits: k.Inherits,
 	}
 	for _, f := range []struct {
 		to   *string
@@ -52,6 +54,7 @@ func (r keyRow) record() (policy.KeyRecord, error) {
 	k := policy.KeyRecord{
 		ID: r.ID, Project: r.Project, Name: r.Name, Lookup: r.Lookup, Hash: r.Hash, LastFour: r.LastFour,
 		Expires: at(r.ExpiresAt), CreatedBy: r.CreatedBy, CreatedAt: at(r.CreatedAt), RevokedAt: at(r.RevokedAt), Revision: r.Revision,
+		Owner: r.Owner, Inherits: r.Inherits,
 	}
 	for _, f := range []struct {
 		from string

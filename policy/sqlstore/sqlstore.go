@@ -55,7 +55,11 @@ func (s *Store) KeyByID(ctx context.Context, project, id string) (policy.KeyReco
 }
 
 // Tables are the models of the rows that decide something: every column of them is checked when it is read (journal.Read).
-func Tables() []any { return []any{(*keyRow)(nil)} }
+func Tables() []any {
+	return []any{
+		(*keyRow)(nil), (*userRow)(nil), (*groupRow)(nil), (*memberRow)(nil), (*roleRow)(nil), (*bindingRow)(nil), (*serviceRow)(nil),
+	}
+}
 
 func (s *Store) one(ctx context.Context, where string, args ...string) (policy.KeyRecord, error) {
 	var row keyRow
@@ -111,32 +115,6 @@ func notFound(err error) error {
 	return fmt.Errorf("policy: read key: %w", sqldb.Classify(err))
 }
 
-// PrincipalIn implements policy.Actors. The key's row is held until tx ends.
-func (s *Store) PrincipalIn(ctx context.Context, tx journal.Transaction, project string, actor journal.Actor) (*policy.Principal, error) {
-	gone := fault.New(fault.PermissionDenied, "This key may not change anything any more: it was revoked, or is of another project.")
-	if actor.Kind != policy.KindKey || !storable(project) || !storable(actor.ID) {
-		return nil, gone
-	}
-	var row keyRow
-	q := tx.NewSelect().Model(&row).Where("project = ? AND id = ?", project, actor.ID)
-	if s.db.Dialect == sqldb.Postgres {
-		q = q.For("SHARE") // SQLite's transaction has the whole file
-	}
-	switch err := s.scan(ctx, &row, q); {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, gone
-	case err != nil:
-		return nil, fmt.Errorf("policy: read key: %w", err)
-	case row.RevokedAt != 0:
-		return nil, gone
-	}
-	rec, err := row.record()
-	if err != nil {
-		return nil, err
-	}
-	return rec.Principal()
-}
-
 // ListKeys implements policy.KeyStore.
 func (s *Store) ListKeys(ctx context.Context, project string, page policy.Page) ([]policy.KeyRecord, string, error) {
 	limit := page.Limit
@@ -161,7 +139,7 @@ func (s *Store) ListKeys(ctx context.Context, project string, page policy.Page) 
 	next := ""
 	if len(rows) > limit {
 		rows = rows[:limit]
-		next = cursor(rows[limit-1])
+		next = cursorOf(rows[limit-1].CreatedAt, rows[limit-1].ID)
 	}
 	out := make([]policy.KeyRecord, len(rows))
 	for i := range rows {
@@ -173,8 +151,8 @@ func (s *Store) ListKeys(ctx context.Context, project string, page policy.Page) 
 	return out, next, nil
 }
 
-func cursor(r keyRow) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(r.CreatedAt, 10) + " " + r.ID))
+func cursorOf(at int64, id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(at, 10) + " " + id))
 }
 
 func parseCursor(s string) (at int64, id string, err error) {
@@ -200,6 +178,9 @@ func (s *Store) CreateKey(ctx context.Context, by journal.Origin, granter *polic
 		return policy.KeyRecord{}, err
 	}
 	if err := policy.Delegate(granter, k, now); err != nil {
+		return policy.KeyRecord{}, err
+	}
+	if err := s.ownerIsThere(ctx, granter, k); err != nil {
 		return policy.KeyRecord{}, err
 	}
 	k.ID, k.CreatedBy, k.CreatedAt, k.RevokedAt = "key_"+k.Lookup, by.Actor.ID, now, time.Time{}
@@ -303,6 +284,9 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Pri
 			return err
 		}
 		if err := policy.Govern(manager, before, s.clock()); err != nil { // judged on the row that is changed: it cannot have grown since
+			return err
+		}
+		if err := s.governOwned(ctx, manager, before); err != nil {
 			return err
 		}
 		changed, err := e.do(&row)
