@@ -34,7 +34,7 @@ func TestADamagedLedgerDoesNotStopTheStart(t *testing.T) {
 			db, aside, err := openLedgerFile(t.Context(), cfg, slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			require.Empty(t, aside)
-			_, err = db.NewRaw("INSERT INTO metrics_calls VALUES ('call_1', 0, 1)").Exec(t.Context())
+			_, err = db.NewRaw("INSERT INTO metrics_calls (id, block) VALUES ('call_1', 1)").Exec(t.Context())
 			require.NoError(t, err)
 			_, err = db.NewRaw("PRAGMA wal_checkpoint(TRUNCATE)").Exec(t.Context())
 			require.NoError(t, err)
@@ -65,7 +65,7 @@ func TestADamagedLedgerDoesNotStopTheStart(t *testing.T) {
 				require.Contains(t, log.String(), "set aside")
 				require.NoFileExists(t, damageMarker(cfg), "else the next start would do it again")
 			}
-			_, err = db.NewRaw("INSERT INTO metrics_calls VALUES ('call_2', 0, 1)").Exec(t.Context())
+			_, err = db.NewRaw("INSERT INTO metrics_calls (id, block) VALUES ('call_2', 1)").Exec(t.Context())
 			require.NoError(t, err)
 		})
 	}
@@ -111,7 +111,7 @@ func TestAForeignLogIsNoLedger(t *testing.T) {
 	require.NoError(t, err)
 	defer db.Close()
 	require.FileExists(t, aside)
-	_, err = db.NewRaw("INSERT INTO metrics_calls VALUES ('call_1', 0, 1)").Exec(t.Context())
+	_, err = db.NewRaw("INSERT INTO metrics_calls (id, block) VALUES ('call_1', 1)").Exec(t.Context())
 	require.NoError(t, err)
 }
 
