@@ -11,6 +11,7 @@ import (
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/limits"
 	"github.com/promptgate/promptgate/registry"
+	"github.com/promptgate/promptgate/registry/template"
 )
 
 // call is one request on its way down the pipeline, by the stages that fill it. It is pooled: nothing may keep it, or a part of it, after
@@ -75,13 +76,14 @@ const (
 // outbound is what the provider gets.
 type outbound struct {
 	edits    []wire.Edit
-	body     *buffer  // the final JSON, when it is not the caller's own
-	rendered *buffer  // the prompt as the shape has it: edits point into it
-	messages []byte   // the part of it that is the messages
-	model    string   // as asked for: a name that the router knows
-	byCaller bool     // the caller chose the model
-	ignored  []string // fields of the caller's that the version drops, sorted
-	usage    bool     // usageSet is ours: what it brings is withheld
+	body     *buffer          // the final JSON, when it is not the caller's own
+	rendered *buffer          // the prompt as the shape has it: edits point into it
+	messages []byte           // the part of it that is the messages
+	values   *template.Values // of the version's variables: made for the first call with a prompt, then kept
+	model    string           // as asked for: a name that the router knows
+	byCaller bool             // the caller chose the model
+	ignored  []string         // fields of the caller's that the version drops, sorted
+	usage    bool             // usageSet is ours: what it brings is withheld
 	usageSet wire.Edit
 	// estimated is how many tokens the request has, once it was let go.
 	estimated int64
@@ -149,7 +151,10 @@ func (c *call) reset() {
 	clear(c.out.edits)
 	back := &c.out.callbacks
 	back.Caller, back.Targets, back.Once = "", nil, false
-	c.out = outbound{edits: c.out.edits[:0], callbacks: *back, held: c.out.held, modelSet: c.out.modelSet}
+	if c.out.values != nil {
+		c.out.values.Reset()
+	}
+	c.out = outbound{edits: c.out.edits[:0], callbacks: *back, held: c.out.held, modelSet: c.out.modelSet, values: c.out.values, echoed: c.out.echoed[:0]}
 
 	clear(c.ans.slices)
 	c.ans = answer{slices: c.ans.slices[:0], scan: c.ans.scan, masks: c.ans.masks}
@@ -183,7 +188,7 @@ func (g *Gateway) releaseRequest(c *call) {
 	c.in.body.Reset()
 	c.in.parts.Reset()
 	clear(c.out.edits)
-	c.in.buf, c.in.ref, c.out.rendered, c.out.messages, c.out.body, c.out.edits = nil, wire.Reference{}, nil, nil, nil, c.out.edits[:0]
+	c.in.buf, c.in.ref, c.out.rendered, c.out.messages, c.out.body, c.out.edits, c.out.values = nil, wire.Reference{}, nil, nil, nil, c.out.edits[:0], nil
 }
 
 // giveBack returns what the call holds. A call that panicked is not pooled: nobody knows who still points into it.

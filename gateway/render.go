@@ -29,14 +29,16 @@ func (g *Gateway) render(ctx context.Context, c *call) error {
 	}
 	version := c.ref.resolved.Template
 	vars, taken := c.variables(version)
-	values, err := version.Bind(ctx, vars, c.declared)
-	if err != nil {
+	if c.out.values == nil {
+		c.out.values = new(template.Values)
+	}
+	if err := version.BindTo(ctx, c.out.values, vars, c.declared); err != nil {
 		return placed(err, c.in.ref.Place)
 	}
 	c.out.edits = c.in.ref.Strip(c.out.edits[:0])
 	c.out.rendered = g.buffers.get(len(c.in.body.Raw()) + renderedBytes)
 	composed, err := c.api.Compose(&c.in.body, wire.Prompt{
-		Version: version, Values: values, Locks: wire.Locks{Reads: c.mayRead()}, LastTaken: taken,
+		Version: version, Values: c.out.values, Locks: wire.Locks{Reads: c.mayRead()}, LastTaken: taken, Echoed: c.out.echoed[:0],
 	}, c.out.rendered.B, c.out.edits)
 	c.out.rendered.B = composed.Rendered
 	if err != nil {

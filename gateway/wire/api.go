@@ -75,7 +75,8 @@ type Prompt struct {
 	Version   *template.Compiled
 	Values    *template.Values // of the version's variables
 	Locks     Locks
-	LastTaken bool // the caller's last message, as LastUserText has it, became a variable: it is no message any more
+	LastTaken bool     // the caller's last message, as LastUserText has it, became a variable: it is no message any more
+	Echoed    []string // memory for what is composed
 }
 
 // Composed is what a prompt and a request came to.

@@ -129,3 +129,43 @@ func BenchmarkUsage1K(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkCompose is what putting a prompt into a request of each shape costs, its variables included.
+func BenchmarkCompose(b *testing.B) {
+	compiled, err := template.Compile(template.Content{
+		Model:     "gpt-4o-mini",
+		Messages:  []template.Message{{Role: "system", Text: "You are a support assistant of {{shop}}. " + strings.Repeat("Be brief. ", 12)}},
+		Variables: map[string]template.Variable{"shop": {Required: true}}, Parameters: map[string]json.RawMessage{"temperature": []byte("0.2")},
+	}, nil)
+	require.NoError(b, err)
+	text := strings.Repeat("Where is my parcel? ", 40)
+	for _, c := range []struct {
+		api  API
+		body string
+	}{
+		{Chat{}, `"messages":[{"role":"user","content":"` + text + `"}]`},
+		{Responses{}, `"input":"` + text + `"`},
+		{Messages{}, `"max_tokens":500,"messages":[{"role":"user","content":"` + text + `"}]`},
+	} {
+		b.Run(c.api.Name(), func(b *testing.B) {
+			var body Body
+			require.NoError(b, body.Scan([]byte(`{`+c.body+`}`)))
+			vars := map[string]json.RawMessage{"shop": []byte(`"Acme"`)}
+			var values template.Values
+			var dst []byte
+			var edits []Edit
+			var echoed []string
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := compiled.BindTo(b.Context(), &values, vars, nil); err != nil {
+					b.Fatal(err)
+				}
+				out, err := c.api.Compose(&body, Prompt{Version: compiled, Values: &values, Echoed: echoed[:0]}, dst[:0], edits[:0])
+				if err != nil {
+					b.Fatal(err)
+				}
+				dst, edits, echoed = out.Rendered, out.Edits, out.Echoed
+			}
+		})
+	}
+}

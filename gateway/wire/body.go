@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -37,6 +38,8 @@ type Body struct {
 	end     int // offset of the closing brace
 	buf     bytes.Buffer
 	dec     jsontext.Decoder
+
+	variables map[string]json.RawMessage // memory of a Reference
 }
 
 // Scan reads raw once and records its top-level members. It refuses, with fault.InvalidJSON saying where and why: what is not one
@@ -120,10 +123,11 @@ const maxKept = 256
 
 // Reset forgets the scanned bytes, so that a pooled Body does not keep them alive.
 func (b *Body) Reset() {
-	if cap(b.members) > maxKept {
+	if cap(b.members) > maxKept || len(b.variables) > maxKept {
 		*b = Body{}
 		return
 	}
+	clear(b.variables)
 	clear(b.members)
 	b.raw, b.members, b.end = nil, b.members[:0], 0
 	b.buf = bytes.Buffer{}

@@ -38,7 +38,7 @@ func FileIDsIn(value []byte) []string {
 
 // mayRefer reports whether a text can hold one of the fields, spelled plainly or with escapes.
 func mayRefer(text []byte) bool {
-	if bytes.Contains(text, []byte(`file_id`)) || bytes.Contains(text, []byte(`vector_store_ids`)) {
+	if bytes.Contains(text, []byte(`_id`)) && (bytes.Contains(text, []byte(`file_id`)) || bytes.Contains(text, []byte(`vector_store_ids`))) {
 		return true
 	}
 	for {

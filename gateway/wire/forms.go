@@ -305,7 +305,10 @@ func (p *referenceParser) takeVariables(v []byte, from string) error {
 			return refuse(from, "%s and %s give the variable %s different values; send it once.", p.variablesFrom, from, quoteForMessage(name))
 		}
 		if p.variables == nil {
-			p.variables = make(map[string]json.RawMessage, 4)
+			if *p.memory == nil {
+				*p.memory = make(map[string]json.RawMessage, 4)
+			}
+			p.variables = *p.memory
 		}
 		p.variables[name] = value
 	}

@@ -13,7 +13,7 @@ import (
 // turn is what a prompt and a request bring to the input of one response.
 type turn struct {
 	messages     []template.Rendered
-	own          []byte // the caller's items, joined by commas
+	own          items  // the caller's
 	instructions []byte // the caller's, a JSON string; nil for none
 	continues    bool   // what came before is at the provider
 	changed      bool   // own is not what stands in the body
@@ -29,7 +29,7 @@ func (c *Composed) compose(t turn) error {
 		leading++
 	}
 	rest := t.messages[leading:]
-	alone := !t.continues && len(rest) == 0 && len(t.own) == 0 && t.instructions == nil
+	alone := !t.continues && len(rest) == 0 && t.own.none() && t.instructions == nil
 	if alone { // a response needs some input
 		leading, rest = 0, t.messages
 	}
@@ -49,7 +49,7 @@ func (c *Composed) compose(t turn) error {
 	}
 	if t.continues { // the provider has the messages of the first turn; what the caller says now is new
 		rest = slices.DeleteFunc(slices.Clone(rest), func(m template.Rendered) bool { return !m.Caller && (!t.taken || !m.Last) })
-		if len(t.own) == 0 && !slices.ContainsFunc(rest, func(m template.Rendered) bool { return !m.Caller }) {
+		if t.own.none() && !slices.ContainsFunc(rest, func(m template.Rendered) bool { return !m.Caller }) {
 			return fault.New(fault.InvalidRequest, "The request goes on from a response and says nothing new: send \"input\". The prompt's messages went with the first one.").WithParam("input")
 		}
 	}
@@ -67,13 +67,13 @@ func (c *Composed) compose(t turn) error {
 		m := &rest[i]
 		if m.Caller {
 			placed = true
-			c.item(t.own)
+			c.items(&t.own)
 		} else if err := c.message(m); err != nil {
 			return err
 		}
 	}
 	if !placed {
-		c.item(t.own)
+		c.items(&t.own)
 	}
 	c.Rendered = append(c.Rendered, ']')
 	c.Edits = append(c.Edits, Edit{Name: "input", Value: c.Rendered[from:len(c.Rendered):len(c.Rendered)]})
@@ -93,15 +93,18 @@ func isGuidance(m *template.Rendered) bool {
 	return true
 }
 
-// item appends items, with a comma where one is due.
-func (c *Composed) item(items []byte) {
-	if len(items) == 0 {
+// item appends an item, with a comma where one is due.
+func (c *Composed) item(item []byte) { c.items(&items{list: item}) }
+
+// items appends a caller's items.
+func (c *Composed) items(own *items) {
+	if own.none() {
 		return
 	}
 	if c.Rendered[len(c.Rendered)-1] != '[' {
 		c.Rendered = append(c.Rendered, ',')
 	}
-	c.Rendered = append(c.Rendered, items...)
+	c.Rendered = own.appendTo(c.Rendered)
 }
 
 // message appends a rendered message as items.

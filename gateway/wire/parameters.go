@@ -31,11 +31,16 @@ type Locks struct {
 	// messages are what is left of the caller's messages, in the field of that name, as a lock on them sees it; nil: as they stand in the body.
 	name     string
 	messages []byte
+	items    items // the same where the field is "input"
 }
 
 // sent is the value of a member as locks see it.
 func (l *Locks) sent(b *Body, m *Member) []byte {
-	if m.Name == l.name && l.messages != nil {
+	switch {
+	case m.Name != l.name:
+	case l.name == "input":
+		return append(l.items.appendTo([]byte{'['}), ']')
+	case l.messages != nil:
 		return l.messages
 	}
 	return b.raw[m.ValueStart:m.ValueEnd]

@@ -36,7 +36,7 @@ func Passing() []Passed {
 
 // PromptNamedIn is the field or header by which a request names a prompt, or tries to; "" when it does not.
 func PromptNamedIn(b *Body, h http.Header) string {
-	var p referenceParser
+	p := referenceParser{memory: new(map[string]json.RawMessage)} // whatever was read from b before stays valid
 	if err := p.readOurs(b, h); err != nil {
 		return paramOf(err)
 	}

@@ -24,7 +24,7 @@ type Reference struct {
 // ParseReference reads every form of naming a prompt from the body and the headers (the table in forms.go). Forms that agree are one;
 // forms that disagree, a version beside a label, a wrong type, an unknown member of the prompt object, and parts of a reference without
 // a prompt are fault.InvalidPromptReference, Param naming the field (a header's name when it stood there). Variables of several forms
-// are joined; one variable with two values is a disagreement.
+// are joined; one variable with two values is a disagreement. The reference is valid until the next one is read from b, or b is reset.
 func ParseReference(b *Body, h http.Header) (Reference, error) {
 	var p referenceParser
 	return p.parse(b, h)
@@ -67,6 +67,7 @@ type referenceParser struct {
 	versionFrom        string
 	draft, draftFrom   string
 	variables          map[string]json.RawMessage
+	memory             *map[string]json.RawMessage // of variables, made for the first
 	variablesFrom      string
 	metadata           Edit
 	objectFrom         string // a prompt object was there, whatever it held
@@ -95,6 +96,8 @@ func (p *referenceParser) selector() registry.Selector {
 }
 
 func (p *referenceParser) parse(b *Body, h http.Header) (Reference, error) {
+	clear(b.variables)
+	p.memory = &b.variables
 	if err := p.readOurs(b, h); err != nil {
 		return Reference{}, err
 	}

@@ -323,3 +323,24 @@ func FuzzReference(f *testing.F) {
 		}
 	})
 }
+
+// TestReferenceMemory: the variables of one request are not those of the next one that is read into the same Body.
+func TestReferenceMemory(t *testing.T) {
+	var body Body
+	read := func(raw string) Reference {
+		require.NoError(t, body.Scan([]byte(raw)))
+		ref, err := ParseReference(&body, nil)
+		require.NoError(t, err)
+		return ref
+	}
+	first := read(`{"prompt":{"id":"p","variables":{"a":1,"b":2}}}`)
+	assert.Equal(t, map[string]json.RawMessage{"a": []byte("1"), "b": []byte("2")}, first.Variables)
+	assert.Empty(t, PromptNamedIn(&Body{}, nil))
+	assert.Equal(t, "prompt.id", PromptNamedIn(&body, nil))
+	assert.Len(t, first.Variables, 2, "looking for a prompt leaves the reference alone")
+	assert.Equal(t, map[string]json.RawMessage{"b": []byte("3")}, read(`{"prompt":{"id":"p","variables":{"b":3}}}`).Variables)
+	assert.Nil(t, read(`{"prompt":{"id":"p"}}`).Variables)
+	read(`{"prompt":{"id":"p","variables":{"a":"` + strings.Repeat("x", 99) + `"}}}`)
+	body.Reset()
+	assert.Empty(t, body.variables, "a pooled Body keeps nothing of a caller's")
+}

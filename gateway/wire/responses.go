@@ -4,10 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
-	"slices"
-
-	"github.com/promptgate/promptgate/internal/fault"
-	"github.com/promptgate/promptgate/registry/template"
 )
 
 // Responses is OpenAI's Responses API. Its requests have items under "input" and text for the model under "instructions", its streams typed events.
@@ -290,97 +286,4 @@ func (Responses) AppendErrorEvent(dst []byte, err error, _ string) []byte {
 // AppendRefusal implements API.
 func (Responses) AppendRefusal(dst, body []byte, status int) []byte {
 	return BlankRefusal(dst, body, status)
-}
-
-// Compose implements API: leading system and developer text becomes "instructions", behind which the caller's own follow as a developer item. The other
-// messages go before the caller's input, unless that continues a response that holds them already.
-func (Responses) Compose(b *Body, p Prompt, dst []byte, edits []Edit) (Composed, error) {
-	out := Composed{Rendered: dst}
-	own, err := inputItems(b)
-	if err != nil {
-		return out, err
-	}
-	p.Locks.name = "input"
-	if p.LastTaken {
-		if own = nil; b.isList("input") {
-			input, _ := b.Get("input")
-			own, _ = cutLast(input)
-			own = inner(own)
-		}
-	}
-	p.Locks.messages = slices.Concat([]byte{'['}, own, []byte{']'})
-	content, err := p.Version.Form(Responses{}.Name(), inResponses)
-	if err != nil {
-		return out, err
-	}
-	if out.Merged, err = Merge(b, content, p.Locks, edits); err != nil {
-		return out, err
-	}
-	instructions, ok := b.Get("instructions")
-	switch {
-	case !ok || isNull(instructions) || string(instructions) == `""`:
-		instructions = nil
-	case instructions[0] != '"':
-		return out, fault.New(fault.InvalidRequest, "\"instructions\" must be a text.").WithParam("instructions")
-	}
-	if isIgnored(out.Ignored, "input") {
-		own = nil
-	}
-	if isIgnored(out.Ignored, "instructions") {
-		instructions = nil
-	}
-	messages, err := p.Values.Render()
-	if err != nil {
-		return out, err
-	}
-	param, _ := Responses{}.Continues(b, out.Edits)
-	err = out.compose(turn{messages: messages, own: own, instructions: instructions, continues: param != "", taken: p.LastTaken, changed: p.LastTaken || isIgnored(out.Ignored, "input")})
-	out.Echoed = append(out.Echoed, "input", "instructions")
-	for i := range out.Edits {
-		if e := &out.Edits[i]; e.Value != nil && !slices.Contains(out.Echoed, e.Name) {
-			out.Echoed = append(out.Echoed, e.Name)
-		}
-	}
-	return out, err
-}
-
-// Echoes are all fields in which a response can repeat what a version says.
-func (Responses) Echoes(version *template.Compiled) ([]string, error) {
-	content, err := version.Form(Responses{}.Name(), inResponses)
-	if err != nil {
-		return nil, err
-	}
-	names := []string{"input", "instructions", "tools", "text", "tool_choice"}
-	for name := range content.Parameters {
-		names = append(names, name)
-	}
-	return names, nil
-}
-
-func (b *Body) isList(name string) bool {
-	v, _ := b.Get(name)
-	return len(v) > 0 && v[0] == '['
-}
-
-// inputItems is the caller's input as items joined by commas, nil for none.
-func inputItems(b *Body) ([]byte, error) {
-	input, ok := b.Get("input")
-	switch {
-	case !ok || isNull(input) || string(input) == `""`:
-		return nil, nil
-	case input[0] == '[':
-		return inner(WithContent(input)), nil
-	case input[0] == '"':
-		return append(append([]byte(`{"role":"user","content":`), input...), '}'), nil
-	}
-	return nil, fault.New(fault.InvalidRequest, "\"input\" must be a text or a list of items.").WithParam("input")
-}
-
-// inner is what stands between the brackets of an array.
-func inner(list []byte) []byte {
-	list = bytes.TrimSpace(list)
-	if len(list) < 2 {
-		return nil
-	}
-	return bytes.TrimSpace(list[1 : len(list)-1])
 }

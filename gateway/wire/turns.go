@@ -108,49 +108,56 @@ func ownSystem(b *Body) ([]byte, error) {
 
 // guidance makes the edit of "system" of the messages that lead, and tells how many they are.
 func (c *Composed) guidance(messages []template.Rendered, own []byte) (leading int) {
-	text := []byte{'"'}
+	const head = `[{"type":"text","text":`
+	before := len(c.Rendered)
+	if len(own) > 0 {
+		c.Rendered = append(c.Rendered, head...)
+	}
+	text := c.Rendered
+	text = append(text, '"')
+	from := len(text)
 	for ; leading < len(messages); leading++ {
 		m := &messages[leading]
 		if m.Message.Type == template.TypePlaceholder || m.Message.Role != "system" && m.Message.Role != "developer" {
 			break
 		}
-		more, ok := plainTexts(m)
+		more, ok := appendPlain(text, m, len(text) > from)
 		if !ok {
 			break
 		}
-		if len(text) > 1 && len(more) > 0 {
-			text = append(text, `\n\n`...)
-		}
-		text = append(text, more...)
+		text = more
 	}
-	if len(text) == 1 {
+	if len(text) == from {
+		c.Rendered = c.Rendered[:before]
 		return leading
 	}
-	from := len(c.Rendered)
 	text = append(text, '"')
-	if len(own) == 0 {
-		c.Rendered = append(c.Rendered, text...)
-	} else {
-		c.Rendered = append(append(append(c.Rendered, `[{"type":"text","text":`...), text...), `},`...)
-		c.Rendered = append(append(c.Rendered, own...), ']')
+	c.Rendered = text
+	if len(own) > 0 {
+		c.Rendered = append(append(append(c.Rendered, "},"...), own...), ']')
 	}
-	c.Edits = append(c.Edits, Edit{Name: "system", Value: c.Rendered[from:len(c.Rendered):len(c.Rendered)]})
+	c.Edits = append(c.Edits, Edit{Name: "system", Value: c.Rendered[before:len(c.Rendered):len(c.Rendered)]})
 	return leading
 }
 
-// plainTexts is what a message's parts say, as it stands in a JSON string. ok is false when it holds more than text.
-func plainTexts(m *template.Rendered) (text []byte, ok bool) {
+// appendPlain appends what a message's parts say, as it stands in a JSON string, behind an empty line where something stands before it. ok is false when the
+// message holds more than text.
+func appendPlain(dst []byte, m *template.Rendered, follows bool) (text []byte, ok bool) {
 	for _, p := range m.Parts {
-		switch {
-		case p.Media == nil:
-			text = append(text, p.Text...)
-		case p.Input != nil && p.Input.Type == template.InputText:
-			text = append(text, p.Input.Text[1:len(p.Input.Text)-1]...)
-		default:
-			return nil, false
+		more := p.Text
+		if p.Media != nil {
+			if p.Input == nil || p.Input.Type != template.InputText {
+				return nil, false
+			}
+			more = p.Input.Text[1 : len(p.Input.Text)-1]
 		}
+		if follows && len(more) > 0 {
+			dst = append(dst, `\n\n`...)
+			follows = false
+		}
+		dst = append(dst, more...)
 	}
-	return text, true
+	return dst, true
 }
 
 // turns are the messages of a request, as they are written.

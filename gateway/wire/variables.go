@@ -107,22 +107,26 @@ func WithContent(messages []byte) []byte {
 	if !ok {
 		return messages
 	}
-	kept, dropped := [][]byte(nil), false
 	for {
 		m, ok := w.element()
 		if !ok {
-			break
+			return messages
 		}
 		if saysNothing(m) {
-			dropped = true
+			break
+		}
+	}
+	kept := []byte{'['}
+	for m := range elementsOf(messages) {
+		if saysNothing(m) {
 			continue
 		}
-		kept = append(kept, m)
+		if len(kept) > 1 {
+			kept = append(kept, ',')
+		}
+		kept = append(kept, m...)
 	}
-	if !dropped {
-		return messages
-	}
-	return append(append([]byte{'['}, bytes.Join(kept, []byte{','})...), ']')
+	return append(kept, ']')
 }
 
 // saysNothing reports whether a message has a role, and empty content or none, and nothing else.

@@ -20,12 +20,12 @@ type RenderedPart struct {
 	Input *InputPart // with Media, when a variable brought it: the same in no provider's form; it may be a text in a list of parts
 }
 
-// Render is what a version's messages come to with a call's variables. Errors are those of AppendMessages.
+// Render is what a version's messages come to with a call's variables, valid until these are bound or rendered again. Errors are those of AppendMessages.
 func (r *Values) Render() ([]Rendered, error) {
 	c := r.c
 	r.limit = MaxRenderedBytes
-	out := make([]Rendered, 0, len(c.messages))
-	buf := make([]byte, 0, c.minBytes+256) // of all texts, so that the limit counts each
+	out, parts := slices.Grow(r.rendered[:0], len(c.messages)), r.parts[:0]
+	buf := slices.Grow(r.text[:0], c.minBytes+256) // of all texts, so that the limit counts each
 	placed := false
 	for i := range c.messages {
 		if err := r.ctx.Err(); err != nil {
@@ -39,20 +39,23 @@ func (r *Values) Render() ([]Rendered, error) {
 			placed = placed || one.Caller
 			one.Items = given.raw
 		}
+		first := len(parts)
 		for _, p := range u.pieces {
 			if p.static != nil {
-				one.Parts = append(one.Parts, RenderedPart{Media: p.static})
+				parts = append(parts, RenderedPart{Media: p.static})
 				continue
 			}
 			one.Last = one.Last || c.mayHold(p.text, c.lastUser)
 			var err error
-			if buf, one.Parts, err = r.renderText(buf, p.text, one.Parts); err != nil {
+			if buf, parts, err = r.renderText(buf, p.text, parts); err != nil {
 				return nil, err
 			}
 		}
+		one.Parts = parts[first:len(parts):len(parts)]
 		one.Whole = one.Whole && len(one.Parts) == 1 && one.Parts[0].Media == nil
 		out = append(out, one)
 	}
+	r.rendered, r.parts, r.text = out, parts, buf
 	return out, nil
 }
 
@@ -72,7 +75,12 @@ func (r *Values) renderText(buf []byte, t *text, parts []RenderedPart) ([]byte, 
 		}
 		return buf, append(parts, RenderedPart{Text: buf[start:len(buf):len(buf)]}), nil
 	}
-	err := r.split(t, start, false, func(p RenderedPart) {
+	return r.renderSplit(buf, t, parts)
+}
+
+// renderSplit is renderText for a text that values take apart.
+func (r *Values) renderSplit(buf []byte, t *text, parts []RenderedPart) ([]byte, []RenderedPart, error) {
+	err := r.split(t, len(buf), false, func(p RenderedPart) {
 		if p.Media == nil {
 			from := len(buf)
 			buf = append(buf, p.Text...)

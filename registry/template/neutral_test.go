@@ -78,3 +78,39 @@ func TestNeutralPartsSayTheSame(t *testing.T) {
 	_, err = compiled.Render(nil)
 	require.Error(t, err, "a missing variable")
 }
+
+// TestValuesAgain: what is bound to used Values is what would be bound to new ones, and Reset leaves nothing of a call in them.
+func TestValuesAgain(t *testing.T) {
+	long, short := compiled(t, Content{Messages: []Message{{Role: "system", Text: "{{x}} and {{y}}"}, {Role: "user", Text: "{{x}}"}}}), compiled(t, Content{Messages: []Message{{Role: "user", Text: "{{y}}"}}})
+	var v Values
+	require.NoError(t, long.BindTo(t.Context(), &v, raws{"x": []byte(`"SECRET"`), "y": []byte(`"b"`)}, nil))
+	got, err := v.Render()
+	require.NoError(t, err)
+	require.Len(t, got, 2)
+	assert.Equal(t, "SECRET and b", string(got[0].Parts[0].Text))
+	assert.Equal(t, "SECRET", string(got[1].Parts[0].Text))
+
+	require.Error(t, short.BindTo(t.Context(), &v, nil, nil))
+	require.NoError(t, short.BindTo(t.Context(), &v, raws{"y": []byte(`"c"`)}, nil))
+	got, err = v.Render()
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	assert.Equal(t, "c", string(got[0].Parts[0].Text))
+
+	list := compiled(t, Content{Messages: []Message{{Role: "user", Text: "{{#xs}}<{{.}}>{{/xs}}{{o.a}}"}}})
+	for xs, want := range map[string]string{`["a","b"]`: "<a><b>1", `["c"]`: "<c>1", `[]`: "1"} {
+		require.NoError(t, list.BindTo(t.Context(), &v, raws{"xs": []byte(xs), "o": []byte(`{"a":1}`)}, nil))
+		got, err = v.Render()
+		require.NoError(t, err)
+		assert.Equal(t, want, string(got[0].Parts[0].Text))
+	}
+
+	v.Reset()
+	assert.Empty(t, v.values)
+	for _, left := range v.rendered[:cap(v.rendered)] {
+		assert.Zero(t, left)
+	}
+	for _, left := range v.parts[:cap(v.parts)] {
+		assert.Zero(t, left)
+	}
+}

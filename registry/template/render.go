@@ -13,7 +13,8 @@ import (
 
 const variablePath = "prompt.variables."
 
-// Values are one call's variables, judged and ready to be put into a version's texts. They refer to the JSON that was bound.
+// Values are one call's variables, judged and ready to be put into a version's texts. They refer to the JSON that was bound. The zero value is ready for
+// BindTo, again and again, so that Values can be pooled.
 type Values struct {
 	c       *Compiled
 	ctx     context.Context //nolint:containedctx // the call's, which these values end with
@@ -25,6 +26,31 @@ type Values struct {
 	steps   int     // of sections, left
 	meter   schemacost.Meter
 	few     [8]value // room for the values of most versions
+
+	// Memory of Render.
+	rendered []Rendered
+	parts    []RenderedPart
+	text     []byte
+}
+
+// What Values keep room for, at most: one large call must not cost memory for ever.
+const (
+	keptText  = 4 << 10
+	keptParts = 64
+)
+
+// Reset forgets a call's variables, and what they were rendered to.
+func (r *Values) Reset() {
+	rendered, parts, text := r.rendered, r.parts, r.text
+	if cap(text) > keptText {
+		text = nil
+	}
+	if cap(parts) > keptParts || cap(rendered) > keptParts {
+		rendered, parts = nil, nil
+	}
+	clear(rendered[:cap(rendered)])
+	clear(parts[:cap(parts)])
+	*r = Values{rendered: rendered[:0], parts: parts[:0], text: text[:0]}
 }
 
 // Bind judges a call's variables against their schemas: MissingVariable (also for several: all are named), then
@@ -35,7 +61,17 @@ type Values struct {
 // Each value is read a fixed number of times, whatever the texts do with it, and what schemas cost is counted over all of them. When ctx
 // ends Bind stops with its error.
 func (c *Compiled) Bind(ctx context.Context, vars map[string]json.RawMessage, known func(name string) bool) (*Values, error) {
-	v := &Values{c: c, ctx: ctx, data: maxDataSteps, steps: maxRenderSteps, meter: schemacost.NewMeter()}
+	v := new(Values)
+	if err := c.BindTo(ctx, v, vars, known); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// BindTo is Bind to Values that have been used before, or not. After an error they are of no use but to be bound again.
+func (c *Compiled) BindTo(ctx context.Context, v *Values, vars map[string]json.RawMessage, known func(name string) bool) error {
+	v.Reset()
+	v.c, v.ctx, v.data, v.steps, v.meter = c, ctx, maxDataSteps, maxRenderSteps, schemacost.NewMeter()
 	if v.values = v.few[:0]; len(c.variables) > len(v.few) {
 		v.values = make([]value, 0, len(c.variables))
 	}
@@ -43,20 +79,20 @@ func (c *Compiled) Bind(ctx context.Context, vars map[string]json.RawMessage, kn
 	if found < len(vars) { // names that are unknown, or in another form
 		normal, twice := normalNames(vars)
 		if twice != "" {
-			return nil, fault.New(fault.InvalidVariable, "the variable %q is sent twice, in two spellings that look the same; send it once", twice).WithParam(variablePath + twice)
+			return fault.New(fault.InvalidVariable, "the variable %q is sent twice, in two spellings that look the same; send it once", twice).WithParam(variablePath + twice)
 		}
 		vars = normal
 		found, missing = c.find(vars)
 	}
 	if missing != nil {
-		return nil, missingFault(missing)
+		return missingFault(missing)
 	}
 	if c.slots > 0 {
 		v.members = make([]value, c.slots)
 	}
 	for i := range c.variables {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		declared := &c.variables[i]
 		val := declared.value
@@ -64,7 +100,7 @@ func (c *Compiled) Bind(ctx context.Context, vars map[string]json.RawMessage, kn
 		if given {
 			var err error
 			if val, err = declared.take(raw, &v.meter); err != nil {
-				return nil, declared.invalid(err)
+				return declared.invalid(err)
 			}
 		}
 		v.values = append(v.values, val)
@@ -72,7 +108,7 @@ func (c *Compiled) Bind(ctx context.Context, vars map[string]json.RawMessage, kn
 			continue
 		}
 		if val.kind == valueParts {
-			return nil, declared.invalid(errors.New("the prompt reads a member of it; send a plain object"))
+			return declared.invalid(errors.New("the prompt reads a member of it; send a plain object"))
 		}
 		if val.kind == valueJSON {
 			declared.members.extract(val.raw, 0, v.members)
@@ -80,10 +116,10 @@ func (c *Compiled) Bind(ctx context.Context, vars map[string]json.RawMessage, kn
 	}
 	if found < len(vars) {
 		if err := c.checkUnknown(vars, known); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return v, nil
+	return nil
 }
 
 // find counts the declared variables among vars, and names the required ones that are not.
