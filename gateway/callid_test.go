@@ -97,3 +97,28 @@ func TestCallIDsRefuseWeakKeys(t *testing.T) {
 	_, err = ids.Mint("p", "k")
 	require.Error(t, err, "no randomness, no id")
 }
+
+// TestCallIDsOfOtherCharacters puts every byte at every place of an id: only ids of the alphabet, as they were minted, are genuine and get a token.
+func TestCallIDsOfOtherCharacters(t *testing.T) {
+	ids, err := gateway.NewCallIDs(secret(1), rand.Reader, time.Now)
+	require.NoError(t, err)
+	id, err := ids.Mint("prj_a", "key_1")
+	require.NoError(t, err)
+	for at := range id {
+		for b := range 256 {
+			changed := []byte(id)
+			changed[at] = byte(b)
+			same := string(changed) == id
+			require.Equal(t, same, ids.Verify("prj_a", string(changed)), "%q", changed)
+			known := same || at >= len("call_") && strings.IndexByte("0123456789abcdefghjkmnpqrstvwxyz", byte(b)) >= 0
+			require.Equal(t, known, ids.Token("prj_a", string(changed), time.Hour) != "", "%q", changed)
+		}
+	}
+	_, read, ok := ids.ReadToken(ids.Token("prj_a", id, time.Hour))
+	require.True(t, ok)
+	require.Equal(t, id, read)
+	require.False(t, ids.Verify("prj_a", id[:len(id)-1]))
+	require.False(t, ids.Verify("prj_a", id+"0"))
+	none := strings.Repeat("x", 200) // a project whose tokens would be too long: the id is read, and that is all
+	require.Zero(t, testing.AllocsPerRun(100, func() { ids.Token(none, id, time.Hour) }))
+}
