@@ -74,6 +74,7 @@ func (b *Binding) Validate() error {
 	if b.Effect == "" {
 		b.Effect = EffectAllow
 	}
+	b.Expires = b.Expires.Truncate(time.Microsecond) // as it is stored
 	if len(b.Prompts)+len(b.Models) == 0 {
 		b.Prompts = []string{"**"}
 	}

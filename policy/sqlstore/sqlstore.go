@@ -273,7 +273,7 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Pri
 	ev.Stamp = stamp(ev.Sets, &row)
 	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
 		row = keyRow{}
-		if err := s.lockKeys(ctx, tx, e.project); err != nil {
+		if err := s.lockPeople(ctx, e.project); err != nil {
 			return err
 		}
 		if err := s.scan(ctx, &row, tx.NewSelect().Model(&row).Where("project = ? AND id = ?", e.project, e.id)); err != nil {
@@ -300,7 +300,7 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Pri
 		if err != nil {
 			return err
 		}
-		if err := s.leavesAnAdmin(ctx, tx, manager, e, before, after); err != nil {
+		if err := s.leavesAnAdmin(ctx, manager, e, before, after); err != nil {
 			return err
 		}
 		ev.Before, ev.After, ev.Touches = before.Public(), after.Public(), touches(row)
@@ -314,34 +314,19 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Pri
 	return row.record()
 }
 
-// lockKeys makes changes of a project's keys wait for each other: two admins who take away each other's would else both find one left. SQLite's
-// transaction has the whole file.
-func (s *Store) lockKeys(ctx context.Context, tx bun.Tx, project string) error {
-	if s.db.Dialect != sqldb.Postgres {
-		return nil
-	}
-	_, err := tx.NewSelect().Model((*keyRow)(nil)).Column("id").Where("project = ?", project).Order("id").For("UPDATE").Exec(ctx)
-	return err
-}
-
 // leavesAnAdmin refuses to take a project's last admin key away, by revoking or by changing it. The system may: it can make another.
-func (s *Store) leavesAnAdmin(ctx context.Context, tx bun.Tx, manager *policy.Principal, e edit, before, after policy.KeyRecord) error {
+func (s *Store) leavesAnAdmin(ctx context.Context, manager *policy.Principal, e edit, before, after policy.KeyRecord) error {
 	now := s.clock()
-	if e.force || !before.Administers(now) || after.Administers(now) || manager != nil && manager.Kind == policy.KindSystem {
+	if e.force || before.Owner != "" || !before.Administers(now) || after.Administers(now) || manager != nil && manager.Kind == policy.KindSystem {
 		return nil
 	}
-	var rows []keyRow
-	if err := s.scanAll(ctx, &rows, tx.NewSelect().Model(&rows).Where("project = ? AND revoked_at = 0", e.project)); err != nil {
+	found, err := s.adminKey(ctx, e.project, e.id)
+	if err != nil || found {
 		return err
 	}
-	for _, row := range rows {
-		other, err := row.record()
-		if err != nil {
-			return err
-		}
-		if other.ID != e.id && other.Administers(now) {
-			return nil
-		}
+	_, found, err = s.adminPeople(ctx, e.project, func(policy.Binding, string) bool { return false })
+	if err != nil || found {
+		return err
 	}
 	return fault.New(fault.Conflict, "This is the project's last admin key: make another one first, or insist when you revoke it (?force=true, --force).").
 		WithParam("force")

@@ -33,6 +33,22 @@ func TestPostgres(t *testing.T) {
 	policytest.KeyStore(t, func(t *testing.T) policytest.Env { return open(t, testenv.Postgres(t)) })
 }
 
+func TestPeopleOnSQLite(t *testing.T) {
+	policytest.PeopleStore(t, func(t *testing.T) policytest.PeopleEnv {
+		return openPeople(t, "sqlite:"+filepath.Join(t.TempDir(), "promptgate.db"))
+	})
+}
+
+func TestPeopleOnPostgres(t *testing.T) {
+	policytest.PeopleStore(t, func(t *testing.T) policytest.PeopleEnv { return openPeople(t, testenv.Postgres(t)) })
+}
+
+func openPeople(t *testing.T, url string) policytest.PeopleEnv {
+	t.Helper()
+	e := open(t, url)
+	return policytest.PeopleEnv{Store: e.Store.(policytest.People), Changes: e.Changes}
+}
+
 func openDB(t *testing.T, url string) (*sqldb.DB, *journal.Journal) {
 	t.Helper()
 	ctx := context.Background()

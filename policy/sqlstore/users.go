@@ -2,7 +2,6 @@ package sqlstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"strings"
 	"time"
@@ -202,72 +201,4 @@ func (s *Store) EndSessions(ctx context.Context, by journal.Origin, id string) (
 		return true, nil
 	})
 	return row.user(), err
-}
-
-// keepsAnAdmin refuses (Conflict) to leave a project that has an admin without one. gone says which bindings, or whose share in them, a change takes away;
-// user is "" for a binding as a whole.
-func (s *Store) keepsAnAdmin(ctx context.Context, project string, gone func(b policy.Binding, user string) bool) error {
-	now, had := s.clock(), false
-	rows, err := findAll[bindingRow](ctx, s, "bindings", nil, func(q *bun.SelectQuery) {
-		q.Where("project = ? AND role = ?", project, policy.RoleAdmin)
-	})
-	if err != nil {
-		return err
-	}
-	for i := range rows {
-		b, err := rows[i].binding()
-		if err != nil {
-			return err
-		}
-		if !b.Administers(now) {
-			continue
-		}
-		users, err := s.activeUsersOf(ctx, b.Subject)
-		if err != nil {
-			return err
-		}
-		for _, u := range users {
-			had = true
-			if !gone(b, "") && !gone(b, u) {
-				return nil
-			}
-		}
-	}
-	if !had {
-		return nil
-	}
-	keys, err := findAll[keyRow](ctx, s, "keys", nil, func(q *bun.SelectQuery) { q.Where("project = ? AND revoked_at = 0 AND owner = ''", project) })
-	if err != nil {
-		return err
-	}
-	for i := range keys {
-		k, err := keys[i].record()
-		if err != nil {
-			return err
-		}
-		if k.Administers(now) {
-			return nil
-		}
-	}
-	return fault.New(fault.Conflict, "This would leave the project %s without an admin: make another one first.", project)
-}
-
-// activeUsersOf are the active accounts that a binding's subject stands for; a service account is not one who could mend anything.
-func (s *Store) activeUsersOf(ctx context.Context, subject string) ([]string, error) {
-	rows, err := findAll[userRow](ctx, s, "users", nil, func(q *bun.SelectQuery) {
-		q.Where("u.state = ?", string(policy.UserActive))
-		if strings.HasPrefix(subject, policy.GroupPrefix) {
-			q.Where("u.id IN (SELECT user_id FROM policy_group_members WHERE group_id = ?)", subject)
-		} else {
-			q.Where("u.id = ?", subject)
-		}
-	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	out := make([]string, len(rows))
-	for i := range rows {
-		out[i] = rows[i].ID
-	}
-	return out, err
 }
