@@ -66,17 +66,21 @@ func (m *Mask) Append(dst, p []byte) []byte {
 		return append(dst, p...)
 	}
 	for i := 0; i < len(p); {
-		if n := m.plainEvent(p[i:]); n > 0 {
-			dst = append(dst, p[i:i+n]...)
-			i += n
-			continue
-		}
-		if n := m.wholeValue(p[i:]); n > 0 {
-			if m.hide == "" {
-				dst = append(dst, p[i:i+n]...)
-			} else {
+		n := 0
+		switch {
+		case m.isValue:
+			if n = m.wholeValue(p[i:]); n > 0 && m.hide != "" {
 				dst, m.hide = append(dst, m.hide...), ""
+				i += n
+				continue
 			}
+		case m.wantName:
+			n = m.wholeName(p[i:])
+		case m.events && !m.started:
+			n = m.plainEvent(p[i:])
+		}
+		if n > 0 {
+			dst = append(dst, p[i:i+n]...)
 			i += n
 			continue
 		}

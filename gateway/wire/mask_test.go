@@ -140,7 +140,14 @@ func TestMaskWhole(t *testing.T) {
 					require.Equal(t, string(want), string(whole.Append(nil, []byte(in))))
 				}
 			}
-			same(t, `{"data":{"x":{"content":"CANARY"}},"y":{"instructions":"z"}}`)
+			for _, answer := range []string{
+				`{"data":{"x":{"content":"CANARY"}},"y":{"instructions":"z"}}`, `{"response":{"error":{"message":"CANARY","type":"t"}}}`, `{"error":{"message":"CANARY"},"message":"CANARY"}`,
+				`{"type":"error","detail":"CANARY","code":"c"}`, `{"response":{"instructions":"CANARY","error":{"message":"CANARY"},"id":"r"},"error":"CANARY","param":"CANARY"}`,
+			} {
+				same(t, answer)
+				same(t, "data: "+answer+"\n\n")
+				same(t, "event: x\ndata: "+answer+"\n\n")
+			}
 			same(t, `{"x":1,:"instructions":"CANARY"}`) // no JSON
 			rapid.Check(t, func(t *rapid.T) {
 				same(t, strings.Join(rapid.SliceOfN(tokens, 1, 30).Draw(t, "tokens"), ""))
