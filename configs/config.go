@@ -34,6 +34,7 @@ type Config struct {
 	Feedback   Feedback   `koanf:"feedback"`
 	Spool      Spool      `koanf:"spool"`
 	Breaker    Breaker    `koanf:"breaker"`
+	Limits     Limits     `koanf:"limits"`
 	Providers  []Provider `koanf:"providers"`
 }
 
@@ -122,6 +123,11 @@ type Breaker struct {
 	OpenFor    time.Duration `koanf:"open_for"`    // then one call at a time is let through to see
 }
 
+// Limits is about the limits and budgets that projects set.
+type Limits struct {
+	AssumedOutput int64 `koanf:"assumed_output"` // tokens of answer that are reserved for a call that sets no bound of its own
+}
+
 // Spool bounds the local record of finished calls.
 type Spool struct {
 	MaxBytes        int64 `koanf:"max_bytes"`
@@ -193,6 +199,7 @@ func Default() Config {
 		Usage:    Usage{Inject: true},
 		Feedback: Feedback{AllowedOrigins: []string{}},
 		Spool:    Spool{MaxBytes: 1 << 30},
+		Limits:   Limits{AssumedOutput: 4096},
 		Breaker:  Breaker{MinCalls: 20, MinCallers: 2, OpenFor: 10 * time.Second},
 
 		Providers: []Provider{},

@@ -151,6 +151,10 @@ func newTraffic(t *testing.T) *traffic {
 			Bytes: 10, MaxBytes: 100, Segments: 1, OldestSeconds: 1, Records: 9 * n, Flushed: 8 * n, Refused: n, Damaged: n, FlushErrors: n,
 		}
 	}))
+	require.NoError(t, metrics.RegisterLimits(x.reg, func() metrics.LimitStats {
+		n := x.scrapes.Load()
+		return metrics.LimitStats{Exchanges: 9 * n, Failed: n, Leases: 3, Refusals: map[string]int64{"usd": n, "requests": n}}
+	}))
 	confirmed := time.Now()
 	require.NoError(t, metrics.RegisterFreshness(x.reg, x.scrapes.Load, func() time.Time { return confirmed }, time.Now))
 	reads := metrics.NewReads()

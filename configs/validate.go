@@ -41,6 +41,7 @@ func (c Config) Validate() error {
 	v.atLeast("spool.max_bytes", c.Spool.MaxBytes, 1<<20)
 	v.atLeast("breaker.min_calls", int64(c.Breaker.MinCalls), 1)
 	v.atLeast("breaker.min_callers", int64(c.Breaker.MinCallers), 1)
+	v.limits(c.Limits)
 	v.providers(c.Providers)
 	return errors.Join(v.faults...)
 }
@@ -129,6 +130,10 @@ func (v *validation) redis(r Redis) {
 	v.check(r.CAFile == "" || r.TLS, "redis.ca_file", "is set without redis.tls: true")
 	v.check(r.CertFile == "" || r.TLS, "redis.cert_file", "is set without redis.tls: true")
 	v.check((r.CertFile == "") == (r.KeyFile == ""), "redis", "sets one of cert_file and key_file; set both or neither")
+}
+
+func (v *validation) limits(l Limits) {
+	v.check(l.AssumedOutput >= 1 && l.AssumedOutput <= 10_000_000, "limits.assumed_output", "is %d; it must be 1 to 10000000", l.AssumedOutput)
 }
 
 func (v *validation) encryption(c Config) {

@@ -100,6 +100,7 @@ type outbound struct {
 	callbacks provider.Call      // call.request and its like, made once
 	place     limits.Reservation // among the calls that run
 	held      limits.Set         // what else is reserved for it: settled or released once it is recorded
+	told      limits.Told        // how far its rates are used
 }
 
 // answer is what came back, and how far it got.

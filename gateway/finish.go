@@ -11,6 +11,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/policy/limits"
 )
 
 const internalMessage = "Something went wrong here. Try again, and tell an admin when it stays."
@@ -29,6 +30,7 @@ func (g *Gateway) finish(ctx context.Context, c *call, err error) {
 		if c.ref.resolved != nil {
 			c.describe(h)
 		}
+		h.meter(c)
 		c.ans.begun = true
 		g.armDeadline(c)
 		g.refuse(c.w, h, c.api, c.rec.ID, err)
@@ -78,9 +80,19 @@ func (h *head) explain(err error) {
 		h.set("X-Should-Retry", "false")
 	}
 	var pe *provider.Error
-	if errors.As(err, &pe) && pe.RetryAfter > 0 {
-		h.set("Retry-After", strconv.Itoa(int((pe.RetryAfter+time.Second-1)/time.Second)))
+	var limit *limits.Refusal
+	switch {
+	case errors.As(err, &pe) && pe.RetryAfter > 0:
+		h.set("Retry-After", inSeconds(pe.RetryAfter))
+	case errors.As(err, &limit):
+		h.set("Retry-After", inSeconds(limit.After))
+	case code == fault.RateLimitExceeded: // no time mends it: the call is larger than its limit
+		h.set("X-Should-Retry", "false")
 	}
+}
+
+func inSeconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
 // originOf says whose fault a code is.

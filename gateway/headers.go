@@ -107,6 +107,7 @@ func (g *Gateway) begin(c *call, length int64) {
 	h.named(c.rec.ID)
 	h.namedAs(c.api.RequestID(), c.rec.ID)
 	c.describe(h)
+	h.meter(c)
 	if c.ans.status >= 400 {
 		h.set("X-Promptgate-Error-Origin", "provider")
 	} else if token := g.deps.CallIDs.Token(c.rec.Project, c.rec.ID, g.opts.TokenTTL); token != "" {

@@ -11,6 +11,7 @@ import (
 	"github.com/promptgate/promptgate/gateway/wire"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/metrics"
+	"github.com/promptgate/promptgate/policy/limits"
 )
 
 // A background response runs on at its provider after its request has ended, and costs what it costs whoever fetches it. Its call is recorded as running
@@ -41,6 +42,27 @@ type run struct {
 	next time.Time
 	wait time.Duration
 	busy bool
+	held limits.Set // money and tokens that it may come to; under runs.mu
+}
+
+// hold keeps what is reserved for a run until it has ended. Of one that nobody asks about any more, what was reserved is what is known.
+func (r *runs) hold(id string, held limits.Set) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if one := r.all[id]; one != nil {
+		one.held = held
+		return
+	}
+	held.Settle(limits.Spent{})
+}
+
+// heldOf takes it out again.
+func (r *runs) heldOf(one *run) limits.Set {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	held := one.held
+	one.held = limits.Set{}
+	return held
 }
 
 // keepRunning makes a call's record that of one that runs on, if it does: what it comes to is not known yet.
@@ -283,6 +305,8 @@ func (g *Gateway) concludeRun(ctx context.Context, one *run, t provider.Target, 
 		g.log.ErrorContext(ctx, "background response could not be recorded", "call", call.ID, "project", call.Project, "error", err)
 		return false
 	}
+	held := g.runs.heldOf(one)
+	held.Settle(spentBy(&call))
 	g.meter.ObserveCall(&call)
 	return true
 }

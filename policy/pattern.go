@@ -18,6 +18,9 @@ const LabelModel = "@model"
 // anyLabel stands for every label, the reserved ones too. Roles and denials hold it; nobody can write it in a grant.
 const anyLabel = "**"
 
+// anyLabelPattern is every label but the reserved ones.
+const anyLabelPattern = "*"
+
 const (
 	maxPatternBytes = 256
 	maxLabelBytes   = 36
@@ -187,6 +190,17 @@ func MatchLabel(pattern, label string) bool {
 // coversLabel reports whether every label that fits need fits have as well.
 func coversLabel(have, need string) bool {
 	return have == anyLabel || have == need || MatchLabel(have, need)
+}
+
+// CheckPromptPattern says what is wrong with a prompt pattern (InvalidRequest).
+func CheckPromptPattern(pattern string) error { return validPromptPattern(pattern) }
+
+// CheckLabelName says what is wrong with the name of one label, a reserved one among them (InvalidRequest).
+func CheckLabelName(label string) error {
+	if label == anyLabelPattern {
+		return fault.New(fault.InvalidRequest, "%q is every label: write one", label)
+	}
+	return validLabelPattern(label)
 }
 
 // validPromptPattern says what is wrong with a prompt pattern.

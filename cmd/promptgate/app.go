@@ -23,6 +23,7 @@ import (
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
+	"github.com/promptgate/promptgate/policy/limits"
 	"github.com/promptgate/promptgate/policy/people"
 	"github.com/promptgate/promptgate/registry"
 )
@@ -35,6 +36,7 @@ type App struct {
 	stores    *stores
 	authn     *keys.Authenticator
 	people    *people.Directory
+	limits    *limits.Enforcer
 	keeper    *keeper
 	recording *recording
 	gateway   *gateway.Gateway
@@ -175,8 +177,12 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	if err != nil {
 		return nil, err
 	}
+	if a.limits, err = a.limiter(reg); err != nil {
+		return nil, err
+	}
 	a.keeper = &keeper{
-		path: filepath.Join(cfg.Data, lastKnownName), sealer: s.sealer, feed: s.feed, resolver: resolver, authn: authn, people: a.people, routes: routes, log: a.log,
+		path: filepath.Join(cfg.Data, lastKnownName), sealer: s.sealer, feed: s.feed, resolver: resolver, authn: authn, people: a.people, routes: routes,
+		limits: a.limits, log: a.log,
 	}
 	ids, err := gateway.NewCallIDs(s.sealer.DeriveKey, rand.Reader, time.Now)
 	if err != nil {
@@ -196,7 +202,8 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 		Authenticator: authn, Checker: checker, Registry: resolver, Catalog: s.registry, Router: routes,
 		Forwarder: provider.NewForwarder(provider.RetryOptions{}), Recorder: rec.Ledger, Pricer: rec.pricer, Feed: s.feed, CallIDs: ids,
 		HashUser: userHash(s.sealer.DeriveKey("end-user")), HashDigest: digestHash(s.sealer.DeriveKey("digest")), Clock: time.Now, Log: a.log, Meter: rec.collectors, Events: events,
-		Calls: rec, Runs: rec, Metrics: metricsHandler(reg), Checks: a.checks(rec),
+		Limiters: []limits.Limiter{a.limits},
+		Calls:    rec, Runs: rec, Metrics: metricsHandler(reg), Checks: a.checks(rec),
 	}, gateway.Options{
 		MaxBodyBytes: cfg.Server.MaxBodyBytes, MaxInFlight: cfg.Server.MaxInFlight,
 		WriteTimeout: cfg.Server.WriteTimeout, PingInterval: cfg.Server.PingInterval, InjectUsage: cfg.Usage.Inject, ServeUnrecorded: cfg.Spool.ServeUnrecorded,
@@ -215,7 +222,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	}
 	api, err := admin.Mount(engine, admin.Deps{
 		Configured:    definitions,
-		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers,
+		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
 		Calls: rec, Journal: s.feed, Log: a.log, Clock: time.Now,
 	}, version)
 	if err != nil {
@@ -261,6 +268,9 @@ func (a *App) preload(ctx context.Context) error {
 	}
 	a.keeper.authn.Preload(l.Keys)
 	a.keeper.people.Preload(l.People)
+	if err := a.limits.Preload(l.Limits); err != nil {
+		return err
+	}
 	a.keeper.routes.Preload(l.Routes)
 	if err := a.keeper.resolver.Preload(ctx, l.Registry); err != nil {
 		return err
@@ -316,6 +326,7 @@ func (a *App) start() {
 	}
 	a.loop(ctx, "registry", a.keeper.resolver.Run)
 	a.loop(ctx, "keys", a.authn.Run)
+	a.loop(ctx, "limits", a.limits.Run)
 	a.loop(ctx, "background responses", a.gateway.Follow)
 	if a.stores.lastKnown != nil {
 		a.loop(ctx, "late migration", a.migrateLate)

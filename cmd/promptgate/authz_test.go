@@ -21,13 +21,14 @@ import (
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/limits"
 	policystore "github.com/promptgate/promptgate/policy/sqlstore"
 	"github.com/promptgate/promptgate/registry"
 )
 
 // route is a row of the authorization table: what an address asks for. Every route of the program has one; the requests are real.
 //
-// {prompt}, {label}, {call}, {key}, {provider} and {alias} stand for objects; a row with one is tried with the project's own, a
+// {prompt}, {label}, {call}, {key}, {provider}, {alias} and {limit} stand for objects; a row with one is tried with the project's own, a
 // foreign and a made-up one. Bodies are such that an allowed request changes nothing: they lose a comparison, or break a rule that is
 // looked at after the permission.
 type route struct {
@@ -202,6 +203,14 @@ var routes = []route{
 	{"GET", "/api/v1/model-aliases", "manage_project system", 200, "", ""},
 	{"PUT", "/api/v1/model-aliases/:alias", "manage_project system", invalid, "", `{"targets":[]}`},
 	{"DELETE", "/api/v1/model-aliases/:alias", "manage_project system", stale, "", ""},
+	{"GET", "/api/v1/limits", "manage_project system", 200, "", ""},
+	{"POST", "/api/v1/limits", "manage_project system", invalid, "", `{"name":"x","measure":"usd","amount":1,"period":"minute","scope":"project"}`},
+	{"GET", "/api/v1/limits/:limit", "manage_project system", 200, "", ""},
+	{"PATCH", "/api/v1/limits/:limit", "manage_project system", stale, "", `{"amount":2}`},
+	{"DELETE", "/api/v1/limits/:limit", "manage_project system", stale, "", ""},
+	{"GET", "/api/v1/limits/:limit/usage", "manage_project system", 200, "", ""},
+	{"POST", "/api/v1/limits/:limit/reset", "manage_project system", invalid, "", `{"subject":"key_none","why":"x"}`},
+	{"GET", "/api/v1/me/limits", "key", 200, "", ""},
 	{"GET", "/api/v1/events", "audit system", 200, "", ""},
 }
 
@@ -259,7 +268,7 @@ func newHouse(t *testing.T) *house {
 	h.foreignProject, h.foreign = h.project("foreign", "support/theirs")
 	h.none = map[string]string{
 		"prompt": "support/nothing", "id": "pmpt_00000000000000000000000000", "label": "production", "call": "call_" + strings.Repeat("0", 48),
-		"key": "key_aaaaaaaaaaaaaaaa", "provider": "prov_aaaaaaaaaaaaaaaaaaaaaaaaaa", "alias": "nothing", "version": "1",
+		"key": "key_aaaaaaaaaaaaaaaa", "provider": "prov_aaaaaaaaaaaaaaaaaaaaaaaaaa", "alias": "nothing", "version": "1", "limit": "lim_aaaaaaaaaaaaaaaa",
 	}
 	h.principals(ownProject)
 	return h
@@ -283,6 +292,10 @@ func (h *house) project(name, prompt string) (string, map[string]string) {
 	require.NoError(h.t, err)
 	_, err = s.providers.PutAlias(ctx, stage, provider.Alias{Project: p.ID, Name: name + "-alias", Targets: []provider.AliasTarget{{Provider: d.Name, Model: "echo"}}})
 	require.NoError(h.t, err)
+	limit, err := s.limits.CreateLimit(ctx, stage, limits.Limit{
+		Project: p.ID, Name: name + "-limit", Measure: limits.Tokens, Amount: 1_000_000, Period: limits.Month, Scope: limits.ScopeLabel, Subject: "nobodys",
+	})
+	require.NoError(h.t, err)
 	_, revoked := h.key(p.ID, nil)
 	_, err = s.keys.RevokeKey(ctx, stage, &policy.Principal{Kind: policy.KindSystem}, policy.Revocation{Project: p.ID, ID: revoked})
 	require.NoError(h.t, err)
@@ -295,7 +308,7 @@ func (h *house) project(name, prompt string) (string, map[string]string) {
 		return err == nil
 	}, 20*time.Second, 10*time.Millisecond)
 	return p.ID, map[string]string{
-		"prompt": prompt, "id": made.ID, "label": "production", "call": call, "key": revoked, "provider": d.ID, "alias": name + "-alias", "version": "1",
+		"prompt": prompt, "id": made.ID, "label": "production", "call": call, "key": revoked, "provider": d.ID, "alias": name + "-alias", "version": "1", "limit": limit.ID,
 	}
 }
 
@@ -366,7 +379,8 @@ func (h *house) do(key, method, path, body string) seen {
 	if strings.HasPrefix(body, "--b\r\n") {
 		req.Header.Set("Content-Type", "multipart/form-data; boundary=b")
 	}
-	if method == http.MethodPatch || strings.HasPrefix(path, "/api/v1/model-aliases/") && method == http.MethodDelete {
+	conditional := strings.HasPrefix(path, "/api/v1/model-aliases/") || strings.HasPrefix(path, "/api/v1/limits/")
+	if method == http.MethodPatch || conditional && method == http.MethodDelete {
 		req.Header.Set("If-Match", `"999999"`) // never the newest
 	}
 	resp, err := http.DefaultClient.Do(req)
@@ -404,7 +418,7 @@ func (r route) names(placeholder string) bool {
 
 // objects reports whether the row is about one thing that can be foreign.
 func (r route) objects() bool {
-	return slices.ContainsFunc([]string{"prompt", "call", "key", "provider", "alias"}, r.names)
+	return slices.ContainsFunc([]string{"prompt", "call", "key", "provider", "alias", "limit"}, r.names)
 }
 
 // refusal is what a principal without the permission is answered on the project's own object.

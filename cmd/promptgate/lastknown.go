@@ -17,6 +17,7 @@ import (
 	"github.com/promptgate/promptgate/internal/seal"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
+	"github.com/promptgate/promptgate/policy/limits"
 	"github.com/promptgate/promptgate/policy/people"
 	"github.com/promptgate/promptgate/registry"
 )
@@ -36,6 +37,7 @@ type lastKnown struct {
 	Keys        []policy.KeyRecord       `json:"keys"`
 	People      people.Snapshot          `json:"people"`
 	Routes      []provider.ServedProject `json:"routes"`
+	Limits      []limits.Rules           `json:"limits"`
 }
 
 // lastKnownHead is the file's first line. The data keys in it are sealed by the master key, the rest of the file by them.
@@ -55,10 +57,11 @@ type keeper struct {
 	authn    *keys.Authenticator
 	people   *people.Directory
 	routes   *provider.Routes
+	limits   *limits.Enforcer
 	log      *slog.Logger
 
 	written time.Time
-	what    [7]int64 // what the file holds, in numbers: a cheap way to see that something changed
+	what    [8]int64 // what the file holds, in numbers: a cheap way to see that something changed
 }
 
 // run writes now and then until ctx is done, and a last time then. Failing to is logged and no reason to stop serving.
@@ -85,9 +88,12 @@ func (k *keeper) save(now time.Time) error {
 	l := lastKnown{Revision: k.feed.Revision(), ConfirmedAt: k.feed.ConfirmedAt()}
 	l.Registry = k.resolver.Served()
 	l.Registry.Revision = l.Revision // read before the rest: what changed meanwhile is delivered again after a start
-	l.Keys, l.People, l.Routes = k.authn.Served(), k.people.Served(), k.routes.Served()
+	l.Keys, l.People, l.Routes, l.Limits = k.authn.Served(), k.people.Served(), k.routes.Served(), k.limits.Served()
 	r := l.Registry
-	what := [7]int64{l.Revision, int64(len(r.Handles)), int64(len(r.Labels)), int64(len(r.Versions)), int64(len(l.Keys)), int64(len(l.Routes)), int64(l.People.Len())}
+	what := [8]int64{
+		l.Revision, int64(len(r.Handles)), int64(len(r.Labels)), int64(len(r.Versions)), int64(len(l.Keys)), int64(len(l.Routes)), int64(l.People.Len()),
+		int64(len(l.Limits)),
+	}
 	if l.ConfirmedAt.IsZero() || what == k.what && now.Sub(k.written) < lastKnownAtMax {
 		return nil
 	}

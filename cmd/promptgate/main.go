@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // budgets have time zones, and images without a system have none
 
 	"github.com/alecthomas/kong"
 )
@@ -35,6 +36,7 @@ type cli struct {
 	Import  importCmd  `cmd:"" help:"Take over what a team has elsewhere: import openai."`
 	Call    callCmd    `cmd:"" help:"Call a prompt by name and label."`
 	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, revoke."`
+	Limit   limitCmd   `cmd:"" help:"Manage limits and budgets: set, list, show, reset, delete."`
 	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`
 	Restore restoreCmd `cmd:"" help:"Say that a database that is older than the one served before was restored on purpose."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up or down."`

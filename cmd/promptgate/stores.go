@@ -24,6 +24,7 @@ import (
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
+	limitstore "github.com/promptgate/promptgate/policy/limits/sqlstore"
 	"github.com/promptgate/promptgate/policy/rbac"
 	policystore "github.com/promptgate/promptgate/policy/sqlstore"
 	"github.com/promptgate/promptgate/registry"
@@ -45,11 +46,12 @@ type stores struct {
 	checker   *rbac.Checker
 	keys      *policystore.Store
 	providers *providerstore.Store
+	limits    *limitstore.Store
 }
 
 // decidingTables are the models of all rows that decide something: what the database says of them is believed only when the journal says the same.
 func decidingTables() []any {
-	return slices.Concat(registrystore.Tables(), policystore.Tables(), providerstore.Tables())
+	return slices.Concat(registrystore.Tables(), policystore.Tables(), providerstore.Tables(), limitstore.Tables())
 }
 
 // startTimeout bounds how long a start waits for a database that does not answer before it serves what was served last.
@@ -95,6 +97,7 @@ func openStoresAs(ctx context.Context, cfg configs.Config, log *slog.Logger, reg
 	}
 	s.keys = policystore.New(s.db, s.feed.Journal, time.Now)
 	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{Gate: admin.NewGate(s.checker, s.keys, time.Now)})
+	s.limits = limitstore.New(s.db, s.feed.Journal, time.Now)
 	s.providers = providerstore.New(s.db, s.feed.Journal, s.sealer, providerstore.Options{Configured: names(cfg.Providers)})
 	s.service, err = registry.NewService(s.registry, registry.ServiceOptions{})
 	return s, err

@@ -20,6 +20,7 @@ import (
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/internal/testenv"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/limits"
 	"github.com/promptgate/promptgate/registry"
 	"github.com/promptgate/promptgate/registry/template"
 )
@@ -35,6 +36,9 @@ func harmless() map[string]string {
 		"journal_events":        "the keyed chain itself: journal.Verify and every fold check each column",
 		"journal_payloads":      "sealed, and committed to by the chain",
 		"journal_keyset":        "sealed by the master key",
+		"policy_limit_leases":   "what was charged so far, at each call: who writes the database can make a budget look less spent, and no larger",
+		"policy_limit_counters": "how far rates are used, and what runs at a time",
+		"policy_limit_warnings": "which warnings are to be delivered",
 		"registry_tags":         "what lists are searched by; a prompt's own tags are in its row",
 		"registry_label_events": "what people read of the past; registry.Verify compares it with the journal",
 	}
@@ -155,6 +159,14 @@ func (o *takeover) fill(project string) {
 		require.NoError(o.t, err)
 		o.lookups = append(o.lookups, strings.TrimPrefix(id, "key_"))
 	}
+	for _, name := range []string{"one", "two"} {
+		l, err := s.limits.CreateLimit(ctx, stage, limits.Limit{
+			Project: project, Name: name, Measure: limits.USD, Amount: 1_000_000, Period: limits.Month, Scope: limits.ScopeLabel, Subject: "label-" + name,
+		})
+		require.NoError(o.t, err)
+		_, err = s.limits.ResetSpend(ctx, stage, project, l.ID, "")
+		require.NoError(o.t, err)
+	}
 }
 
 func content(text string) *registry.FirstVersion {
@@ -188,6 +200,17 @@ func (o *takeover) change(project string) {
 	for _, d := range list {
 		d.BaseURL, d.Credential = "https://api.example.com/v2", provider.NewSecret("sk-rotated-"+d.ID)
 		_, err = s.providers.UpdateProvider(ctx, stage, d)
+		require.NoError(o.t, err)
+	}
+	rules, err := s.limits.Rules(ctx, project)
+	require.NoError(o.t, err)
+	for _, l := range rules.Limits {
+		l.Amount, l.Contact = 2_000_000, "somebody"
+		_, err = s.limits.UpdateLimit(ctx, stage, l)
+		require.NoError(o.t, err)
+		reason := stage
+		reason.Why = "changed"
+		_, err = s.limits.ResetSpend(ctx, reason, project, l.ID, "")
 		require.NoError(o.t, err)
 	}
 	aliases, err := s.providers.ListAliases(ctx, project)
@@ -278,6 +301,8 @@ func (o *takeover) answers(s *stores) map[string]string {
 			ask(fmt.Sprintf("credential %s %d", project, i), defs[i].Credential.Reveal(), nil)
 		}
 		ask("providers "+project, []any{defs, aliases}, err)
+		rules, err := s.limits.Rules(ctx, project)
+		ask("limits "+project, rules, err)
 	}
 	for i, id := range o.column("now_registry_prompts", "id") {
 		project := o.column("now_registry_prompts", "project")[i]
@@ -552,6 +577,17 @@ func TestAChangeDoesNotVouchForWhatOthersWrote(t *testing.T) {
 		prompt := prompts[0]
 		providers, err := s.providers.ListProviders(ctx, project)
 		require.NoError(t, err)
+		rules, err := s.limits.Rules(ctx, project)
+		require.NoError(o.t, err)
+		for _, l := range rules.Limits {
+			l.Amount, l.Contact = 2_000_000, "somebody"
+			_, err = s.limits.UpdateLimit(ctx, stage, l)
+			require.NoError(o.t, err)
+			reason := stage
+			reason.Why = "changed"
+			_, err = s.limits.ResetSpend(ctx, reason, project, l.ID, "")
+			require.NoError(o.t, err)
+		}
 		aliases, err := s.providers.ListAliases(ctx, project)
 		require.NoError(t, err)
 		of, err := s.registry.ProjectByID(ctx, project)

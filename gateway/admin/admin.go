@@ -18,6 +18,7 @@ import (
 	"github.com/promptgate/promptgate/internal/room"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/limits"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -32,6 +33,7 @@ type Deps struct {
 	Keys          policy.KeyStore
 	Issuer        Issuer
 	Providers     Providers
+	Limits        limits.Store
 	Configured    []provider.Definition // the operator's providers, which every project may use: listed, and not changed here
 	Calls         metrics.Reader
 	Journal       Journal
@@ -52,6 +54,7 @@ func (d Deps) nouns() []noun {
 		labels{registry: d.Registry},
 		keys{store: d.Keys, issue: d.Issuer, ledger: d.Calls},
 		providers{d.Providers, d.Configured},
+		spending{store: d.Limits, clock: d.Clock},
 		aliases{store: d.Providers, registry: d.Registry},
 		calls{registry: d.Registry, ledger: d.Calls},
 		stats{registry: d.Registry, ledger: d.Calls},
@@ -111,7 +114,7 @@ func (a *API) OpenAPI() *huma.OpenAPI { return a.huma.OpenAPI() }
 func (a *API) Access() map[string]Access { return a.access }
 
 func (d Deps) check() error {
-	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.Issuer == nil || d.Providers == nil ||
+	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.Issuer == nil || d.Providers == nil || d.Limits == nil ||
 		d.Calls == nil || d.Journal == nil || d.Log == nil || d.Clock == nil {
 		return errors.New("admin: a dependency is missing")
 	}

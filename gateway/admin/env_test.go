@@ -30,6 +30,7 @@ import (
 	"github.com/promptgate/promptgate/metrics/ledger"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
+	limitstore "github.com/promptgate/promptgate/policy/limits/sqlstore"
 	"github.com/promptgate/promptgate/policy/rbac"
 	policystore "github.com/promptgate/promptgate/policy/sqlstore"
 	"github.com/promptgate/promptgate/registry"
@@ -129,6 +130,7 @@ func newEnv(t testing.TB) *env {
 	engine.UseRawPath = true // as the program's
 	e.api, err = admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, Issuer: e.issue,
+		Limits:    limitstore.New(db, e.journal, time.Now),
 		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{Configured: []string{"house"}}), Calls: &e.read, Journal: e.journal, Log: log, Clock: func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) },
 		Configured: []provider.Definition{{Name: "house", Kind: provider.ProviderOpenAI, BaseURL: "https://api.mistral.ai/v1", Enabled: true, HasCredential: true}},
 	}, "test")
