@@ -27,8 +27,8 @@ func (m *Mask) plainMember() bool {
 		return !m.items || m.depth == 1
 	case m.events || m.items:
 		return false
-	default: // an error is one that isError tells
-		return name != "" && name != "response"
+	default: // only these are looked into
+		return name != "" && name != "response" && name != "error"
 	}
 }
 
