@@ -8,7 +8,8 @@ import (
 
 // PeopleStore keeps accounts, groups, roles, bindings and service accounts. Every write goes through journal.Change and touches what caches of it hold.
 // manager is who asks for a change: it must hold what it gives or takes away (PermissionDenied); the system may do anything. Writes of something that
-// exists take the revision that it was read at (else PreconditionFailed). What is not there, or of another project, is NotFound. Every implementation
+// exists take the revision that it was read at (else PreconditionFailed). What takes something away returns the journal revision of that, 0 when there was
+// nothing to do. What is not there, or of another project, is NotFound. Every implementation
 // runs policytest.PeopleStore.
 type PeopleStore interface {
 	People
@@ -49,11 +50,11 @@ type Groups interface {
 	ListGroups(ctx context.Context, page Page) (groups []PeopleGroup, next string, err error)
 	UpdateGroup(ctx context.Context, by journal.Origin, g PeopleGroup) (PeopleGroup, error)
 	// DeleteGroup takes the group, who is in it and what it holds away. The last admin of a project stays (Conflict).
-	DeleteGroup(ctx context.Context, by journal.Origin, id string, revision int64) error
+	DeleteGroup(ctx context.Context, by journal.Origin, id string, revision int64) (at int64, err error)
 	// Join puts users into a group and Leave takes them out, both of one source; who is there already, or not there, is no error. The sessions of who
 	// joins or leaves are renewed by its next request.
-	Join(ctx context.Context, by journal.Origin, group string, source MemberSource, users ...string) error
-	Leave(ctx context.Context, by journal.Origin, group string, users ...string) error
+	Join(ctx context.Context, by journal.Origin, group string, source MemberSource, users ...string) (at int64, err error)
+	Leave(ctx context.Context, by journal.Origin, group string, users ...string) (at int64, err error)
 	MembersOf(ctx context.Context, group string, page Page) (members []GroupMember, next string, err error)
 }
 
@@ -67,7 +68,7 @@ type Bindings interface {
 	// UpdateBinding writes role, effect, patterns, expiry and reason. manager must govern what it is and hold what it becomes.
 	UpdateBinding(ctx context.Context, by journal.Origin, manager *Principal, b Binding) (Binding, error)
 	// Unbind takes a binding away. The project's last admin stays (Conflict) unless force.
-	Unbind(ctx context.Context, by journal.Origin, manager *Principal, project, id string, force bool) error
+	Unbind(ctx context.Context, by journal.Origin, manager *Principal, project, id string, force bool) (at int64, err error)
 	// ProjectsOf are the projects that a user, group or service account has bindings in, those of a user's groups as well.
 	ProjectsOf(ctx context.Context, subject string) ([]string, error)
 }
@@ -78,7 +79,7 @@ type Roles interface {
 	PutRole(ctx context.Context, by journal.Origin, manager *Principal, r Role) (Role, error)
 	ListRoles(ctx context.Context, project string) ([]Role, error)
 	// DeleteRole takes a role away that nobody holds (else Conflict).
-	DeleteRole(ctx context.Context, by journal.Origin, manager *Principal, project, name string, revision int64) error
+	DeleteRole(ctx context.Context, by journal.Origin, manager *Principal, project, name string, revision int64) (at int64, err error)
 }
 
 // Services keeps service accounts.

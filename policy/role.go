@@ -93,6 +93,9 @@ func (b RoleBinding) rules(actions []Action) []Rule {
 // projectActions is every action that lives inside a project: all but an operator's.
 func projectActions() []Action { return append(RoleActions(RoleAdmin), ActionCall) }
 
+// Actions is every action that there is.
+func Actions() []Action { return append(projectActions(), ActionCreateProject, ActionManageAccounts) }
+
 // projectWide reports whether an action can concern what belongs to no prompt.
 func projectWide(a Action) bool {
 	switch a {

@@ -103,7 +103,8 @@ const (
 // Page asks for one page of a list. After is the cursor that the page before returned, "" for the first.
 type Page struct {
 	After string
-	Limit int // 1 to 200; 0 means 50
+	Limit int    // 1 to 200; 0 means 50
+	Owner string // of keys: those of one user or service account; "" is all
 }
 
 const (

@@ -222,7 +222,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	}
 	api, err := admin.Mount(engine, admin.Deps{
 		Configured:    definitions,
-		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
+		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, People: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
 		Calls: rec, Journal: s.feed, Log: a.log, Clock: time.Now,
 	}, version)
 	if err != nil {

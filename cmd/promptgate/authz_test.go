@@ -195,6 +195,38 @@ var routes = []route{
 	{"GET", "/api/v1/keys/:key", "manage_keys system", 200, "", ""},
 	{"PATCH", "/api/v1/keys/:key", "manage_keys system", lost, "", `{"name":"x"}`},
 	{"DELETE", "/api/v1/keys/:key", "manage_keys system", 200, "", ""},
+	{"GET", "/api/v1/me/keys", "person", 200, "", ""},
+	{"POST", "/api/v1/me/keys", "person", invalid, "", `{"name":""}`},
+	{"DELETE", "/api/v1/me/keys/:key", "person", http.StatusNotFound, "", ""}, // it is the project's
+	{"POST", "/api/v1/access/explain", "key", 200, "", `{"action":"read"}`},
+
+	// People. Accounts and groups are the installation's, who holds what is a project's. {service} has ended.
+	{"GET", "/api/v1/users", "manage_accounts system", 200, "", ""},
+	{"POST", "/api/v1/users", "manage_accounts system", invalid, "", `{"email":"none"}`},
+	{"GET", "/api/v1/users/:user", "manage_accounts system", 200, "", ""},
+	{"PATCH", "/api/v1/users/:user", "manage_accounts system", stale, "", `{"name":"x"}`},
+	{"GET", "/api/v1/members", "manage_users system", 200, "", ""},
+	{"GET", "/api/v1/groups", "list groups", 200, "", ""},
+	{"POST", "/api/v1/groups", "manage_accounts system", invalid, "", `{"name":" "}`},
+	{"GET", "/api/v1/groups/:group", "list groups", 200, "", ""},
+	{"PATCH", "/api/v1/groups/:group", "manage_accounts system", stale, "", `{"description":"x"}`},
+	{"DELETE", "/api/v1/groups/:group", "manage_accounts system", stale, "", ""},
+	{"GET", "/api/v1/groups/:group/members", "list groups", 200, "", ""},
+	{"PUT", "/api/v1/groups/:group/members/:user", "manage_accounts system", http.StatusNotFound, "/api/v1/groups/{group}/members/usr_none", ""},
+	{"DELETE", "/api/v1/groups/:group/members/:user", "manage_accounts system", http.StatusNoContent, "/api/v1/groups/{group}/members/usr_none", ""},
+	{"GET", "/api/v1/bindings", "manage_users system", 200, "", ""},
+	{"POST", "/api/v1/bindings", "manage_users system", invalid, "", `{"subject":"key_1","role":"viewer"}`},
+	{"GET", "/api/v1/bindings/:binding", "manage_users system", 200, "", ""},
+	{"PATCH", "/api/v1/bindings/:binding", "manage_users system", stale, "", `{"reason":"x"}`},
+	{"DELETE", "/api/v1/bindings/:binding", "manage_users system", http.StatusNotFound, "/api/v1/bindings/bnd_none", ""},
+	{"GET", "/api/v1/roles", "manage_users system", 200, "", ""},
+	{"PUT", "/api/v1/roles/:role", "manage_users system", invalid, "", `{"actions":["fly"]}`},
+	{"DELETE", "/api/v1/roles/:role", "manage_users system", stale, "", ""},
+	{"GET", "/api/v1/service-accounts", "manage_users system", 200, "", ""},
+	{"POST", "/api/v1/service-accounts", "manage_users system", invalid, "", `{"name":" "}`},
+	{"GET", "/api/v1/service-accounts/:service", "manage_users system", 200, "", ""},
+	{"PATCH", "/api/v1/service-accounts/:service", "manage_users system", lost, "", `{"name":"x"}`},
+	{"DELETE", "/api/v1/service-accounts/:service", "manage_users system", 200, "", ""},
 	{"GET", "/api/v1/providers", "manage_project system", 200, "", ""},
 	{"POST", "/api/v1/providers", "manage_project system", invalid, "", `{"name":"","kind":"echo"}`},
 	{"GET", "/api/v1/providers/:provider", "manage_project system", 200, "", ""},
@@ -226,18 +258,76 @@ var matrix = map[string][]string{
 	"tester": {"key", "read prompt", "read call", "feedback call"},
 	"editor": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 	"admin": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt",
-		"manage_keys system", "manage_project system", "audit system"},
+		"manage_keys system", "manage_users system", "list groups", "manage_project system", "audit system"},
 	"editor of support/**": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 
 	"editor of finance/**": {"key"},
 	"execute-only":         {"key", "call prompt@production", "feedback call"},
 	"caller of models":     {"key", "call model"},
-	"operator":             {"key", "create_project system"},
+	"operator":             {"key", "create_project system", "manage_accounts system", "list groups"},
+	"viewer's own key":     {"key", "person", "read prompt", "read call", "feedback call"},
+	"key of a service":     {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
+	"deactivated's key":    nil,
 	"bearer of nothing":    {"key"},
 }
 
 // strangers hold nothing on the own prompt: to them it is not there.
 var strangers = []string{"editor of finance/**", "caller of models", "operator", "bearer of nothing"}
+
+// people makes accounts, a group, a role, a binding and service accounts, and keys of theirs.
+func (h *house) people(project string) {
+	h.t.Helper()
+	ctx, s := h.t.Context(), h.app.stores.keys
+	system := &policy.Principal{ID: "test", Kind: policy.KindSystem, Project: project}
+	keyOf := func(owner string) string {
+		secret, _, err := h.app.stores.createKey(ctx, stage, project, admin.KeyCreate{Name: "of " + owner, Owner: owner, Inherits: true})
+		require.NoError(h.t, err)
+		return secret
+	}
+	bound := func(subject, role string) policy.Binding {
+		b, err := s.Bind(ctx, stage, system, policy.Binding{Project: project, Subject: subject, Role: role})
+		require.NoError(h.t, err)
+		return b
+	}
+	for _, name := range []string{"viewer", "deactivated"} {
+		u, err := s.CreateUser(ctx, stage, policy.User{Email: name + "@example.com", State: policy.UserActive})
+		require.NoError(h.t, err)
+		b := bound(u.ID, "viewer")
+		h.keys[name+"'s own key"] = keyOf(u.ID)
+		if name == "viewer" {
+			h.own["user"], h.own["binding"] = u.ID, b.ID
+			continue
+		}
+		h.keys["deactivated's key"] = h.keys[name+"'s own key"]
+		delete(h.keys, name+"'s own key")
+		u.State = policy.UserDeactivated
+		_, err = s.UpdateUser(ctx, stage, u)
+		require.NoError(h.t, err)
+	}
+	svc, err := s.CreateService(ctx, stage, policy.ServiceAccount{Project: project, Name: "editor"})
+	require.NoError(h.t, err)
+	bound(svc.ID, "editor")
+	h.keys["key of a service"] = keyOf(svc.ID)
+}
+
+// things makes what a project has of people.
+func (h *house) things(project string, objects map[string]string) {
+	h.t.Helper()
+	ctx, s := h.t.Context(), h.app.stores.keys
+	system := &policy.Principal{ID: "test", Kind: policy.KindSystem, Project: project}
+	g, err := s.CreateGroup(ctx, stage, policy.PeopleGroup{Name: "group of " + objects["provider"]})
+	require.NoError(h.t, err)
+	b, err := s.Bind(ctx, stage, system, policy.Binding{Project: project, Subject: g.ID, Role: "viewer"})
+	require.NoError(h.t, err)
+	svc, err := s.CreateService(ctx, stage, policy.ServiceAccount{Project: project, Name: "ended"})
+	require.NoError(h.t, err)
+	_, err = s.EndService(ctx, stage, system, project, svc.ID)
+	require.NoError(h.t, err)
+	role := "role-of-" + objects["provider"][len("prov_"):][:8]
+	_, err = s.PutRole(ctx, stage, system, policy.Role{Project: project, Name: role, Actions: []policy.Action{policy.ActionRead}})
+	require.NoError(h.t, err)
+	objects["group"], objects["binding"], objects["service"], objects["role"] = g.ID, b.ID, svc.ID, role
+}
 
 // house is a running program with two projects that hold the same things.
 type house struct {
@@ -268,8 +358,12 @@ func newHouse(t *testing.T) *house {
 	h.foreignProject, h.foreign = h.project("foreign", "support/theirs")
 	h.none = map[string]string{
 		"prompt": "support/nothing", "id": "pmpt_00000000000000000000000000", "label": "production", "call": "call_" + strings.Repeat("0", 48),
+		"binding": "bnd_aaaaaaaaaaaaaaaaaaaaaaaaaa", "service": "svc_aaaaaaaaaaaaaaaaaaaaaaaaaa", "role": "role-of-none", "group": "grp_none", "user": "usr_none",
 		"key": "key_aaaaaaaaaaaaaaaa", "provider": "prov_aaaaaaaaaaaaaaaaaaaaaaaaaa", "alias": "nothing", "version": "1", "limit": "lim_aaaaaaaaaaaaaaaa",
 	}
+	h.things(ownProject, h.own)
+	h.things(h.foreignProject, h.foreign)
+	h.foreign["user"] = "usr_none" // accounts are the installation's
 	h.principals(ownProject)
 	return h
 }
@@ -329,7 +423,8 @@ func (h *house) principals(project string) {
 		h.keys[name], _ = h.key(project, []string{role})
 	}
 	h.keys["bearer of nothing"], _ = h.key(project, nil)
-	h.keys["operator"], _ = h.key(project, nil, policy.Grant{Actions: []policy.Action{policy.ActionCreateProject}})
+	h.keys["operator"], _ = h.key(project, nil, policy.OperatorGrant())
+	h.people(project)
 	h.keys["caller of models"], _ = h.key(project, nil, policy.Grant{Actions: []policy.Action{policy.ActionCall}, Models: []string{"*"}})
 	h.keys["execute-only"], _ = h.key(project, nil, policy.Grant{
 		Actions: []policy.Action{policy.ActionCall, policy.ActionFeedback}, Prompts: []string{"support/**"}, Labels: []string{"production"},
@@ -379,8 +474,9 @@ func (h *house) do(key, method, path, body string) seen {
 	if strings.HasPrefix(body, "--b\r\n") {
 		req.Header.Set("Content-Type", "multipart/form-data; boundary=b")
 	}
-	conditional := strings.HasPrefix(path, "/api/v1/model-aliases/") || strings.HasPrefix(path, "/api/v1/limits/")
-	if method == http.MethodPatch || conditional && method == http.MethodDelete {
+	removes := method == http.MethodDelete && !strings.Contains(path, "/members/") &&
+		slices.ContainsFunc([]string{"model-aliases", "groups", "roles", "limits"}, func(noun string) bool { return strings.HasPrefix(path, "/api/v1/"+noun+"/") })
+	if method == http.MethodPatch || removes {
 		req.Header.Set("If-Match", `"999999"`) // never the newest
 	}
 	resp, err := http.DefaultClient.Do(req)
@@ -418,13 +514,13 @@ func (r route) names(placeholder string) bool {
 
 // objects reports whether the row is about one thing that can be foreign.
 func (r route) objects() bool {
-	return slices.ContainsFunc([]string{"prompt", "call", "key", "provider", "alias", "limit"}, r.names)
+	return slices.ContainsFunc([]string{"prompt", "call", "key", "provider", "alias", "binding", "service", "role", "limit"}, r.names) && !strings.Contains(r.path, "/me/")
 }
 
 // refusal is what a principal without the permission is answered on the project's own object.
 func (r route) refusal(principal string) int {
 	switch {
-	case strings.HasSuffix(principal, " key"):
+	case strings.HasSuffix(principal, " key") && len(matrix[principal]) == 0:
 		return http.StatusUnauthorized
 	case r.needs == "read call": // a call that one may not see is not there
 		return http.StatusNotFound
@@ -490,7 +586,7 @@ func TestAuthorizationOnEveryPath(t *testing.T) {
 
 // spelled takes the caller's own words out of an answer, and what differs between any two answers.
 func spelled(a seen, sent map[string]string) seen {
-	for _, name := range []string{"prompt", "id", "call", "key", "provider", "alias"} {
+	for _, name := range []string{"prompt", "id", "call", "key", "provider", "alias", "binding", "service", "role"} {
 		a.body = strings.ReplaceAll(a.body, sent[name], "<"+name+">")
 	}
 	if id := a.header.Get("X-Promptgate-Call-Id"); id != "" {

@@ -29,7 +29,7 @@ type keyCreateCmd struct {
 	Name     string   `arg:"" help:"What it is for, e.g. \"checkout service\"."`
 	Role     []string `help:"admin, editor, viewer or tester; editor:marketing/** for a folder. May be repeated."`
 	Call     []string `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging; the label @version is for calls by number. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
-	Operator bool     `help:"May create projects and list all of them; only with --local."`
+	Operator bool     `help:"May create projects and list all of them, and manage accounts, groups and sign-on of the installation; only with --local."`
 	Models   []string `help:"May use these models without a prompt, or instead of a prompt's own; patterns with *."`
 	Networks []string `help:"CIDRs that it may be used from."`
 	Expires  lifetime `help:"How long it lives, e.g. 30d, 2w or 720h; for ever without." placeholder:"TIME"`
@@ -56,7 +56,7 @@ func (c keyCreateCmd) grants() ([]policy.Grant, error) {
 		out = append(out, g)
 	}
 	if c.Operator {
-		out = append(out, policy.Grant{Actions: []policy.Action{policy.ActionCreateProject}})
+		out = append(out, policy.OperatorGrant())
 	}
 	if len(c.Models) > 0 {
 		out = append(out, policy.Grant{Actions: []policy.Action{policy.ActionCall}, Models: c.Models})

@@ -209,7 +209,7 @@ func (s *stores) createKey(ctx context.Context, by journal.Origin, project strin
 		return "", "", err
 	}
 	r := policy.KeyRecord{
-		Project: project, Name: in.Name, Roles: in.Roles, Grants: in.Grants, Networks: in.Networks,
+		Project: project, Name: in.Name, Owner: in.Owner, Inherits: in.Inherits, Roles: in.Roles, Grants: in.Grants, Networks: in.Networks,
 		Lookup: issued.Lookup, Hash: issued.Hash, LastFour: issued.LastFour,
 	}
 	if in.ExpiresAt != nil {

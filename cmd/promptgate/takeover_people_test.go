@@ -24,7 +24,8 @@ func (p *takenPeople) fill(o *takeover) {
 		require.NoError(t, err)
 		g, err := s.CreateGroup(ctx, stage, policy.PeopleGroup{Name: "group of " + name, External: "g-" + name})
 		require.NoError(t, err)
-		require.NoError(t, s.Join(ctx, stage, g.ID, policy.ByHand, u.ID))
+		_, err = s.Join(ctx, stage, g.ID, policy.ByHand, u.ID)
+		require.NoError(t, err)
 		p.users, p.groups = append(p.users, u.ID), append(p.groups, g.ID)
 	}
 	for _, project := range o.project {
@@ -65,8 +66,10 @@ func (p *takenPeople) change(o *takeover) {
 		g.Description = "changed"
 		_, err = s.UpdateGroup(ctx, stage, g)
 		require.NoError(t, err)
-		require.NoError(t, s.Leave(ctx, stage, g.ID, id))
-		require.NoError(t, s.Join(ctx, stage, g.ID, policy.BySCIM, id))
+		_, err = s.Leave(ctx, stage, g.ID, id)
+		require.NoError(t, err)
+		_, err = s.Join(ctx, stage, g.ID, policy.BySCIM, id)
+		require.NoError(t, err)
 	}
 	for _, project := range o.project {
 		r, err := s.Role(ctx, project, "caller")

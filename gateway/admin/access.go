@@ -24,6 +24,8 @@ type Access struct {
 	Action policy.Action // "" asks for a valid key and nothing more
 	Kind   string        // policy.ObjectPrompt or policy.ObjectSystem
 	Label  bool          // the label in the path is part of the question
+	Or     policy.Action // another one that does as well; "" for none
+	Person bool          // only a person may, by its session or a key of its own
 }
 
 // caller is who an authorized request comes from and what it was authorized for.
@@ -61,6 +63,8 @@ type op struct {
 	method  string
 	path    string // below Base
 	action  policy.Action
+	or      policy.Action // another one that does as well; "" for none
+	person  bool          // only a person may, by its session or a key of its own
 	kind    string
 	summary string
 	about   string // more than the summary says; may be ""
@@ -70,7 +74,7 @@ type op struct {
 
 // access is the operation's row of the authorization table.
 func (o op) access() Access {
-	return Access{Method: o.method, Path: Base + o.path, Action: o.action, Kind: o.kind, Label: o.action == policy.ActionMoveLabel}
+	return Access{Method: o.method, Path: Base + o.path, Action: o.action, Kind: o.kind, Label: o.action == policy.ActionMoveLabel, Or: o.or, Person: o.person}
 }
 
 // handle registers an operation. It is the only way to add one. The guard runs before anything of the request but its path and
@@ -160,12 +164,23 @@ func (a *API) admit(ctx huma.Context) (*caller, error) {
 
 // authorize refuses what the caller may not do. Like the data plane it authorizes before it tells what exists.
 func (a *API) authorize(ctx huma.Context, o op, c *caller) error {
+	if o.person {
+		if _, err := c.person(); err != nil {
+			return err
+		}
+	}
 	if o.action == "" {
 		return nil
 	}
 	want := policy.Permission{Action: o.action, Kind: o.kind}
 	if o.access().Label {
 		want.Label = ctx.Param("label")
+	}
+	if o.or != "" {
+		ok, err := c.may(ctx.Context(), policy.Permission{Action: o.or, Kind: o.kind})
+		if ok || err != nil {
+			return err
+		}
 	}
 	if !strings.Contains(o.path, "{prompt}") {
 		return c.need(ctx.Context(), want)

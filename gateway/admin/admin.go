@@ -31,6 +31,7 @@ type Deps struct {
 	Checker       policy.Checker
 	Registry      *registry.Service
 	Keys          policy.KeyStore
+	People        policy.PeopleStore
 	Issuer        Issuer
 	Providers     Providers
 	Limits        limits.Store
@@ -53,6 +54,13 @@ func (d Deps) nouns() []noun {
 		versions{registry: d.Registry},
 		labels{registry: d.Registry},
 		keys{store: d.Keys, issue: d.Issuer, ledger: d.Calls},
+		ownKeys{keys{store: d.Keys, issue: d.Issuer, ledger: d.Calls}},
+		users{d.People},
+		peopleGroups{d.People},
+		bindings{d.People},
+		roles{d.People},
+		services{d.People},
+		explain{people: d.People, keys: d.Keys, registry: d.Registry, clock: d.Clock},
 		providers{d.Providers, d.Configured},
 		spending{store: d.Limits, clock: d.Clock},
 		aliases{store: d.Providers, registry: d.Registry},
@@ -114,7 +122,7 @@ func (a *API) OpenAPI() *huma.OpenAPI { return a.huma.OpenAPI() }
 func (a *API) Access() map[string]Access { return a.access }
 
 func (d Deps) check() error {
-	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.Issuer == nil || d.Providers == nil || d.Limits == nil ||
+	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.People == nil || d.Issuer == nil || d.Providers == nil || d.Limits == nil ||
 		d.Calls == nil || d.Journal == nil || d.Log == nil || d.Clock == nil {
 		return errors.New("admin: a dependency is missing")
 	}

@@ -16,6 +16,9 @@ const maxBody = 4 << 20
 // document is what the OpenAPI document says of an operation, and what huma enforces of it.
 func (a *API) document(o op, conditional bool) huma.Operation {
 	needs := "Needs a valid key and nothing more."
+	if o.person {
+		needs = "Needs a person: a session, or a personal key."
+	}
 	if o.action != "" {
 		needs = "Needs the permission `" + string(o.action) + "` on the " + o.kind
 		if o.kind == "system" {
@@ -25,6 +28,9 @@ func (a *API) document(o op, conditional bool) huma.Operation {
 			needs += ", under the label in the path"
 		}
 		needs += "."
+		if o.or != "" {
+			needs += " `" + string(o.or) + "` does as well."
+		}
 	}
 	doc := huma.Operation{
 		OperationID: o.id, Method: o.method, Path: Base + o.path, Summary: o.summary, Description: strings.TrimSpace(o.about + "\n\n" + needs),

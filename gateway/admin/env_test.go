@@ -129,7 +129,7 @@ func newEnv(t testing.TB) *env {
 	engine := gin.New()
 	engine.UseRawPath = true // as the program's
 	e.api, err = admin.Mount(engine, admin.Deps{
-		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, Issuer: e.issue,
+		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, People: e.keys, Issuer: e.issue,
 		Limits:    limitstore.New(db, e.journal, time.Now),
 		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{Configured: []string{"house"}}), Calls: &e.read, Journal: e.journal, Log: log, Clock: func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) },
 		Configured: []provider.Definition{{Name: "house", Kind: provider.ProviderOpenAI, BaseURL: "https://api.mistral.ai/v1", Enabled: true, HasCredential: true}},

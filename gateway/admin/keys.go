@@ -17,6 +17,8 @@ type Key struct {
 	ID        string         `json:"id" example:"key_0k3v"`
 	Name      string         `json:"name" example:"checkout service"`
 	LastFour  string         `json:"last_four"`
+	Owner     string         `json:"owner,omitempty" doc:"Whose it is: usr_… for a personal key, svc_… for a service account's; absent: the project's own. It may do what it and its owner may"`
+	Inherits  bool           `json:"inherits,omitempty" doc:"It may do all that its owner may"`
 	Roles     []string       `json:"roles"`
 	Grants    []policy.Grant `json:"grants"`
 	Networks  []string       `json:"networks"`
@@ -32,7 +34,7 @@ type Key struct {
 
 func keyOf(k policy.KeyRecord) Key {
 	return Key{
-		ID: k.ID, Name: k.Name, LastFour: k.LastFour, Roles: list(k.Roles), Grants: list(k.Grants), Networks: list(k.Networks),
+		ID: k.ID, Name: k.Name, LastFour: k.LastFour, Owner: k.Owner, Inherits: k.Inherits, Roles: list(k.Roles), Grants: list(k.Grants), Networks: list(k.Networks),
 		ExpiresAt: moment(k.Expires), CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt, RevokedAt: moment(k.RevokedAt), Revision: k.Revision,
 	}
 }
@@ -47,6 +49,8 @@ func moment(t time.Time) *time.Time {
 // KeyCreate makes a key. It can hold no more than the key that makes it.
 type KeyCreate struct {
 	Name      string         `json:"name" minLength:"1" maxLength:"100"`
+	Owner     string         `json:"owner,omitempty" maxLength:"60" doc:"A service account's id, svc_…; without it the key is the project's own. Personal keys are made at /me/keys" example:"svc_0k3v"`
+	Inherits  bool           `json:"inherits,omitempty" doc:"It may do all that its owner may; roles and grants are then left out"`
 	Roles     []string       `json:"roles,omitempty" maxItems:"20" doc:"admin, editor, viewer or tester, for all prompts or, as editor:marketing/**, for a folder" example:"[\"viewer\"]"`
 	Grants    []policy.Grant `json:"grants,omitempty" maxItems:"100" doc:"Single permissions, e.g. to call production of support/**"`
 	Networks  []string       `json:"networks,omitempty" maxItems:"100" doc:"CIDRs that it may be used from; none means anywhere" example:"[\"10.0.0.0/8\"]"`
@@ -209,13 +213,17 @@ func (n keys) listKeys(ctx context.Context, c *caller, in *listKeysInput) (*keyL
 }
 
 func (n keys) createKey(ctx context.Context, c *caller, in *createKeyInput) (*keyCreatedAnswer, error) {
+	return n.creates(ctx, c, in.Body)
+}
+
+func (n keys) creates(ctx context.Context, c *caller, in KeyCreate) (*keyCreatedAnswer, error) {
 	r := policy.KeyRecord{
-		Project: c.Project, Name: in.Body.Name, Roles: in.Body.Roles, Grants: in.Body.Grants, Networks: in.Body.Networks,
+		Project: c.Project, Name: in.Name, Owner: in.Owner, Inherits: in.Inherits, Roles: in.Roles, Grants: in.Grants, Networks: in.Networks,
 	}
-	if in.Body.Networks != nil && len(in.Body.Networks) == 0 { // somebody's filter that found nothing must not open the key to every address
+	if in.Networks != nil && len(in.Networks) == 0 { // somebody's filter that found nothing must not open the key to every address
 		return nil, fault.New(fault.InvalidRequest, "networks is an empty list: name some, or leave it out for a key that works anywhere").WithParam("networks")
 	}
-	if at := in.Body.ExpiresAt; at != nil {
+	if at := in.ExpiresAt; at != nil {
 		if err := policy.ValidExpiry(*at, "expires_at"); err != nil {
 			return nil, err
 		}

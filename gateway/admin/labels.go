@@ -87,6 +87,14 @@ type labelHistory struct {
 
 type removedAnswer struct{ Changed }
 
+// removed is the answer of what takes something away, at a revision; 0 when there was nothing to do.
+func removed(at int64, err error) (*removedAnswer, error) {
+	if err != nil || at == 0 {
+		return &removedAnswer{}, err
+	}
+	return &removedAnswer{Changed: changed(at)}, nil
+}
+
 // labels are the names that point at versions.
 type labels struct {
 	registry *registry.Service

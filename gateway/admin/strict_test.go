@@ -146,7 +146,8 @@ func TestWithoutAKeyNothingIsTold(t *testing.T) {
 	expiredNever := "pg_" + strings.Repeat("a", 40)
 	for id, row := range e.api.Access() {
 		path := strings.TrimPrefix(row.Path, "/api/v1")
-		path = strings.NewReplacer("{prompt}", "a", "{label}", "production", "{version}", "1", "{key}", "key_x", "{provider}", "prov_x", "{alias}", "x", "{call}", "call_x", "{limit}", "lim_x").Replace(path)
+		path = strings.NewReplacer("{prompt}", "a", "{label}", "production", "{version}", "1", "{key}", "key_x", "{provider}", "prov_x", "{alias}", "x", "{call}", "call_x",
+			"{limit}", "lim_x", "{user}", "usr_x", "{group}", "grp_x", "{binding}", "bnd_x", "{role}", "x", "{service}", "svc_x").Replace(path)
 		require.NotContains(t, path, "{", id)
 		for _, key := range []string{"", "x", expiredNever} {
 			// A body that breaks the rules, and one that is no JSON: neither is looked at.

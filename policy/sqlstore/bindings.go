@@ -219,9 +219,9 @@ func (s *Store) readBinding(project, id string) func(ctx context.Context, row *b
 }
 
 // Unbind implements policy.Bindings.
-func (s *Store) Unbind(ctx context.Context, by journal.Origin, manager *policy.Principal, project, id string, force bool) error {
+func (s *Store) Unbind(ctx context.Context, by journal.Origin, manager *policy.Principal, project, id string, force bool) (int64, error) {
 	ev := &journal.Event{Project: project, Origin: by, Action: "binding.delete", Object: "binding:" + id}
-	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
+	at, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
 		var row bindingRow
 		if err := s.readBinding(project, id)(ctx, &row); err != nil {
 			return err
@@ -244,9 +244,9 @@ func (s *Store) Unbind(ctx context.Context, by journal.Origin, manager *policy.P
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("policy: binding.delete: %w", err)
+		return 0, fmt.Errorf("policy: binding.delete: %w", err)
 	}
-	return nil
+	return at, nil
 }
 
 const aRole = "role"
@@ -342,12 +342,12 @@ func (s *Store) readRole(project, name string) func(ctx context.Context, row *ro
 }
 
 // DeleteRole implements policy.Roles.
-func (s *Store) DeleteRole(ctx context.Context, by journal.Origin, manager *policy.Principal, project, name string, revision int64) error {
+func (s *Store) DeleteRole(ctx context.Context, by journal.Origin, manager *policy.Principal, project, name string, revision int64) (int64, error) {
 	ev := &journal.Event{
 		Project: project, Origin: by, Action: "role.delete", Object: "role:" + name,
 		Touches: []journal.Touch{{Kind: policy.TouchRole, Project: project, Key: name}},
 	}
-	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
+	at, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
 		var row roleRow
 		if err := s.readRole(project, name)(ctx, &row); err != nil {
 			return err
@@ -377,7 +377,7 @@ func (s *Store) DeleteRole(ctx context.Context, by journal.Origin, manager *poli
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("policy: role.delete: %w", err)
+		return 0, fmt.Errorf("policy: role.delete: %w", err)
 	}
-	return nil
+	return at, nil
 }

@@ -90,9 +90,9 @@ func (s *Store) readGroup(id string) func(ctx context.Context, row *groupRow) er
 }
 
 // DeleteGroup implements policy.Groups.
-func (s *Store) DeleteGroup(ctx context.Context, by journal.Origin, id string, revision int64) error {
+func (s *Store) DeleteGroup(ctx context.Context, by journal.Origin, id string, revision int64) (int64, error) {
 	ev := &journal.Event{Origin: by, Action: "group.delete", Object: "group:" + id}
-	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
+	at, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
 		var row groupRow
 		if err := s.readGroup(id)(ctx, &row); err != nil {
 			return err
@@ -140,9 +140,9 @@ func (s *Store) DeleteGroup(ctx context.Context, by journal.Origin, id string, r
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("policy: group.delete: %w", err)
+		return 0, fmt.Errorf("policy: group.delete: %w", err)
 	}
-	return nil
+	return at, nil
 }
 
 func projectsIn(bindings []bindingRow) []string {
@@ -158,7 +158,7 @@ func projectsIn(bindings []bindingRow) []string {
 const maxJoin = 1000
 
 // Join implements policy.Groups.
-func (s *Store) Join(ctx context.Context, by journal.Origin, group string, source policy.MemberSource, users ...string) error {
+func (s *Store) Join(ctx context.Context, by journal.Origin, group string, source policy.MemberSource, users ...string) (int64, error) {
 	ev := &journal.Event{Origin: by, Action: "group.join", Object: "group:" + group}
 	return s.membership(ctx, ev, group, users, func(ctx context.Context, _ bun.Tx, users []string, there map[string]*memberRow) error {
 		var fresh []*memberRow
@@ -190,7 +190,7 @@ func (s *Store) Join(ctx context.Context, by journal.Origin, group string, sourc
 }
 
 // Leave implements policy.Groups.
-func (s *Store) Leave(ctx context.Context, by journal.Origin, group string, users ...string) error {
+func (s *Store) Leave(ctx context.Context, by journal.Origin, group string, users ...string) (int64, error) {
 	ev := &journal.Event{Origin: by, Action: "group.leave", Object: "group:" + group}
 	return s.membership(ctx, ev, group, users, func(ctx context.Context, tx bun.Tx, users []string, there map[string]*memberRow) error {
 		if len(there) == 0 {
@@ -224,18 +224,18 @@ func (s *Store) Leave(ctx context.Context, by journal.Origin, group string, user
 // membership is a change of who is in a group; do is given those of users who are in it now.
 func (s *Store) membership(ctx context.Context, ev *journal.Event, group string, users []string,
 	do func(ctx context.Context, tx bun.Tx, users []string, there map[string]*memberRow) error,
-) error {
+) (int64, error) {
 	users = slices.Compact(slices.Sorted(slices.Values(users)))
 	if len(users) > maxJoin {
-		return fault.New(fault.InvalidRequest, "at most %d users at a time", maxJoin).WithParam("users")
+		return 0, fault.New(fault.InvalidRequest, "at most %d users at a time", maxJoin).WithParam("users")
 	}
 	if len(users) == 0 {
-		return nil
+		return 0, nil
 	}
 	if slices.ContainsFunc(users, func(id string) bool { return !storable(id) }) {
-		return absent(aUser)
+		return 0, absent(aUser)
 	}
-	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
+	at, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
 		if err := s.readGroup(group)(ctx, &groupRow{}); err != nil {
 			return err
 		}
@@ -252,9 +252,9 @@ func (s *Store) membership(ctx context.Context, ev *journal.Event, group string,
 		return do(ctx, tx, users, there)
 	})
 	if err != nil && !errors.Is(err, errUnchanged) {
-		return fmt.Errorf("policy: %s: %w", ev.Action, err)
+		return 0, fmt.Errorf("policy: %s: %w", ev.Action, err)
 	}
-	return nil
+	return at, nil
 }
 
 // MembersOf implements policy.Groups.

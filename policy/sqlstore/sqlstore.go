@@ -126,6 +126,9 @@ func (s *Store) ListKeys(ctx context.Context, project string, page policy.Page) 
 	}
 	var rows []keyRow
 	q := s.db.NewSelect().Model(&rows).Where("project = ?", project).Order("created_at", "id").Limit(int64(limit) + 1)
+	if page.Owner != "" {
+		q = q.Where("owner = ?", page.Owner)
+	}
 	if page.After != "" {
 		at, id, err := parseCursor(page.After)
 		if err != nil {
