@@ -86,6 +86,7 @@ type Renaming struct {
 // Differences are the permissions on a prompt that a principal gains by a renaming, under the new name, and loses, under the old one. Reading
 // every version stands for reading under each label.
 func Differences(ctx context.Context, c Checker, p *Principal, r Renaming) (gained, lost []Permission, err error) {
+	ctx = Suppose(ctx)
 	for _, action := range projectActions() {
 		for _, label := range labelsOf(action, r.Labels) {
 			var allowed [2]bool

@@ -190,6 +190,16 @@ type Checker interface {
 	Check(ctx context.Context, p *Principal, want Permission) (Decision, error)
 }
 
+type hypothetical struct{}
+
+// Suppose is a context for questions about what could be done, by whoever asks or by others: what would allow it is not used by the answer.
+func Suppose(ctx context.Context) context.Context {
+	return context.WithValue(ctx, hypothetical{}, true)
+}
+
+// Hypothetical reports whether a context is one of Suppose.
+func Hypothetical(ctx context.Context) bool { return ctx.Value(hypothetical{}) != nil }
+
 // Authenticator turns a credential into a principal. Errors are faults: InvalidAPIKey only when the key was really looked up and is
 // malformed, unknown, expired or revoked; RegistryUnavailable when that could not be found out.
 type Authenticator interface {

@@ -194,6 +194,9 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	if err := metrics.RegisterFreshness(reg, s.feed.Revision, s.feed.ConfirmedAt, time.Now); err != nil {
 		return nil, err
 	}
+	if err := metrics.RegisterAccess(reg, a.accessStats); err != nil {
+		return nil, err
+	}
 	events, err := gateway.NewEvents(reg)
 	if err != nil {
 		return nil, err
@@ -327,6 +330,7 @@ func (a *App) start() {
 	a.loop(ctx, "registry", a.keeper.resolver.Run)
 	a.loop(ctx, "keys", a.authn.Run)
 	a.loop(ctx, "limits", a.limits.Run)
+	a.loop(ctx, "use of access", a.stores.uses.Run)
 	a.loop(ctx, "background responses", a.gateway.Follow)
 	if a.stores.lastKnown != nil {
 		a.loop(ctx, "late migration", a.migrateLate)

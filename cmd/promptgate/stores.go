@@ -27,6 +27,7 @@ import (
 	limitstore "github.com/promptgate/promptgate/policy/limits/sqlstore"
 	"github.com/promptgate/promptgate/policy/rbac"
 	policystore "github.com/promptgate/promptgate/policy/sqlstore"
+	"github.com/promptgate/promptgate/policy/uses"
 	"github.com/promptgate/promptgate/registry"
 	registrystore "github.com/promptgate/promptgate/registry/sqlstore"
 )
@@ -45,6 +46,7 @@ type stores struct {
 	service   *registry.Service
 	checker   *rbac.Checker
 	keys      *policystore.Store
+	uses      *uses.Log
 	providers *providerstore.Store
 	limits    *limitstore.Store
 }
@@ -92,10 +94,13 @@ func openStoresAs(ctx context.Context, cfg configs.Config, log *slog.Logger, reg
 	if s.hasher, err = keys.NewHasher(s.sealer.DeriveKey(keys.HashPurpose)); err != nil {
 		return s, err
 	}
-	if s.checker, err = rbac.New(rbac.Options{MaxDecisions: cfg.Cache.Decisions}); err != nil {
+	s.keys = policystore.New(s.db, s.feed.Journal, time.Now)
+	if s.uses, err = uses.New(uses.Options{Keeper: s.keys}); err != nil {
 		return s, err
 	}
-	s.keys = policystore.New(s.db, s.feed.Journal, time.Now)
+	if s.checker, err = rbac.New(rbac.Options{MaxDecisions: cfg.Cache.Decisions, Uses: s.uses}); err != nil {
+		return s, err
+	}
 	s.registry = registrystore.New(s.db, s.feed.Journal, s.sealer, registrystore.Options{Gate: admin.NewGate(s.checker, s.keys, time.Now)})
 	s.limits = limitstore.New(s.db, s.feed.Journal, time.Now)
 	s.providers = providerstore.New(s.db, s.feed.Journal, s.sealer, providerstore.Options{Configured: names(cfg.Providers)})

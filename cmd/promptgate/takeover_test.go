@@ -39,6 +39,7 @@ func harmless() map[string]string {
 		"policy_limit_leases":   "what was charged so far, at each call: who writes the database can make a budget look less spent, and no larger",
 		"policy_limit_counters": "how far rates are used, and what runs at a time",
 		"policy_limit_warnings": "which warnings are to be delivered",
+		"policy_uses":           "when what was used last, for people to read; it gives and takes nothing",
 		"registry_tags":         "what lists are searched by; a prompt's own tags are in its row",
 		"registry_label_events": "what people read of the past; registry.Verify compares it with the journal",
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/names"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/uses"
 )
 
 // Options tune a Checker; every field may be left zero.
@@ -22,6 +23,7 @@ type Options struct {
 	Clock        func() time.Time // nil means time.Now
 	MaxDecisions int              // decisions kept in memory; 0 means 200,000 (about 0.4 KB each)
 	MaxEnforcers int              // principals kept compiled; 0 means 2,000 (about 40 KB each)
+	Uses         *uses.Log        // is told what allows something; nil: nobody is
 }
 
 // maxCachedName keeps long names that a caller made up out of the cache, in bytes; prompts' names are shorter.
@@ -37,6 +39,7 @@ type Checker struct {
 	recent    [recentDecisions]atomic.Pointer[decided]
 	enforcers *otter.Cache[who, *ruleset]
 	base      *baseModel
+	uses      *uses.Log
 }
 
 // who is a principal as it was at a revision.
@@ -56,6 +59,15 @@ type question struct {
 type decided struct {
 	question
 	policy.Decision
+	basis
+
+	noted atomic.Int64 // the minute since 1970 in which its use was noted last
+}
+
+// basis is what an allowing decision rests on: each of its holdings would do alone, but a key's besides its owner's.
+type basis struct {
+	subject  string   // whose use of them it is: the owner of a key that has one, else the principal
+	holdings []string // ids of bindings, and of the key
 }
 
 // recentDecisions is a power of two.
@@ -108,12 +120,12 @@ func New(o Options) (*Checker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rbac: enforcer cache: %w", err)
 	}
-	return &Checker{clock: o.Clock, seed: maphash.MakeSeed(), decisions: decisions, enforcers: enforcers, base: base}, nil
+	return &Checker{clock: o.Clock, seed: maphash.MakeSeed(), decisions: decisions, enforcers: enforcers, base: base, uses: o.Uses}, nil
 }
 
 // Check implements policy.Checker. A principal past its expiry may do nothing. Errors are Internal: the rules could not be
 // compiled, and nothing is allowed.
-func (c *Checker) Check(_ context.Context, p *policy.Principal, want policy.Permission) (policy.Decision, error) {
+func (c *Checker) Check(ctx context.Context, p *policy.Principal, want policy.Permission) (policy.Decision, error) {
 	if p == nil {
 		return policy.Decision{Missing: want.Describe()}, nil
 	}
@@ -123,49 +135,79 @@ func (c *Checker) Check(_ context.Context, p *policy.Principal, want policy.Perm
 	q := question{who{project: p.Project, principal: p.ID, kind: p.Kind, revision: p.Revision}, want}
 	recent := c.place(&q)
 	if hit := recent.Load(); hit.holds(&q, c.clock) {
+		c.note(ctx, hit)
 		return hit.Decision, nil
 	}
 	key := c.hash(&q)
 	if hit, ok := c.decisions.GetIfPresent(key); ok && hit.holds(&q, c.clock) {
 		recent.Store(hit)
+		c.note(ctx, hit)
 		return hit.Decision, nil
 	}
-	d, err := c.decide(p, want)
+	d, on, err := c.decide(p, want)
 	if err != nil {
 		return policy.Decision{Missing: want.Describe()}, fault.Wrap(err, fault.Internal, "The permissions of this key or user cannot be evaluated: ask an admin to save them anew.")
 	}
+	made := &decided{question: q, Decision: d, basis: on}
 	if len(want.Name) <= maxCachedName && len(want.Label) <= maxCachedName {
-		made := &decided{q, d}
 		c.decisions.Set(key, made)
 		recent.Store(made)
 	}
+	c.note(ctx, made)
 	return d, nil
 }
 
-func (c *Checker) decide(p *policy.Principal, want policy.Permission) (policy.Decision, error) {
+// note has the use of what allowed something noted, once a minute.
+func (c *Checker) note(ctx context.Context, d *decided) {
+	if c.uses == nil || len(d.holdings) == 0 || d.noted.Load() == c.uses.Minute() {
+		return
+	}
+	if policy.Hypothetical(ctx) {
+		return
+	}
+	minute := c.uses.Minute()
+	d.noted.Store(minute)
+	c.uses.Note(minute, d.project, d.subject, d.holdings)
+}
+
+func (c *Checker) decide(p *policy.Principal, want policy.Permission) (policy.Decision, basis, error) {
 	now := c.clock()
-	d := policy.Decision{Missing: want.Describe()}
+	on := basis{subject: p.ID}
 	if !p.Expires.IsZero() && !now.Before(p.Expires) {
-		return d, nil
+		return policy.Decision{Missing: want.Describe()}, basis{}, nil
+	}
+	if p.Kind == policy.KindKey {
+		on.holdings = append(on.holdings, p.ID)
 	}
 	if p.Owner == nil {
-		return c.judge(p, want, now, false)
+		d, held, err := c.judge(p, want, now, false)
+		return d, on.with(d, held), err
 	}
+	on.subject = p.Owner.ID
 	// A key of somebody's may do what both may. An admin may do all that it could grant itself, calls included: keys are what people call by.
-	theirs, err := c.judge(p.Owner, want, now, true)
+	theirs, held, err := c.judge(p.Owner, want, now, true)
 	if err != nil || p.Inherits {
-		return until(theirs, p.Expires), err
+		return until(theirs, p.Expires), on.with(theirs, held), err
 	}
-	d, err = c.judge(p, want, now, false)
+	d, _, err := c.judge(p, want, now, false)
 	if err != nil {
-		return d, err
+		return d, basis{}, err
 	}
 	d = until(d, theirs.Expires)
 	d.Allowed, d.Holds = d.Allowed && theirs.Allowed, d.Holds && theirs.Holds
 	if !d.Allowed {
 		d.Missing = want.Describe()
 	}
-	return d, nil
+	return d, on.with(d, held), nil
+}
+
+// with adds what a member holds that allowed something; a refusal rests on nothing that would be used.
+func (b basis) with(d policy.Decision, held []string) basis {
+	if !d.Allowed {
+		return basis{}
+	}
+	b.holdings = append(b.holdings, held...)
+	return b
 }
 
 // until is a decision that ends at a time at the latest; zero: it does not.
@@ -176,22 +218,22 @@ func until(d policy.Decision, end time.Time) policy.Decision {
 	return d
 }
 
-// judge asks what a principal holds itself; admin says that admins of the whole project hold every action in it.
-func (c *Checker) judge(p *policy.Principal, want policy.Permission, now time.Time, admin bool) (policy.Decision, error) {
-	d := policy.Decision{Missing: want.Describe()}
+// judge asks what a principal holds itself, and which of its bindings allow it; admin says that admins of the whole project hold every action in it.
+func (c *Checker) judge(p *policy.Principal, want policy.Permission, now time.Time, admin bool) (d policy.Decision, by []string, err error) {
+	d = policy.Decision{Missing: want.Describe()}
 	set, err := c.compiled(p, now, admin)
 	if err != nil {
-		return d, err
+		return d, nil, err
 	}
 	if d.Allowed, err = set.allows(want); err != nil {
-		return policy.Decision{Missing: want.Describe()}, err
+		return policy.Decision{Missing: want.Describe()}, nil, err
 	}
 	d.Expires = set.until
 	d.Holds = d.Allowed || set.holds(want.Kind, want.Name)
 	if d.Allowed {
-		d.Missing = ""
+		d.Missing, by = "", set.allowedBy(want)
 	}
-	return d, nil
+	return d, by, nil
 }
 
 // compiled is what a principal may do now, compiled once until it or the clock changes that.

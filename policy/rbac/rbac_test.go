@@ -16,6 +16,7 @@ import (
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/rbac"
+	"github.com/promptgate/promptgate/policy/uses"
 )
 
 var noon = time.Date(2027, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -453,8 +454,10 @@ func principal(i int) *policy.Principal {
 }
 
 func BenchmarkCheck(b *testing.B) {
+	log, err := uses.New(uses.Options{Keeper: &told{}})
+	require.NoError(b, err)
 	for _, n := range []int{10, 1_000, 100_000} {
-		checker, err := rbac.New(rbac.Options{})
+		checker, err := rbac.New(rbac.Options{Uses: log})
 		require.NoError(b, err)
 		ps := make([]*policy.Principal, n)
 		want := make([]policy.Permission, n)

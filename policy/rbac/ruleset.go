@@ -49,6 +49,8 @@ type ruleset struct {
 	subject  string
 	project  string
 	rules    []policy.Rule
+	from     []string  // the bindings that the rules are of, "" for others
+	admins   []string  // the bindings that make it admin of the whole project
 	until    time.Time // a rule ends then, or the principal; zero: never
 }
 
@@ -59,6 +61,7 @@ type compiler struct {
 	now     time.Time
 	set     *ruleset
 	linked  map[string]bool // roles that are in the model
+	binding string          // the one whose rules are being added; "" for none
 	err     error
 }
 
@@ -75,6 +78,7 @@ func (b *baseModel) compile(p *policy.Principal, now time.Time, admin bool) (*ru
 		c.member(group, g.Roles, g.Grants, g.Bindings)
 	}
 	if admin {
+		c.binding = byAdmins
 		for _, r := range p.AdminRules(now) {
 			c.rule(c.set.subject, r)
 		}
@@ -93,6 +97,25 @@ func (b *baseModel) compile(p *policy.Principal, now time.Time, admin bool) (*ru
 	e.AddFunction("underLabel", underLabel)
 	c.set.enforcer = e
 	return c.set, nil
+}
+
+// byAdmins stands for each binding that makes its subject admin of the whole project.
+const byAdmins = "*"
+
+// allowedBy are the bindings that allow something, each of which would do alone. What allows or refuses is Casbin's to say.
+func (s *ruleset) allowedBy(want policy.Permission) []string {
+	var out []string
+	for i, r := range s.rules {
+		switch from := s.from[i]; {
+		case from == "" || r.Deny || !r.Matches(want):
+		case from == byAdmins:
+			out = append(out, s.admins...)
+		default:
+			out = append(out, from)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // subject keeps the names of principals, groups and roles apart.
@@ -126,10 +149,15 @@ func (c *compiler) member(sub string, roles []string, grants []policy.Grant, bin
 		}
 		node := subject("binding", b.ID)
 		c.add("g", sub, node, c.project)
+		c.binding = b.ID
 		for _, r := range rules {
 			c.rule(node, r)
 		}
+		if b.Administers(c.now) {
+			c.set.admins = append(c.set.admins, b.ID)
+		}
 	}
+	c.binding = ""
 }
 
 // role puts a role over its prompts into the model, once, with what it inherits.
@@ -156,7 +184,7 @@ func (c *compiler) rule(sub string, r policy.Rule) {
 	if !r.Expires.IsZero() && (c.set.until.IsZero() || r.Expires.Before(c.set.until)) {
 		c.set.until = r.Expires
 	}
-	c.set.rules = append(c.set.rules, r)
+	c.set.rules, c.set.from = append(c.set.rules, r), append(c.set.from, c.binding)
 	effect := policy.EffectAllow
 	if r.Deny {
 		effect = policy.EffectDeny

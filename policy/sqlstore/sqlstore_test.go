@@ -43,6 +43,13 @@ func TestPeopleOnPostgres(t *testing.T) {
 	policytest.PeopleStore(t, func(t *testing.T) policytest.PeopleEnv { return openPeople(t, testenv.Postgres(t)) })
 }
 
+func TestUses(t *testing.T) {
+	testenv.EachDatabase(t, func(t *testing.T, url string) {
+		db, j := openDB(t, url)
+		policytest.UseStore(t, sqlstore.New(db, j, nil))
+	})
+}
+
 func openPeople(t *testing.T, url string) policytest.PeopleEnv {
 	t.Helper()
 	e := open(t, url)
