@@ -26,16 +26,18 @@ type keyCmd struct {
 type keyCreateCmd struct {
 	remote
 	settings
-	Name     string   `arg:"" help:"What it is for, e.g. \"checkout service\"."`
-	Role     []string `help:"admin, editor, viewer or tester; editor:marketing/** for a folder. May be repeated."`
-	Call     []string `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging; the label @version is for calls by number. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
-	Operator bool     `help:"May create projects and list all of them, and manage accounts, groups and sign-on of the installation; only with --local."`
-	Models   []string `help:"May use these models without a prompt, or instead of a prompt's own; patterns with *."`
-	Networks []string `help:"CIDRs that it may be used from."`
-	Expires  lifetime `help:"How long it lives, e.g. 30d, 2w or 720h; for ever without." placeholder:"TIME"`
-	Local    bool     `help:"Work on the database itself, on the machine that has it: for the first key of a project."`
-	Project  string   `help:"With --local: the project." default:"default"`
-	Init     bool     `help:"With --local: begin an installation or a project that is not there."`
+	Name     string    `arg:"" help:"What it is for, e.g. \"checkout service\"."`
+	Role     namesFlag `help:"admin, editor, viewer or tester; editor:marketing/** for a folder. May be repeated."`
+	Owner    string    `help:"A service account, svc_…, whose key it is: it may do what both may." placeholder:"ID"`
+	Inherits bool      `help:"With --owner: it may do all that its owner may."`
+	Call     []string  `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging; the label @version is for calls by number. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
+	Operator bool      `help:"May create projects and list all of them, and manage accounts, groups and sign-on of the installation; only with --local."`
+	Models   namesFlag `help:"May use these models without a prompt, or instead of a prompt's own; patterns with *."`
+	Networks namesFlag `help:"CIDRs that it may be used from."`
+	Expires  lifetime  `help:"How long it lives, e.g. 30d, 2w or 720h; for ever without." placeholder:"TIME"`
+	Local    bool      `help:"Work on the database itself, on the machine that has it: for the first key of a project."`
+	Project  string    `help:"With --local: the project." default:"default"`
+	Init     bool      `help:"With --local: begin an installation or a project that is not there."`
 }
 
 // grants turns the flags into grants.
@@ -73,13 +75,13 @@ func (c keyCreateCmd) Run(ctx context.Context, io *streams) error {
 	if c.Operator && !c.Local {
 		return errUsage{errors.New("--operator needs --local: nobody can grant it but the machine that has the data")}
 	}
-	if slices.ContainsFunc(slices.Concat(c.Role, c.Models, c.Networks), func(v string) bool { return strings.TrimSpace(v) == "" }) {
-		return errUsage{errors.New("a --role, --models or --networks is empty: leave it out, or say what it shall be")}
+	if c.Inherits && c.Owner == "" {
+		return errUsage{errors.New("--inherits needs --owner: a key of the project's own has nobody to inherit from")}
 	}
-	if len(c.Role) == 0 && len(grants) == 0 {
+	if len(c.Role) == 0 && len(grants) == 0 && !c.Inherits {
 		return errUsage{errors.New("the key could do nothing: give it a --role, or prompts that it may --call")}
 	}
-	in := admin.KeyCreate{Name: c.Name, Roles: c.Role, Grants: grants, Networks: c.Networks}
+	in := admin.KeyCreate{Name: c.Name, Owner: c.Owner, Inherits: c.Inherits, Roles: c.Role, Grants: grants, Networks: c.Networks}
 	if c.Expires > 0 {
 		t := time.Now().Add(time.Duration(c.Expires)).UTC()
 		in.ExpiresAt = &t
@@ -154,7 +156,7 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 		out.SetIndent("", "  ")
 		return out.Encode(found)
 	}
-	w := newTable(io.out, "ID", "NAME", "ENDS WITH", "ROLES", "GRANTS", "NETWORKS", "STATE", "LAST CALL")
+	w := newTable(io.out, "ID", "NAME", "OWNER", "ENDS WITH", "ROLES", "GRANTS", "NETWORKS", "STATE", "LAST CALL")
 	for _, k := range found {
 		state := "in force"
 		switch {
@@ -172,7 +174,7 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 		case k.LastCallAt != nil:
 			last = k.LastCallAt.Local().Format("2006-01-02 15:04")
 		}
-		w.row(k.ID, k.Name, k.LastFour, strings.Join(k.Roles, ", "), grantsOf(k.Grants), strings.Join(k.Networks, ", "), state, last)
+		w.row(k.ID, k.Name, k.Owner, k.LastFour, strings.Join(k.Roles, ", "), grantsOf(k.Grants), strings.Join(k.Networks, ", "), state, last)
 	}
 	return w.flush()
 }

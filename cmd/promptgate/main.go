@@ -37,6 +37,10 @@ type cli struct {
 	Call    callCmd    `cmd:"" help:"Call a prompt by name and label."`
 	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, revoke."`
 	Limit   limitCmd   `cmd:"" help:"Manage limits and budgets: set, list, show, reset, delete."`
+	Access  accessCmd  `cmd:"" help:"Who may do what: list, grant, revoke, explain."`
+	Group   groupCmd   `cmd:"" help:"Manage groups of people: list, create, delete, members, add, remove."`
+	Role    roleCmd    `cmd:"" help:"Manage a project's own roles: list, set, delete."`
+	Service serviceCmd `cmd:"" help:"Manage service accounts: list, create, end."`
 	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`
 	Restore restoreCmd `cmd:"" help:"Say that a database that is older than the one served before was restored on purpose."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up or down."`

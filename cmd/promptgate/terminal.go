@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/alecthomas/kong"
 )
 
 // terminal writes text that others stored so that it is only ever shown: what could move the cursor, colour, rename the window or turn the direction of
@@ -127,5 +129,24 @@ func (l *lifetime) UnmarshalText(b []byte) error {
 		return fmt.Errorf("%q is no lifetime: write 30d, 2w or 720h", s)
 	}
 	*l = lifetime(d)
+	return nil
+}
+
+// namesFlag is what a flag lists, by commas or by being repeated. An empty one is refused: kong takes --networks "" for no networks at all, and an empty
+// variable in a script must not open what it was to limit.
+type namesFlag []string
+
+// Decode implements kong.MapperValue.
+func (n *namesFlag) Decode(ctx *kong.DecodeContext) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("names", &text); err != nil {
+		return err
+	}
+	for _, name := range strings.Split(text, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			return fmt.Errorf("%q names nothing, or something and nothing: leave the flag out, or say what it shall be", text)
+		}
+		*n = append(*n, name)
+	}
 	return nil
 }
