@@ -90,11 +90,34 @@ type Redis struct {
 	Prefix               string        `koanf:"prefix"` // of every key and channel
 }
 
-// Encryption says where the master key comes from; one of the two. On SQLite, with neither, <data>/master.key is written at the
+// Encryption says where the master key comes from: MasterKey, MasterKeyFile or KMS. On SQLite, with none, <data>/master.key is written at the
 // first start in an empty folder.
 type Encryption struct {
-	MasterKey     string `koanf:"master_key"` // base64 of 32 bytes
-	MasterKeyFile string `koanf:"master_key_file"`
+	MasterKey     string        `koanf:"master_key"` // base64 of 32 bytes
+	MasterKeyFile string        `koanf:"master_key_file"`
+	KMS           string        `koanf:"kms"`               // aws or vault: it wraps a master key that is made here
+	KMSTimeout    time.Duration `koanf:"kms_timeout"`       // the longest that a start waits for it
+	RecoveryFile  string        `koanf:"recovery_key_file"` // with KMS: base64 of 32 bytes that open the master key when KMS does not
+	AWS           AWS           `koanf:"aws"`
+	Vault         Vault         `koanf:"vault"`
+}
+
+// AWS is a key of AWS KMS. Credentials come from the environment, as for every AWS tool.
+type AWS struct {
+	KeyID    string `koanf:"key_id"`
+	Region   string `koanf:"region"`
+	Endpoint string `koanf:"endpoint"`
+}
+
+// Vault is a key of a transit engine.
+type Vault struct {
+	Addr      string `koanf:"addr"`
+	Mount     string `koanf:"mount"`
+	Key       string `koanf:"key"`
+	Namespace string `koanf:"namespace"`
+	Token     string `koanf:"token"`
+	TokenFile string `koanf:"token_file"` // instead of Token; read again each time
+	CAFile    string `koanf:"ca_file"`
 }
 
 // Cache bounds the in-process caches, in entries.
@@ -192,8 +215,10 @@ func Default() Config {
 			ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,
 			WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, DrainGrace: 30 * time.Second,
 		},
-		Database: Database{MaxOpenConns: 20},
-		Redis:    Redis{Addrs: []string{}, Budget: 50 * time.Millisecond, Prefix: "promptgate"},
+		Database:   Database{MaxOpenConns: 20},
+		Redis:      Redis{Addrs: []string{}, Budget: 50 * time.Millisecond, Prefix: "promptgate"},
+		Encryption: Encryption{KMSTimeout: 15 * time.Second, Vault: Vault{Mount: "transit"}},
+
 		Cache:    Cache{Prompts: 200_000, Keys: 200_000, Decisions: 1_000_000},
 		Stale:    Stale{After: 2 * time.Second, Prompts: 24 * time.Hour, Keys: time.Hour},
 		Usage:    Usage{Inject: true},

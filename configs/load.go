@@ -126,6 +126,7 @@ func (c *Config) expand(environ []string) error {
 	secrets := map[string]*string{
 		"database.url": &c.Database.URL, "redis.password": &c.Redis.Password,
 		"redis.sentinel_password": &c.Redis.SentinelPassword, "encryption.master_key": &c.Encryption.MasterKey,
+		"encryption.vault.token": &c.Encryption.Vault.Token,
 	}
 	for i := range c.Providers {
 		secrets[fmt.Sprintf("providers[%d].api_key", i)] = &c.Providers[i].APIKey

@@ -143,8 +143,26 @@ func (v *validation) encryption(c Config) {
 		b, err := base64.StdEncoding.DecodeString(e.MasterKey)
 		v.check(err == nil && len(b) == 32, "encryption.master_key", "is not the base64 of 32 bytes; make one with `openssl rand -base64 32`")
 	}
-	needs := c.Postgres() && e.MasterKey == "" && e.MasterKeyFile == ""
-	v.check(!needs, "encryption", "has no master key, which PostgreSQL needs so that every replica has the same; set encryption.master_key_file")
+	needs := c.Postgres() && e.MasterKey == "" && e.MasterKeyFile == "" && e.KMS == ""
+	v.check(!needs, "encryption", "has no master key, which PostgreSQL needs so that every replica has the same; set encryption.master_key_file, or encryption.kms")
+	v.kms(e)
+}
+
+func (v *validation) kms(e Encryption) {
+	v.oneOf("encryption.kms", e.KMS, "", "aws", "vault")
+	v.check(e.KMS == "" || e.MasterKey == "" && e.MasterKeyFile == "", "encryption", "sets kms and a master key; set one (`promptgate seal rewrap` goes from one to the other)")
+	v.check(e.RecoveryFile == "" || e.KMS != "", "encryption.recovery_key_file", "is set without encryption.kms, so it would not be used")
+	v.check(e.KMSTimeout > 0 && e.KMSTimeout <= 5*time.Minute, "encryption.kms_timeout", "is %s; it must be more than 0 and at most 5m", e.KMSTimeout)
+	if e.KMS == "aws" {
+		v.check(e.AWS.KeyID != "", "encryption.aws.key_id", "is empty; write the id, ARN or alias of a symmetric key")
+	}
+	if e.KMS != "vault" {
+		return
+	}
+	t := e.Vault
+	v.check(strings.HasPrefix(t.Addr, "https://") || strings.HasPrefix(t.Addr, "http://"), "encryption.vault.addr", "%q is no address; write https://vault.example.com:8200", t.Addr)
+	v.check(t.Key != "" && t.Mount != "", "encryption.vault", "names no key or no mount; set key to the transit key's name")
+	v.check((t.Token == "") != (t.TokenFile == ""), "encryption.vault", "needs token or token_file, one of them; ${VAULT_TOKEN} takes it from the environment")
 }
 
 func (v *validation) providers(list []Provider) {

@@ -108,6 +108,11 @@ func ErrArchived() *fault.Error {
 	return fault.New(fault.Conflict, "This prompt is archived: restore it first (PATCH it with archived: false), then save.")
 }
 
+// ErrShredded is the answer of a project whose keys were destroyed, whatever is asked of its texts.
+func ErrShredded() *fault.Error {
+	return fault.New(fault.ProjectShredded, "This project was shredded: its keys were destroyed, and its texts are gone for good. Create another project.")
+}
+
 // ErrVersionNotFound is the answer for a version that is not there, or not this caller's to read.
 func ErrVersionNotFound(number int) *fault.Error {
 	return fault.New(fault.VersionNotFound, "This prompt has no version %d.", number).WithParam("version")

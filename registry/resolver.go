@@ -26,7 +26,9 @@ type ResolverOptions struct {
 	StaleAfter   time.Duration // answers older than this say so [2 s]
 	MaxStale     time.Duration // answers older than this are refused [24 h]
 	LoadTimeout  time.Duration // one load from the source [800 ms]
-	Clock        func() time.Time
+	// Shredded reports whether a project's keys were destroyed: it is asked with each call, and its prompts are refused. nil: none ever is.
+	Shredded func(project string) bool
+	Clock    func() time.Time
 }
 
 func (o ResolverOptions) withDefaults() ResolverOptions {
@@ -190,6 +192,15 @@ func (r *Resolver) apply(c journal.Change) {
 	r.labels.Apply(c)
 }
 
+// Forget takes all that is remembered of a project out of memory: its texts are not to be anywhere.
+func (r *Resolver) Forget(project string) {
+	r.projects.Forget(func(k string, _ *Project) bool { return k == project })
+	r.handles.Forget(func(k handleKey, _ *Identified) bool { return k.project == project })
+	r.compiled.Forget(func(k versionKey, _ *compiledVersion) bool { return k.project == project })
+	r.numbers.Forget(func(k versionKey, _ *Resolved) bool { return k.project == project })
+	r.labels.Forget(func(_ labelKey, v *Resolved) bool { return v.of.Project == project })
+}
+
 // MemoryReads counts what was found in memory so far, by kind of touch.
 func (r *Resolver) MemoryReads() map[string]uint64 {
 	return map[string]uint64{
@@ -214,6 +225,9 @@ func (r *Resolver) Identify(ctx context.Context, project, handle string) (*Ident
 	age, err := r.freshness.Age()
 	if err != nil {
 		return nil, err
+	}
+	if r.o.Shredded != nil && r.o.Shredded(project) {
+		return nil, ErrShredded()
 	}
 	key := keyOfHandle(project, handle)
 	if p, ok := r.handles.Get(key); ok {

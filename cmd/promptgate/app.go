@@ -19,6 +19,8 @@ import (
 	"github.com/promptgate/promptgate/gateway"
 	"github.com/promptgate/promptgate/gateway/admin"
 	"github.com/promptgate/promptgate/gateway/provider"
+	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/reseal"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy"
@@ -45,6 +47,7 @@ type App struct {
 	ops       net.Listener // nil without a listener of its own
 	opsHTTP   *http.Server
 	cert      *certificate // nil without TLS
+	sealing   *reseal.Runner
 
 	cleanups []func(context.Context) error // run from the last to the first
 	cancel   context.CancelFunc            // ends the background loops
@@ -76,6 +79,10 @@ func newApp(ctx context.Context, cfg configs.Config, log *slog.Logger) (a *App, 
 	}
 	a.recording = rec
 	a.onStop(rec.close)
+	a.sealing = a.stores.sealing(rec.db, log)
+	if err := registerSealing(reg, a.stores.sealer, a.sealing); err != nil {
+		return a, err
+	}
 	engine, err := a.build(ctx, rec, reg)
 	if err != nil {
 		return a, err
@@ -107,38 +114,6 @@ func (a *App) cleanup(ctx context.Context) {
 	a.cleanups = nil
 }
 
-func (a *App) listen(ctx context.Context) (err error) {
-	var lc net.ListenConfig
-	if a.cert, err = readCertificate(a.cfg.TLS, a.log); err != nil {
-		return err
-	}
-	if a.main, err = lc.Listen(ctx, "tcp", a.cfg.Addr); err != nil {
-		return fmt.Errorf("cannot listen on %s: %w; choose another with --addr", a.cfg.Addr, err)
-	}
-	a.onStop(func(context.Context) error { return ignoreClosed(a.main.Close()) })
-	if a.cfg.OpsAddr == "" {
-		return nil
-	}
-	if a.ops, err = lc.Listen(ctx, "tcp", a.cfg.OpsAddr); err != nil {
-		return fmt.Errorf("cannot listen on %s: %w; choose another ops_addr", a.cfg.OpsAddr, err)
-	}
-	a.onStop(func(context.Context) error { return ignoreClosed(a.ops.Close()) })
-	return nil
-}
-
-// loopback reports whether only this machine reaches a listener.
-func loopback(addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
-}
-
 // build makes the data plane and the management API on one engine.
 func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry) (*gin.Engine, error) {
 	s, cfg := a.stores, a.cfg
@@ -155,11 +130,16 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	a.authn = authn
 	checker := s.checker
 	resolver, err := registry.NewResolver(s.shared.source(countedSource{s.registry, s.reads}), s.feed, registry.ResolverOptions{
-		Handles: cfg.Cache.Prompts, StaleAfter: cfg.Stale.After, MaxStale: cfg.Stale.Prompts,
+		Handles: cfg.Cache.Prompts, StaleAfter: cfg.Stale.After, MaxStale: cfg.Stale.Prompts, Shredded: s.sealer.Shredded,
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.feed.Subscribe(func(c journal.Change) {
+		if c.Action == journal.ActionShredProject {
+			resolver.Forget(c.Project)
+		}
+	})
 	routes, err := a.routes(reg)
 	if err != nil {
 		return nil, err
@@ -226,7 +206,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	api, err := admin.Mount(engine, admin.Deps{
 		Configured:    definitions,
 		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, People: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
-		Calls: rec, Journal: s.feed, Log: a.log, Clock: time.Now,
+		Calls: rec, Journal: s.feed, Sealing: a.sealing, Log: a.log, Clock: time.Now,
 	}, version)
 	if err != nil {
 		return nil, err
@@ -321,6 +301,8 @@ func (a *App) start() {
 	a.loop(ctx, "journal", a.stores.feed.Run)
 	a.loop(ctx, "ledger", a.recording.Run)
 	a.loop(ctx, "last known good", a.keeper.run)
+	a.loop(ctx, "data keys", a.stores.sealer.Run)
+	a.loop(ctx, "sealing", a.sealing.Run)
 	if a.cert != nil {
 		a.loop(ctx, "certificate", a.cert.run)
 	}

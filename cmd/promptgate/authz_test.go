@@ -244,6 +244,12 @@ var routes = []route{
 	{"POST", "/api/v1/limits/:limit/reset", "manage_project system", invalid, "", `{"subject":"key_none","why":"x"}`},
 	{"GET", "/api/v1/me/limits", "key", 200, "", ""},
 	{"GET", "/api/v1/events", "audit system", 200, "", ""},
+	{"POST", "/api/v1/project/shred", "delete system", invalid, "", `{"name":"NO"}`},
+
+	// What belongs to the installation.
+	{"GET", "/api/v1/seal", "create_project system", 200, "", ""},
+	{"POST", "/api/v1/seal/jobs", "create_project system", invalid, "", `{"kind":"none"}`},
+	{"GET", "/api/v1/seal/jobs/:job", "create_project system", http.StatusNotFound, "/api/v1/seal/jobs/none", ""},
 }
 
 // matrix is what each kind of key may do, as MODEL's "Who may do what" has it. Calling is no role's: it is granted by prompt and label.
@@ -258,7 +264,7 @@ var matrix = map[string][]string{
 	"tester": {"key", "read prompt", "read call", "feedback call"},
 	"editor": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 	"admin": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt",
-		"manage_keys system", "manage_users system", "list groups", "manage_project system", "audit system"},
+		"manage_keys system", "manage_users system", "list groups", "manage_project system", "audit system", "delete system"},
 	"editor of support/**": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 
 	"editor of finance/**": {"key"},

@@ -43,6 +43,8 @@ type cli struct {
 	Service serviceCmd `cmd:"" help:"Manage service accounts: list, create, end."`
 	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`
 	Restore restoreCmd `cmd:"" help:"Say that a database that is older than the one served before was restored on purpose."`
+	Project projectCmd `cmd:"" help:"Look after a project: shred."`
+	Seal    sealCmd    `cmd:"" help:"Look after encryption: status, rotate, reencrypt, rewrap."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up or down."`
 	Ready   readyCmd   `cmd:"" help:"Ask a gateway whether it is ready: for health checks."`
 	Help    helpCmd    `cmd:"" help:"Read the manual: promptgate help <topic>."`

@@ -91,6 +91,7 @@ func openStoresAs(ctx context.Context, cfg configs.Config, log *slog.Logger, reg
 		return s, err
 	}
 	s.shared.subscribe(s.feed.Journal)
+	s.feed.Subscribe(s.keysChanged)
 	if s.hasher, err = keys.NewHasher(s.sealer.DeriveKey(keys.HashPurpose)); err != nil {
 		return s, err
 	}
@@ -134,24 +135,23 @@ func openJournal(s *stores, cfg configs.Config, log *slog.Logger, how opening) (
 
 // unseal migrates and opens the data keys; when the database does not answer, those of the last-known-good file.
 func (s *stores) unseal(ctx context.Context, cfg configs.Config, log *slog.Logger, standIn bool) error {
-	o := seal.Options{
-		DataDir: cfg.Data, Key: cfg.Encryption.MasterKey, KeyFile: cfg.Encryption.MasterKeyFile, AllowCreate: !cfg.Postgres(), Log: log,
+	o, err := sealOptions(ctx, cfg, log)
+	if err != nil {
+		return err
 	}
 	down := s.reach(ctx)
 	if down == nil {
 		if err := sqldb.Migrate(ctx, s.db, log); err != nil {
 			return err
 		}
-		var err error
 		s.sealer, err = seal.OpenKeys(ctx, s.db, o)
 		return err
 	}
 	if !standIn || ctx.Err() != nil {
 		return down
 	}
-	var err error
 	s.lastKnown, s.sealer, err = readLastKnown(cfg.Data, func(exported []byte) (*seal.Sealer, error) {
-		return seal.OpenExported(exported, s.db, o)
+		return seal.OpenExported(ctx, exported, s.db, o)
 	})
 	if err != nil {
 		return explainMissing(down, err)
@@ -181,6 +181,7 @@ func (s *stores) load(ctx context.Context) error {
 	if err := s.feed.Load(ctx); err != nil {
 		return err
 	}
+	s.sealer.MarkShredded(s.feed.Shredded()...)
 	return s.shared.seed(ctx, s.feed.Journal)
 }
 

@@ -40,6 +40,8 @@ func harmless() map[string]string {
 		"policy_limit_counters": "how far rates are used, and what runs at a time",
 		"policy_limit_warnings": "which warnings are to be delivered",
 		"policy_uses":           "when what was used last, for people to read; it gives and takes nothing",
+		"journal_project_keys":  "sealed by the installation's data keys; that a project was shredded stands in the chain as well",
+		"journal_seal_jobs":     "progress of work that looks at the rows, and can be done at any time",
 		"registry_tags":         "what lists are searched by; a prompt's own tags are in its row",
 		"registry_label_events": "what people read of the past; registry.Verify compares it with the journal",
 	}

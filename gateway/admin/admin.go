@@ -38,6 +38,7 @@ type Deps struct {
 	Configured    []provider.Definition // the operator's providers, which every project may use: listed, and not changed here
 	Calls         metrics.Reader
 	Journal       Journal
+	Sealing       Sealing
 	Log           *slog.Logger
 	Clock         func() time.Time
 }
@@ -68,6 +69,7 @@ func (d Deps) nouns() []noun {
 		stats{registry: d.Registry, ledger: d.Calls},
 		feedback{registry: d.Registry, ledger: d.Calls},
 		events{journal: d.Journal},
+		sealed{sealing: d.Sealing, registry: d.Registry},
 	}
 }
 
@@ -123,7 +125,7 @@ func (a *API) Access() map[string]Access { return a.access }
 
 func (d Deps) check() error {
 	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.People == nil || d.Issuer == nil || d.Providers == nil || d.Limits == nil ||
-		d.Calls == nil || d.Journal == nil || d.Log == nil || d.Clock == nil {
+		d.Calls == nil || d.Journal == nil || d.Sealing == nil || d.Log == nil || d.Clock == nil {
 		return errors.New("admin: a dependency is missing")
 	}
 	return nil

@@ -47,10 +47,10 @@ func (o op) refusedWith(conditional bool) []int {
 		http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable,
 	}
 	if strings.Contains(o.path, "{") || o.method != http.MethodGet && o.kind == "prompt" {
-		status = append(status, http.StatusNotFound)
+		status = append(status, http.StatusNotFound, http.StatusGone)
 	}
 	if o.method != http.MethodGet {
-		status = append(status, http.StatusConflict, http.StatusInsufficientStorage)
+		status = append(status, http.StatusConflict, http.StatusGone, http.StatusInsufficientStorage)
 	}
 	if o.method != http.MethodGet && o.method != http.MethodDelete {
 		status = append(status, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
@@ -59,7 +59,7 @@ func (o op) refusedWith(conditional bool) []int {
 		status = append(status, http.StatusPreconditionFailed)
 	}
 	slices.Sort(status)
-	return status
+	return slices.Compact(status)
 }
 
 // meaning says what each refusal is for; the manual tells its codes apart.
@@ -73,6 +73,8 @@ func meaning(status int) string {
 		return "The key lacks the permission that the answer names: permission_denied"
 	case http.StatusNotFound:
 		return "It is not there, or not this key's to know of: the answers are the same"
+	case http.StatusGone:
+		return "The project's keys were destroyed, its texts are gone for good: project_shredded"
 	case http.StatusConflict:
 		return "A name is taken, or things are not as the request supposed: conflict"
 	case http.StatusPreconditionFailed:

@@ -24,6 +24,7 @@ import (
 	providerstore "github.com/promptgate/promptgate/gateway/provider/sqlstore"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/reseal"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/internal/testenv"
 	"github.com/promptgate/promptgate/metrics"
@@ -131,7 +132,8 @@ func newEnv(t testing.TB) *env {
 	e.api, err = admin.Mount(engine, admin.Deps{
 		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, People: e.keys, Issuer: e.issue,
 		Limits:    limitstore.New(db, e.journal, time.Now),
-		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{Configured: []string{"house"}}), Calls: &e.read, Journal: e.journal, Log: log, Clock: func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) },
+		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{Configured: []string{"house"}}), Calls: &e.read, Journal: e.journal,
+		Sealing: reseal.New(reseal.Options{DB: db, Journal: e.journal, Sealer: sealer, Columns: []reseal.Column{registrystore.Texts{S: e.store}}}), Log: log, Clock: func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) },
 		Configured: []provider.Definition{{Name: "house", Kind: provider.ProviderOpenAI, BaseURL: "https://api.mistral.ai/v1", Enabled: true, HasCredential: true}},
 	}, "test")
 	require.NoError(t, err)

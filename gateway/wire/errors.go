@@ -26,6 +26,8 @@ func Status(code fault.Code) int {
 		return http.StatusForbidden
 	case fault.NotFound, fault.PromptNotFound, fault.VersionNotFound, fault.LabelNotFound, fault.ModelNotFound, fault.CallNotFound:
 		return http.StatusNotFound
+	case fault.ProjectShredded:
+		return http.StatusGone
 	case fault.Conflict:
 		return http.StatusConflict
 	case fault.PreconditionFailed:

@@ -49,7 +49,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 		"permission_denied": 403, "not_found": 404, "prompt_not_found": 404, "version_not_found": 404, "label_not_found": 404,
 		"model_not_found": 404, "call_not_found": 404, "conflict": 409, "precondition_failed": 412, "rate_limit_exceeded": 429,
 		"budget_exceeded": 429, "provider_error": 502, "provider_timeout": 504, "provider_truncated": 502, "provider_auth": 502,
-		"registry_unavailable": 503, "overloaded": 503, "storage_full": 507, "not_implemented": 501, "client_closed": 499, "internal_error": 500,
+		"registry_unavailable": 503, "overloaded": 503, "storage_full": 507, "not_implemented": 501, "client_closed": 499, "internal_error": 500, "project_shredded": 410,
 	}
 	for _, code := range codes(t) {
 		status, ok := want[code]

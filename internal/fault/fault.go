@@ -33,6 +33,7 @@ const (
 	LabelNotFound            Code = "label_not_found"
 	ModelNotFound            Code = "model_not_found"
 	CallNotFound             Code = "call_not_found"
+	ProjectShredded          Code = "project_shredded"    // its keys were destroyed: its texts are gone for good
 	Conflict                 Code = "conflict"            // unique name taken, or a compare-and-set lost
 	PreconditionFailed       Code = "precondition_failed" // If-Match does not match
 	RateLimitExceeded        Code = "rate_limit_exceeded"

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/promptgate/promptgate/internal/fault"
+	"github.com/promptgate/promptgate/internal/seal"
 	"github.com/promptgate/promptgate/internal/sqldb"
 )
 
@@ -233,7 +234,13 @@ func (j *Journal) payload(row *eventRow, ev *Event) (*payloadRow, error) {
 			continue
 		}
 		*side.commit = commit
-		if *side.sealed, err = j.sealer.Seal(plain, place(row, side.name)); err != nil {
+		*side.sealed, err = j.sealer.Seal(plain, place(row, side.name))
+		if errors.Is(err, seal.ErrShredded) {
+			// A project without keys can still be tidied up, such as its API keys revoked: the event says so without its payload.
+			row.BeforeCommit, row.AfterCommit = []byte{}, []byte{}
+			return nil, nil
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -160,6 +160,10 @@ func (j *Journal) entry(r *eventRow, p *payloadRow) (Entry, error) {
 	if e.Shredded = p.Shredded; e.Shredded {
 		return e, nil
 	}
+	if j.sealer.Shredded(r.Project) {
+		e.Shredded = true
+		return e, nil
+	}
 	if len(r.BeforeCommit) > 0 {
 		if e.Before, err = j.unsalt(r, p.BeforeSealed, r.BeforeCommit, sideBefore); err != nil {
 			return Entry{}, err

@@ -56,9 +56,10 @@ type rows struct {
 	notes   map[int64]string         // hashes by revision
 	floor   int64                    // the newest revision that was noted
 
-	mu     sync.Mutex
-	forged map[string]bool // rows that were told of in the log, at most maxForged
-	amiss  atomic.Int32    // how many
+	mu       sync.Mutex
+	shredded []string        // projects
+	forged   map[string]bool // rows that were told of in the log, at most maxForged
+	amiss    atomic.Int32    // how many
 }
 
 // maxForged bounds what is remembered of rows that somebody else wrote: past it, new ones are not logged.
@@ -167,6 +168,11 @@ func (j *Journal) foldEvent(e *eventRow) error {
 		return fmt.Errorf("journal: revision %d: %w", e.Revision, err)
 	}
 	r.index.Apply(writes)
+	if e.Action == ActionShredProject {
+		r.mu.Lock()
+		r.shredded = append(r.shredded, e.Project)
+		r.mu.Unlock()
+	}
 	r.folded.Store(&foldedTo{e.Revision, e.Hash})
 	return nil
 }

@@ -43,7 +43,7 @@ func ReadSeen(dir string, s *seal.Sealer) (*Seen, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := s.Open(sealed, seenBind())
+	plain, err := s.OpenFile(sealed, seenBind())
 	if err != nil {
 		return nil, fmt.Errorf("%s was altered, or the database is another one than was served here: if it was restored or replaced on purpose, run "+
 			"`promptgate restore --accept`: %w", filepath.Join(dir, seenName), err)
@@ -61,7 +61,7 @@ func WriteSeen(dir string, s *seal.Sealer, seen Seen) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := s.Seal(plain, seenBind())
+	sealed, err := s.SealFile(plain, seenBind())
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -188,12 +189,21 @@ func (v *verifier) payload(r *eventRow, p *payloadRow) {
 		}
 		v.report.Shredded++
 	default:
+		if v.gone(r) {
+			v.report.Shredded++ // by a replica that had not heard of it yet
+			return
+		}
 		if !v.opens(r, p.BeforeSealed, r.BeforeCommit, sideBefore) || !v.opens(r, p.AfterSealed, r.AfterCommit, sideAfter) {
 			v.problem(r.Revision, Payload)
 			return
 		}
 		v.report.Payloads++
 	}
+}
+
+// gone reports whether the event's project was shredded, whenever that was.
+func (v *verifier) gone(r *eventRow) bool {
+	return slices.ContainsFunc(v.shreds, func(s shred) bool { return s.Action == ActionShredProject && s.Project == r.Project })
 }
 
 func (v *verifier) opens(r *eventRow, sealed, commit []byte, side string) bool {

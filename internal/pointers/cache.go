@@ -226,6 +226,24 @@ func (c *Cache[K, V]) forget(key K) (old V, known bool) {
 	return c.values.Invalidate(key)
 }
 
+// Forget ends all values that match, and what is being loaded.
+func (c *Cache[K, V]) Forget(match func(K, V) bool) {
+	var keys []K
+	for k, v := range c.values.All() {
+		if match(k, v) {
+			keys = append(keys, k)
+		}
+	}
+	c.mu.Lock()
+	for k := range c.flights {
+		keys = append(keys, k)
+	}
+	c.mu.Unlock()
+	for _, k := range keys {
+		c.forget(k)
+	}
+}
+
 // Replace puts a value in the place of the one that is remembered now, and nowhere else: the old one must still be there.
 func (c *Cache[K, V]) Replace(key K, isOld func(V) bool, value V) {
 	c.mu.Lock()

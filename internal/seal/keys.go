@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,17 +22,21 @@ import (
 	"github.com/promptgate/promptgate/internal/sqldb"
 )
 
-// Options say where the master key comes from: Key, else KeyFile, else <DataDir>/master.key. Naming both Key and KeyFile is
-// an error.
+// Options say where the master key comes from: KMS, else Key, else KeyFile, else <DataDir>/master.key. Naming two of them is an error.
 type Options struct {
 	DataDir string
 	KeyFile string
-	Key     string // 32 bytes in base64
+	Key     string  // 32 bytes in base64
+	KMS     Wrapper // wraps a master key that is made here
+	// RecoveryKeyFile opens the master key beside KMS, when that does not: 32 bytes in base64.
+	RecoveryKeyFile string
 	// AllowCreate lets the first start write <DataDir>/master.key: for SQLite, where data and key grow up on one machine.
 	AllowCreate bool
 	Log         *slog.Logger
 	Clock       func() time.Time // nil means time.Now
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // row is journal_keyset: one row, the data keys as the master key sealed them.
 type row struct {
@@ -43,23 +48,15 @@ type row struct {
 	Root      []byte
 	Revision  int64 // moved by every rotation, so that two of them cannot overwrite each other
 	CreatedAt int64 // microseconds since 1970, UTC
+	Wraps     string
+	Previous  string
+	Facts     string
 }
-
-// What the master key seals; the names keep one from being put in the other's place.
-const (
-	adKeyset = "promptgate/journal_keyset/keyset"
-	adRoot   = "promptgate/journal_keyset/root"
-)
 
 // OpenKeys loads the data keys, or makes them at the first start. It refuses, saying what to do, when there is data and no
 // master key, or another one than the data was sealed with. The database must be migrated.
 func OpenKeys(ctx context.Context, db *sqldb.DB, o Options) (*Sealer, error) {
-	if o.Clock == nil {
-		o.Clock = time.Now
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o = o.withDefaults()
 	stored, err := load(ctx, db.DB, false)
 	if err != nil {
 		return nil, err
@@ -68,17 +65,29 @@ func OpenKeys(ctx context.Context, db *sqldb.DB, o Options) (*Sealer, error) {
 		if err := refuseOrphans(ctx, db); err != nil {
 			return nil, err
 		}
-	}
-	m, err := findMaster(o, stored != nil)
-	if err != nil {
-		return nil, err
-	}
-	if stored == nil {
-		if stored, err = create(ctx, db, m, o.Clock()); err != nil {
+		m, wraps, err := makeMaster(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		if stored, err = create(ctx, db, m, wraps, o.Clock()); err != nil {
 			return nil, err
 		}
 	}
-	return unseal(db, m, stored, o.Clock)
+	m, err := findMaster(ctx, o, stored)
+	if err != nil {
+		return nil, err
+	}
+	s, err := unseal(db, m, stored, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.loadProjects(ctx); err != nil {
+		if sqldb.IsUnavailable(err) {
+			return nil, err
+		}
+		o.Log.Error("the data keys of a project cannot be opened: its text cannot be read", "error", err)
+	}
+	return s, nil
 }
 
 // refuseOrphans keeps new keys from being made beside data that was sealed by lost ones.
@@ -94,7 +103,8 @@ func refuseOrphans(ctx context.Context, db *sqldb.DB) error {
 	return nil
 }
 
-func findMaster(o Options, haveData bool) (*master, error) {
+// directMaster is the master key that is configured itself.
+func directMaster(o Options, haveData bool) (*master, error) {
 	if o.Key != "" && o.KeyFile != "" {
 		return nil, errors.New("seal: a master key and a master key file are both configured: keep one of them")
 	}
@@ -166,7 +176,7 @@ func load(ctx context.Context, db bun.IDB, lock bool) (*row, error) {
 }
 
 // create makes the keys and stores them, unless another replica does so first: then it returns that one's.
-func create(ctx context.Context, db *sqldb.DB, m *master, now time.Time) (*row, error) {
+func create(ctx context.Context, db *sqldb.DB, m *master, wraps []wrap, now time.Time) (*row, error) {
 	h, err := keyset.NewHandle(aead.XAES256GCM192BitNonceKeyTemplate())
 	if err != nil {
 		return nil, fmt.Errorf("seal: make keys: %w", err)
@@ -175,12 +185,13 @@ func create(ctx context.Context, db *sqldb.DB, m *master, now time.Time) (*row, 
 	if _, err := rand.Read(root); err != nil {
 		return nil, fmt.Errorf("seal: make keys: %w", err)
 	}
-	r := &row{ID: 1, Master: m.id, Revision: 1, CreatedAt: now.UnixMicro()}
-	if r.Keyset, err = sealKeyset(h, m); err != nil {
+	r := &row{ID: 1, Revision: 1, CreatedAt: now.UnixMicro(), Facts: firstFacts(h, now).text()}
+	sealed, err := sealUnder(m, wraps, h, root)
+	if err != nil {
 		return nil, err
 	}
-	if r.Root, err = m.aead.Encrypt(root, []byte(adRoot)); err != nil {
-		return nil, fmt.Errorf("seal: make keys: %w", err)
+	if err := r.put(sealed); err != nil {
+		return nil, err
 	}
 	err = db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewInsert().Model(r).On("CONFLICT (id) DO NOTHING").Exec(ctx)
@@ -196,41 +207,65 @@ func create(ctx context.Context, db *sqldb.DB, m *master, now time.Time) (*row, 
 	return stored, err
 }
 
-func sealKeyset(h *keyset.Handle, m *master) ([]byte, error) {
-	var buf bytes.Buffer
-	if err := h.WriteWithAssociatedData(keyset.NewBinaryWriter(&buf), m.aead, []byte(adKeyset)); err != nil {
-		return nil, fmt.Errorf("seal: keyset: %w", err)
+// put makes k what the row holds.
+func (r *row) put(k sealedKeys) error {
+	r.Master, r.Keyset, r.Root, r.Wraps = k.Master, k.Keyset, k.Root, ""
+	if len(k.Wraps) == 0 {
+		return nil
 	}
-	return buf.Bytes(), nil
+	text, err := json.Marshal(k.Wraps)
+	r.Wraps = string(text)
+	return err
 }
 
-func unseal(db *sqldb.DB, m *master, r *row, clock func() time.Time) (*Sealer, error) {
-	k, err := openKeyset(m, r)
+// sealUnder seals the data keys by a master key.
+func sealUnder(m *master, wraps []wrap, h *keyset.Handle, root []byte) (sealedKeys, error) {
+	k := sealedKeys{Master: m.id, Wraps: wraps}
+	var buf bytes.Buffer
+	if err := h.WriteWithAssociatedData(keyset.NewBinaryWriter(&buf), m.aead, []byte(adKeyset)); err != nil {
+		return k, fmt.Errorf("seal: keyset: %w", err)
+	}
+	k.Keyset = buf.Bytes()
+	var err error
+	if k.Root, err = m.aead.Encrypt(root, []byte(adRoot)); err != nil {
+		return k, fmt.Errorf("seal: root: %w", err)
+	}
+	return k, nil
+}
+
+func unseal(db *sqldb.DB, m *master, r *row, o Options) (*Sealer, error) {
+	k, root, err := openKeyset(m, r)
 	if err != nil {
 		return nil, err
 	}
-	root, err := m.aead.Decrypt(r.Root, []byte(adRoot))
-	if err != nil {
-		return nil, errors.New("seal: the stored keys (journal_keyset.root) were altered: restore them from a backup")
+	s := &Sealer{
+		root: root, db: db, o: o, clock: o.Clock, projects: map[string]*projectKeys{}, gone: map[string]bool{}, absent: map[string]time.Time{}, made: map[string]*projectKeys{},
+		stale: map[string]bool{}, wake: make(chan struct{}, 1),
 	}
-	s := &Sealer{root: root, db: db, master: m, clock: clock}
 	s.keys.Store(k)
 	return s, nil
 }
 
-func openKeyset(m *master, r *row) (*keys, error) {
-	if r.Master != m.id {
-		return nil, fmt.Errorf("seal: this is not the master key that the data was sealed with (it is key %s, the data wants %s): "+
+func openKeyset(m *master, r *row) (*keys, []byte, error) {
+	sealed, ok, err := r.under(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !ok {
+		return nil, nil, fmt.Errorf("seal: this is not the master key that the data was sealed with (it is key %s, the data wants %s): "+
 			"configure the right one", m.id, r.Master)
 	}
-	h, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(r.Keyset)), m.aead, []byte(adKeyset))
+	h, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(sealed.Keyset)), m.aead, []byte(adKeyset))
 	if err != nil {
-		return nil, errors.New("seal: the stored keys (journal_keyset.keyset) were altered: restore them from a backup")
+		return nil, nil, errors.New("seal: the stored keys (journal_keyset.keyset) were altered: restore them from a backup")
 	}
-	k, err := newKeys(h, r.Revision)
+	root, err := m.aead.Decrypt(sealed.Root, []byte(adRoot))
 	if err != nil {
-		return nil, err
+		return nil, nil, errors.New("seal: the stored keys (journal_keyset.root) were altered: restore them from a backup")
 	}
-	k.stored = r
-	return k, nil
+	ring, err := newRing(h)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &keys{ring: ring, newest: r.Revision, stored: r, master: m}, root, nil
 }

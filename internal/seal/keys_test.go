@@ -174,18 +174,18 @@ func TestRotation(t *testing.T) {
 		require.NoError(t, err)
 		old, err := here.Seal([]byte("old"), place)
 		require.NoError(t, err)
-		first, derived := here.Primary(), here.DeriveKey("p")
+		first, derived := here.Primary(""), here.DeriveKey("p")
 
 		var id uint32
 		require.NoError(t, db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			id, err = here.AddKey(ctx, tx)
+			id, err = here.AddKey(ctx, tx, "")
 			return err
 		}))
 		require.NoError(t, here.Reload(t.Context()))
-		require.Equal(t, first, here.Primary(), "a new key opens before it seals")
-		require.NoError(t, db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error { return here.Promote(ctx, tx, id) }))
+		require.Equal(t, first, here.Primary(""), "a new key opens before it seals")
+		require.NoError(t, db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error { return here.Promote(ctx, tx, "", id) }))
 		require.NoError(t, here.Reload(t.Context()))
-		require.Equal(t, id, here.Primary())
+		require.Equal(t, id, here.Primary(""))
 
 		sealed, err := here.Seal([]byte("new"), place)
 		require.NoError(t, err)
@@ -208,43 +208,77 @@ func TestRotationRollsBackWithItsTransaction(t *testing.T) {
 	db := testenv.Open(t, testenv.SQLite(t))
 	s, err := seal.OpenKeys(t.Context(), db, seal.Options{Key: newKey(1)})
 	require.NoError(t, err)
-	before := s.Primary()
+	before := s.Primary("")
 	err = db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-		id, err := s.AddKey(ctx, tx)
+		id, err := s.AddKey(ctx, tx, "")
 		require.NoError(t, err)
-		require.NoError(t, s.Promote(ctx, tx, id))
+		require.NoError(t, s.Promote(ctx, tx, "", id))
 		return context.Canceled
 	})
 	require.Error(t, err)
 	require.NoError(t, s.Reload(t.Context()))
-	require.Equal(t, before, s.Primary())
+	require.Equal(t, before, s.Primary(""))
 }
 
 func TestPromoteOfAnUnknownKey(t *testing.T) {
 	db := testenv.Open(t, testenv.SQLite(t))
 	s, err := seal.OpenKeys(t.Context(), db, seal.Options{Key: newKey(1)})
 	require.NoError(t, err)
-	err = db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error { return s.Promote(ctx, tx, s.Primary()+1) })
+	err = db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error { return s.Promote(ctx, tx, "", s.Primary("")+1) })
 	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
 }
 
+// While the master key is being replaced, processes with the old one and with the new one start and work; afterwards the new one alone does.
 func TestRewrap(t *testing.T) {
-	db := testenv.Open(t, testenv.SQLite(t))
-	s, err := seal.OpenKeys(t.Context(), db, seal.Options{Key: newKey(1)})
-	require.NoError(t, err)
-	sealed, err := s.Seal([]byte("x"), place)
-	require.NoError(t, err)
-	require.NoError(t, db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error { return s.Rewrap(ctx, tx, newKey(2)) }))
-
-	_, err = seal.OpenKeys(t.Context(), db, seal.Options{Key: newKey(1)})
-	require.ErrorContains(t, err, "not the master key")
-	again, err := seal.OpenKeys(t.Context(), db, seal.Options{Key: newKey(2)})
-	require.NoError(t, err)
-	for _, s := range []*seal.Sealer{s, again} {
-		_, err = s.Open(sealed, place)
+	testenv.EachDatabase(t, func(t *testing.T, url string) {
+		db := testenv.Open(t, url)
+		change := func(f func(ctx context.Context, tx bun.Tx) error) error { return db.Write(t.Context(), f) }
+		open := func(key byte) (*seal.Sealer, error) {
+			return seal.OpenKeys(t.Context(), db, seal.Options{Key: newKey(key)})
+		}
+		finish := func(s *seal.Sealer) func(context.Context, bun.Tx) error {
+			return func(ctx context.Context, tx bun.Tx) error { return s.FinishRewrap(ctx, tx) }
+		}
+		old, err := open(1)
 		require.NoError(t, err)
-	}
-	require.Equal(t, s.DeriveKey("p"), again.DeriveKey("p"))
+		require.NoError(t, change(func(ctx context.Context, tx bun.Tx) error { return old.AddProject(ctx, tx, "p1") }))
+		require.NoError(t, old.Reload(t.Context()))
+		sealed, err := old.Seal([]byte("x"), place)
+		require.NoError(t, err)
+		_, err = old.PrepareRewrap(t.Context(), seal.Options{Key: newKey(1)})
+		require.True(t, fault.Is(err, fault.Conflict), "%v", err)
+		require.True(t, fault.Is(change(finish(old)), fault.Conflict), "nothing to finish")
+
+		next, err := old.PrepareRewrap(t.Context(), seal.Options{Key: newKey(2)})
+		require.NoError(t, err)
+		rewrap := func(ctx context.Context, tx bun.Tx) error { return old.Rewrap(ctx, tx, next) }
+		require.NoError(t, change(rewrap))
+		require.True(t, fault.Is(change(rewrap), fault.Conflict), "one at a time")
+		err = change(func(ctx context.Context, tx bun.Tx) error { _, err := old.AddKey(ctx, tx, ""); return err })
+		require.ErrorContains(t, err, "finish that first", "a key that one of the copies lacks would be lost")
+		require.True(t, fault.Is(change(finish(old)), fault.Conflict), "with the old key")
+		for key := range byte(2) {
+			s, err := open(key + 1)
+			require.NoError(t, err)
+			require.NoError(t, s.Reload(t.Context()))
+			opened, err := s.Open(sealed, place)
+			require.NoError(t, err)
+			require.Equal(t, "x", string(opened))
+			require.Equal(t, old.DeriveKey("p"), s.DeriveKey("p"))
+		}
+		fresh, err := open(2)
+		require.NoError(t, err)
+		require.NoError(t, change(finish(fresh)))
+		_, err = open(1)
+		require.ErrorContains(t, err, "not the master key")
+		require.Error(t, old.Reload(t.Context()))
+		_, err = old.Open(sealed, place)
+		require.NoError(t, err, "what is in memory goes on")
+		again, err := open(2)
+		require.NoError(t, err)
+		_, err = again.Open(sealed, place)
+		require.NoError(t, err)
+	})
 }
 
 func TestOpenWithTheDatabaseGone(t *testing.T) {

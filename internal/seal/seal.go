@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/aead/subtle"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
@@ -21,6 +22,9 @@ import (
 
 // ErrOpen says that a ciphertext was altered, belongs to another place, or was sealed by keys that are not ours.
 var ErrOpen = errors.New("seal: cannot open: altered, misplaced or sealed by another installation's keys")
+
+// ErrShredded says that the keys of a project were destroyed: what they sealed is gone for good.
+var ErrShredded = errors.New("seal: the project was shredded")
 
 // Bind is the place a ciphertext belongs to. It opens under exactly the four strings it was sealed under, so a row that is
 // copied over another one, or into another project, does not open.
@@ -45,58 +49,115 @@ func (b Bind) associated() []byte {
 // Sealer seals and opens in process, without I/O but for keys that another replica has just added. It is safe for concurrent
 // use. OpenKeys makes one.
 type Sealer struct {
-	keys   atomic.Pointer[keys]
-	root   []byte
-	db     *sqldb.DB
-	master *master
-	clock  func() time.Time
+	keys  atomic.Pointer[keys] // the installation's
+	root  []byte
+	db    *sqldb.DB
+	o     Options
+	clock func() time.Time
+
+	shredded atomic.Pointer[map[string]bool] // for whoever asks with each call; nil: none is
+
+	mu       sync.RWMutex
+	projects map[string]*projectKeys
+	gone     map[string]bool         // shredded, whatever the database says
+	absent   map[string]time.Time    // when it had no keys for a project, or was to be asked
+	made     map[string]*projectKeys // of projects whose transaction has not ended
+	stale    map[string]bool         // projects whose keys changed; "" is the installation
+	wake     chan struct{}           // holds one: there is something stale
 
 	reloading  sync.Mutex // guards reloadedAt
 	reloadedAt time.Time
 }
 
-// keys is one state of the keyset.
-type keys struct {
+// ring is a set of data keys, one of which seals.
+type ring struct {
 	handle *keyset.Handle
 	aead   tink.AEAD
 	known  map[uint32]bool
-	newest int64 // revision of the stored keyset
-	stored *row  // as the database holds it, for Export
 }
 
-func newKeys(h *keyset.Handle, revision int64) (*keys, error) {
+// keys is one state of the installation's keyset.
+type keys struct {
+	ring   *ring
+	newest int64 // revision of the stored keyset
+	stored *row  // as the database holds it, for Export
+	master *master
+}
+
+func newRing(h *keyset.Handle) (*ring, error) {
 	a, err := aead.New(h)
 	if err != nil {
 		return nil, fmt.Errorf("seal: keyset: %w", err)
 	}
-	k := &keys{handle: h, aead: a, known: map[uint32]bool{}, newest: revision}
+	r := &ring{handle: h, aead: a, known: map[uint32]bool{}}
 	for _, info := range h.KeysetInfo().GetKeyInfo() {
-		k.known[info.GetKeyId()] = true
+		r.known[info.GetKeyId()] = true
 	}
-	return k, nil
+	return r, nil
 }
 
-// Seal encrypts plaintext, which may be empty, for the place b. The result is Overhead bytes longer. It fails only for
-// plaintexts near the limits of memory.
+func (r *ring) primary() uint32 { return r.handle.KeysetInfo().GetPrimaryKeyId() }
+
+// Seal encrypts plaintext, which may be empty, for the place b, by the keys of its project; by the installation's where it has none. The result is
+// Overhead bytes longer. It fails with ErrShredded, else only for plaintexts near the limits of memory.
 func (s *Sealer) Seal(plaintext []byte, b Bind) ([]byte, error) {
-	out, err := s.keys.Load().aead.Encrypt(plaintext, b.associated())
+	r := s.keys.Load().ring
+	if b.Project != "" {
+		p, known, err := s.project(b.Project)
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			// Not asked about here: whoever seals may hold the last connection to the database. The installation's keys are every replica's, and
+			// sealing again mends it.
+			s.want(b.Project)
+		}
+		if p != nil {
+			r = p.ring
+		}
+	}
+	out, err := r.aead.Encrypt(plaintext, b.associated())
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
 	return out, nil
 }
 
-// Open decrypts what Seal made for the same place. The error is, or wraps, ErrOpen, and tells neither key nor content.
+// Open decrypts what Seal made for the same place. The error is ErrShredded, or is or wraps ErrOpen, and tells neither key nor content.
 func (s *Sealer) Open(ciphertext []byte, b Bind) ([]byte, error) {
-	if id, ok := KeyID(ciphertext); ok && !s.keys.Load().known[id] {
+	id, ok := KeyID(ciphertext)
+	rings, err := s.rings(b.Project, id)
+	if err == nil && ok && len(rings) == 0 {
 		// Sealed by a key this process has not seen: another replica may have promoted it a moment ago.
-		if err := s.reloadSometimes(); err != nil {
+		if err := s.reloadSometimes(b.Project); err != nil {
 			return nil, fmt.Errorf("%w (and the keys could not be read again: %w)", ErrOpen, err)
 		}
+		rings, err = s.rings(b.Project, id)
 	}
-	out, err := s.keys.Load().aead.Decrypt(ciphertext, b.associated())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s, row %q", ErrOpen, b.Table, b.Row)
+		return nil, err
+	}
+	for _, r := range rings {
+		if out, err := r.aead.Decrypt(ciphertext, b.associated()); err == nil {
+			return out, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %s, row %q", ErrOpen, b.Table, b.Row)
+}
+
+// rings are those that have a key of this number: the project's, and the installation's, by which rows were sealed before it had its own.
+func (s *Sealer) rings(project string, id uint32) (out []*ring, err error) {
+	if project != "" {
+		p, _, err := s.project(project)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil && p.ring.known[id] {
+			out = append(out, p.ring)
+		}
+	}
+	if r := s.keys.Load().ring; r.known[id] {
+		out = append(out, r)
 	}
 	return out, nil
 }
@@ -112,6 +173,38 @@ func KeyID(ciphertext []byte) (id uint32, ok bool) {
 		return 0, false
 	}
 	return binary.BigEndian.Uint32(ciphertext[1:5]), true
+}
+
+// KeyPrefix is what every ciphertext of a key begins with, for queries.
+func KeyPrefix(id uint32) []byte { return binary.BigEndian.AppendUint32([]byte{1}, id) }
+
+// PrefixKey reads it.
+func PrefixKey(prefix []byte) uint32 {
+	if len(prefix) < 5 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(prefix[1:5])
+}
+
+// SealFile is Seal for small files beside the database that may be opened long after every data key was replaced: by a key that never is.
+func (s *Sealer) SealFile(plaintext []byte, b Bind) ([]byte, error) {
+	a, err := subtle.NewXChaCha20Poly1305(s.DeriveKey("files"))
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return a.Encrypt(plaintext, b.associated())
+}
+
+// OpenFile opens what SealFile made, or Seal in earlier times.
+func (s *Sealer) OpenFile(ciphertext []byte, b Bind) ([]byte, error) {
+	a, err := subtle.NewXChaCha20Poly1305(s.DeriveKey("files"))
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	if plain, err := a.Decrypt(ciphertext, b.associated()); err == nil {
+		return plain, nil
+	}
+	return s.Open(ciphertext, b)
 }
 
 // DeriveKey returns 32 bytes that are secret, the same on every replica and after every rotation, and different for each

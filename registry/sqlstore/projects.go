@@ -9,6 +9,7 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/seal"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/registry"
 )
@@ -67,7 +68,7 @@ func (s *Store) CreateProject(ctx context.Context, by journal.Origin, p registry
 	row := projectRow{ID: p.ID, Name: p.Name, Description: p.Description, DefaultLabel: p.DefaultLabel, CreatedAt: s.now()}
 	ev := journal.Event{
 		Project: p.ID, Origin: by, Action: "project.create", Object: "project:" + p.ID,
-		Touches: []journal.Touch{registry.ProjectTouch(p.ID)},
+		Touches: []journal.Touch{registry.ProjectTouch(p.ID), {Kind: seal.TouchKeys, Project: p.ID}},
 	}
 	ev.Stamp = func(ctx context.Context, tx bun.Tx, revision int64) error {
 		row.Revision = revision
@@ -75,7 +76,7 @@ func (s *Store) CreateProject(ctx context.Context, by journal.Origin, p registry
 		ev.Adds(&row)
 		return taken(exec(tx.NewInsert().Model(&row).Exec(ctx)), "project", p.Name)
 	}
-	_, err := s.journal.Change(ctx, &ev, func(context.Context, bun.Tx) error { return nil })
+	_, err := s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error { return s.sealer.AddProject(ctx, tx, p.ID) })
 	if err != nil {
 		return registry.Project{}, err
 	}

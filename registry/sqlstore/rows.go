@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"database/sql/driver"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -130,7 +131,9 @@ func (r *versionRow) seal(s *seal.Sealer, v *registry.Version) error {
 	if err != nil {
 		return fault.Wrap(err, fault.InvalidTemplate, "A JSON field of this version is malformed.")
 	}
-	if r.Content, err = s.Seal(plain, r.place("content")); err != nil {
+	if r.Content, err = s.Seal(plain, r.place("content")); errors.Is(err, seal.ErrShredded) {
+		return registry.ErrShredded()
+	} else if err != nil {
 		return err
 	}
 	r.Note, err = s.Seal([]byte(v.Note), r.place("note"))
@@ -159,6 +162,9 @@ func (r *versionRow) open(s *seal.Sealer) (registry.Version, error) {
 
 // unreadable is a row that was altered or sealed by foreign keys: no absence, and trying again does not help.
 func unreadable(err error, r *versionRow) error {
+	if errors.Is(err, seal.ErrShredded) {
+		return registry.ErrShredded()
+	}
 	return fault.Wrap(err, fault.Internal, "Version %d of this prompt cannot be read: restore it from a backup.", r.Number)
 }
 

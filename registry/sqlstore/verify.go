@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 )
 
@@ -168,7 +169,9 @@ func (a *auditor) version(r *versionRow) {
 	case digest != r.Digest:
 		a.differs(key.promptKey, "version %d: its digest is %q, the journal says %q", r.Number, r.Digest, digest)
 	default:
-		if _, err := r.open(a.s.sealer); err != nil {
+		if _, err := r.open(a.s.sealer); fault.Is(err, fault.ProjectShredded) {
+			a.skip[key.promptKey] = true
+		} else if err != nil {
 			a.differs(key.promptKey, "version %d: its content does not open, or is not what its digest says", r.Number)
 		}
 	}

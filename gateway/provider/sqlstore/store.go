@@ -127,6 +127,9 @@ func (s *Store) fill(r *providerRow, d provider.Definition) error {
 		return nil
 	}
 	r.Credential, err = s.sealer.Seal([]byte(d.Credential.Reveal()), r.place())
+	if errors.Is(err, seal.ErrShredded) {
+		return errShredded()
+	}
 	return err
 }
 
@@ -194,7 +197,12 @@ func readFault(err error, absent *fault.Error) error {
 func storable(key string) bool { return utf8.ValidString(key) && strings.IndexByte(key, 0) < 0 }
 
 func providerGone() *fault.Error { return fault.New(fault.NotFound, "There is no such provider.") }
-func aliasGone() *fault.Error    { return fault.New(fault.NotFound, "There is no such model alias.") }
+
+func errShredded() *fault.Error {
+	return fault.New(fault.ProjectShredded, "This project was shredded: the credentials of its providers are gone for good. Create another project.")
+}
+
+func aliasGone() *fault.Error { return fault.New(fault.NotFound, "There is no such model alias.") }
 
 func sameRevision(what string, stored, given int64) error {
 	if stored == given {
@@ -232,6 +240,9 @@ func (s *Store) Load(ctx context.Context, project string) ([]provider.Definition
 		}
 		if d.HasCredential {
 			plain, err := s.sealer.Open(rows[i].Credential, rows[i].place())
+			if errors.Is(err, seal.ErrShredded) {
+				return nil, nil, errShredded()
+			}
 			if err != nil {
 				return nil, nil, readFault(err, nil)
 			}
