@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 // adapters are packages that only cmd (and tests) may import, and the packages below their own contract.
 var adapters = []string{
 	"registry/sqlstore", "registry/rediscache", "policy/sqlstore", "policy/rbac", "policy/rediscache",
-	"policy/limits/sqlstore", "gateway/provider/sqlstore", "gateway/provider/openai", "gateway/provider/anthropic",
+	"policy/limits/sqlstore", "policy/limits/redislease", "gateway/provider/sqlstore", "gateway/provider/openai", "gateway/provider/anthropic",
 	"gateway/provider/upstream", "gateway/provider/echo", "metrics/ledger", "metrics/pricing",
 }
 

@@ -17,7 +17,7 @@ func (a *App) limiter(reg *prometheus.Registry) (*limits.Enforcer, error) {
 		Source: s.limits, Bank: s.limits, Feed: s.feed, Dir: filepath.Join(a.cfg.Data, "leases"), Log: a.log, Assumed: a.cfg.Limits.AssumedOutput,
 	}
 	if a.cfg.Postgres() {
-		o.Counters = []limits.Counters{s.limits}
+		o.Counters = append(s.shared.counters(), s.limits)
 	}
 	e, err := limits.NewEnforcer(o)
 	if err != nil {

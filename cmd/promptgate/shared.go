@@ -15,6 +15,8 @@ import (
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/sharedcache"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/limits"
+	"github.com/promptgate/promptgate/policy/limits/redislease"
 	policycache "github.com/promptgate/promptgate/policy/rediscache"
 	"github.com/promptgate/promptgate/registry"
 	registrycache "github.com/promptgate/promptgate/registry/rediscache"
@@ -22,6 +24,7 @@ import (
 
 // shared is the cache in Redis that replicas share, nil without one.
 type shared struct {
+	prefix  string // of every key
 	cache   *sharedcache.Cache
 	bus     *sharedcache.Bus
 	clients []redis.UniversalClient
@@ -44,7 +47,7 @@ func openShared(st *stores, cfg configs.Config, log *slog.Logger, reg prometheus
 		return nil, nil
 	}
 	redis.SetLogger(redisLog{log})
-	s := &shared{}
+	s := &shared{prefix: r.Prefix}
 	config := redisConfig(r)
 	for range 2 { // one for commands, one for the subscription
 		c, err := sharedcache.NewClient(config)
@@ -170,4 +173,12 @@ func (s *shared) close(context.Context) error {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// counters are what rates are counted in; none without Redis.
+func (s *shared) counters() []limits.Counters {
+	if s == nil {
+		return nil
+	}
+	return []limits.Counters{redislease.New(s.clients[0], s.cache, s.prefix)}
 }

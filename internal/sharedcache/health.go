@@ -22,6 +22,11 @@ const (
 
 var errOpen = errors.New("sharedcache: circuit open")
 
+// Within runs one round trip of somebody else's inside the budget: Redis is one, and what is heard of it here counts for all.
+func (c *Cache) Within(ctx context.Context, do func(context.Context) error) error {
+	return c.within(ctx, do)
+}
+
 // within runs one round trip inside the budget and lets health judge it. That a key is not there is an answer; that the caller left says
 // nothing.
 func (c *Cache) within(ctx context.Context, do func(context.Context) error) error {
