@@ -59,6 +59,8 @@ require (
 	github.com/aws/smithy-go v1.28.9 // indirect
 )
 
+require github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
+
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/bits-and-blooms/bitset v1.24.4 // indirect

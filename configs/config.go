@@ -149,6 +149,11 @@ type Breaker struct {
 // Limits is about the limits and budgets that projects set.
 type Limits struct {
 	AssumedOutput int64 `koanf:"assumed_output"` // tokens of answer that are reserved for a call that sets no bound of its own
+	// Where budgets of all projects warn, at 50, 85 and 95 %; "" warns the journal and the log alone.
+	WebhookURL          string `koanf:"webhook_url"`
+	WebhookSecret       string `koanf:"webhook_secret"` // whsec_ and base64, as Standard Webhooks has it
+	WebhookSecretFile   string `koanf:"webhook_secret_file"`
+	WebhookAllowPrivate bool   `koanf:"webhook_allow_private"` // its address may be private or loopback
 }
 
 // Spool bounds the local record of finished calls.

@@ -185,15 +185,16 @@ func gatewayRows() []row {
 			{title: "Faults", unit: "ops", width: 6, queries: []query{spool("refused", "refused"), spool("damaged", "damaged"), spool("flush_errors", "tried again"), spool("folded_calls", "figures not kept apart")}},
 		}},
 		{"Limits", []panel{
-			{title: "Calls that limits refused", unit: "ops", width: 8, queries: one(rate("measure", "promptgate_limit_refusals_total", instance), "{{measure}}")},
+			{title: "Calls that limits refused", unit: "ops", width: 6, queries: one(rate("measure", "promptgate_limit_refusals_total", instance), "{{measure}}")},
 			{
-				title: "Leases exchanged", unit: "ops", width: 8, about: "With the database or Redis. What failed is tried again; calls go on for as long as their leases last.",
+				title: "Leases exchanged", unit: "ops", width: 6, about: "With the database or Redis. What failed is tried again; calls go on for as long as their leases last.",
 				queries: []query{
 					{rate("instance", "promptgate_limit_lease_exchanges_total", instance), "{{instance}}"},
 					{rate("instance", "promptgate_limit_lease_failures_total", instance), "{{instance}} failed"},
 				},
 			},
-			{title: "Leases", unit: "short", width: 8, queries: one(gauge("promptgate_limit_leases"), i)},
+			{title: "Leases", unit: "short", width: 6, queries: one(gauge("promptgate_limit_leases"), i)},
+			{title: "Warnings of budgets", unit: "ops", width: 6, queries: one(rate("result", "promptgate_limit_warnings_total", instance), "{{result}}")},
 		}},
 		{"Process", []panel{
 			{title: "CPU", unit: "short", width: 6, about: "Cores.", queries: one(rate("instance", "process_cpu_seconds_total", instance+`,job="promptgate"`), i)},

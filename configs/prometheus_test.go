@@ -153,7 +153,7 @@ func newTraffic(t *testing.T) *traffic {
 	}))
 	require.NoError(t, metrics.RegisterLimits(x.reg, func() metrics.LimitStats {
 		n := x.scrapes.Load()
-		return metrics.LimitStats{Exchanges: 9 * n, Failed: n, Leases: 3, Refusals: map[string]int64{"usd": n, "requests": n}}
+		return metrics.LimitStats{Exchanges: 9 * n, Failed: n, Leases: 3, Refusals: map[string]int64{"usd": n, "requests": n}, Warnings: map[string]int64{"noted": n, "failed": n}}
 	}))
 	confirmed := time.Now()
 	require.NoError(t, metrics.RegisterFreshness(x.reg, x.scrapes.Load, func() time.Time { return confirmed }, time.Now))

@@ -134,6 +134,18 @@ func (v *validation) redis(r Redis) {
 
 func (v *validation) limits(l Limits) {
 	v.check(l.AssumedOutput >= 1 && l.AssumedOutput <= 10_000_000, "limits.assumed_output", "is %d; it must be 1 to 10000000", l.AssumedOutput)
+	if l.WebhookURL == "" {
+		v.check(l.WebhookSecret+l.WebhookSecretFile == "", "limits.webhook_url", "is empty, and a secret is set; set both or neither")
+		return
+	}
+	u, err := url.Parse(l.WebhookURL)
+	ok := err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && l.WebhookAllowPrivate)
+	v.check(ok, "limits.webhook_url", "is no address to send warnings to; write https://host/path, or set webhook_allow_private for http://")
+	v.check((l.WebhookSecret == "") != (l.WebhookSecretFile == ""), "limits", "needs one of webhook_secret and webhook_secret_file: receivers check signatures")
+	if l.WebhookSecret != "" {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(l.WebhookSecret, "whsec_"))
+		v.check(err == nil && len(key) >= 24 && len(key) <= 64, "limits.webhook_secret", "is not whsec_ and the base64 of 24 to 64 bytes; make one with `openssl rand -base64 32`")
+	}
 }
 
 func (v *validation) encryption(c Config) {

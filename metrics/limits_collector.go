@@ -13,11 +13,12 @@ type LimitStats struct {
 	Exchanges, Failed int64            // with what replicas share
 	Leases            int64            // open now
 	Refusals          map[string]int64 // of calls, by measure: a bounded set
+	Warnings          map[string]int64 // of budgets, by what became of them: noted, delivered, failed, dropped
 }
 
 type limitsCollector struct {
-	stats                               func() LimitStats
-	exchanges, failed, leases, refusals *prometheus.Desc
+	stats                                         func() LimitStats
+	exchanges, failed, leases, refusals, warnings *prometheus.Desc
 }
 
 // RegisterLimits registers figures of limits, read when Prometheus asks.
@@ -34,12 +35,13 @@ func RegisterLimits(reg prometheus.Registerer, stats func() LimitStats) error {
 		failed:    d("lease_failures_total", "Exchanges of leases that failed, each tried again."),
 		leases:    d("leases", "Leases of limits that this replica holds."),
 		refusals:  d("refusals_total", "Calls that a limit refused, by what it counts.", "measure"),
+		warnings:  d("warnings_total", "Warnings that budgets passed a threshold: noted, and delivered, failed (each is tried again) or dropped.", "result"),
 	})
 }
 
 // Describe implements prometheus.Collector.
 func (c *limitsCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.exchanges, c.failed, c.leases, c.refusals} {
+	for _, d := range []*prometheus.Desc{c.exchanges, c.failed, c.leases, c.refusals, c.warnings} {
 		ch <- d
 	}
 }
@@ -52,5 +54,8 @@ func (c *limitsCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.leases, prometheus.GaugeValue, float64(s.Leases))
 	for _, measure := range slices.Sorted(maps.Keys(s.Refusals)) {
 		ch <- prometheus.MustNewConstMetric(c.refusals, prometheus.CounterValue, float64(s.Refusals[measure]), measure)
+	}
+	for _, result := range slices.Sorted(maps.Keys(s.Warnings)) {
+		ch <- prometheus.MustNewConstMetric(c.warnings, prometheus.CounterValue, float64(s.Warnings[result]), result)
 	}
 }

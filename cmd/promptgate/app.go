@@ -39,6 +39,7 @@ type App struct {
 	authn     *keys.Authenticator
 	people    *people.Directory
 	limits    *limits.Enforcer
+	warner    *limits.Warner
 	keeper    *keeper
 	recording *recording
 	gateway   *gateway.Gateway
@@ -199,21 +200,27 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	engine.UseRawPath = true // names of prompts hold slashes, which the management API takes as %2F
 	a.gateway.Routes(engine)
 	a.opsRoutes(engine)
+	return engine, a.mount(engine, rec)
+}
+
+// mount puts the management API onto the engine.
+func (a *App) mount(engine *gin.Engine, rec *recording) error {
+	s, cfg := a.stores, a.cfg
 	definitions, err := definitions(cfg.Providers)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	api, err := admin.Mount(engine, admin.Deps{
 		Configured:    definitions,
-		Authenticator: authn, Checker: checker, Registry: s.service, Keys: s.keys, People: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
+		Authenticator: a.authn, Checker: s.checker, Registry: s.service, Keys: s.keys, People: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
 		Calls: rec, Journal: s.feed, Sealing: a.sealing, Log: a.log, Clock: time.Now,
 	}, version)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	engine.NoRoute(api.NoRoute, a.gateway.NoRoute)
 	engine.NoMethod(api.NoMethod, a.gateway.NoMethod)
-	return engine, nil
+	return nil
 }
 
 // opsRoutes puts onto the main listener what operators ask, unless there is a listener for it.
@@ -313,6 +320,7 @@ func (a *App) start() {
 	a.loop(ctx, "keys", a.authn.Run)
 	a.loop(ctx, "limits", a.limits.Run)
 	a.loop(ctx, "use of access", a.stores.uses.Run)
+	a.loop(ctx, "warnings of budgets", a.warner.Run)
 	a.loop(ctx, "background responses", a.gateway.Follow)
 	if a.stores.lastKnown != nil {
 		a.loop(ctx, "late migration", a.migrateLate)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -23,12 +24,24 @@ func (a *App) limiter(reg *prometheus.Registry) (*limits.Enforcer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e, metrics.RegisterLimits(reg, func() metrics.LimitStats {
-		st := e.Stats()
-		out := metrics.LimitStats{Exchanges: st.Exchanges, Failed: st.Failed, Leases: st.Leases, Refusals: map[string]int64{}}
-		for m, n := range st.Refusals {
-			out.Refusals[string(m)] = n
-		}
-		return out
-	})
+	hook, err := newWebhook(a.cfg.Limits)
+	if err != nil {
+		return nil, err
+	}
+	a.warner = &limits.Warner{Warnings: s.limits, Log: a.log, Clock: time.Now}
+	if hook != nil {
+		a.warner.Deliver = hook.warn
+	}
+	return e, metrics.RegisterLimits(reg, func() metrics.LimitStats { return limitStats(e.Stats(), a.warner.Stats()) })
+}
+
+func limitStats(s limits.Stats, w limits.WarnerStats) metrics.LimitStats {
+	out := metrics.LimitStats{
+		Exchanges: s.Exchanges, Failed: s.Failed, Leases: s.Leases, Refusals: map[string]int64{},
+		Warnings: map[string]int64{"noted": w.Noted, "delivered": w.Delivered, "failed": w.Failed, "dropped": w.Dropped},
+	}
+	for m, n := range s.Refusals {
+		out.Refusals[string(m)] = n
+	}
+	return out
 }

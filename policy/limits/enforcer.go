@@ -24,7 +24,7 @@ type Options struct {
 	Dir      string     // where open leases outlive this process, so that a start gives back what an earlier life did not use; "": nowhere
 	Log      *slog.Logger
 	Clock    func() time.Time
-	Patience time.Duration // how long a call waits for a lease; default 1 s
+	Patience time.Duration // how long a call waits for a lease; default 3 s
 	Assumed  int64         // tokens of answer to reckon with when a request sets no bound; default 4096
 	Projects int           // whose limits are kept in memory; default 20,000
 }
@@ -69,7 +69,7 @@ func NewEnforcer(o Options) (*Enforcer, error) {
 		o.Clock = time.Now
 	}
 	if o.Patience <= 0 {
-		o.Patience = time.Second
+		o.Patience = 3 * time.Second
 	}
 	if o.Assumed <= 0 {
 		o.Assumed = 4096
