@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -90,13 +91,7 @@ func (p *Principal) Reasons(want Permission, now time.Time) ([]Reason, error) {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b Reason) int {
-		switch {
-		case a.Effect == b.Effect:
-			return 0
-		case a.Effect == EffectDeny:
-			return -1
-		}
-		return 1
+		return strings.Compare(b.Effect, a.Effect) // "deny" comes after "allow"
 	})
 	return out, nil
 }

@@ -118,17 +118,10 @@ func (a *App) cleanup(ctx context.Context) {
 // build makes the data plane and the management API on one engine.
 func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry) (*gin.Engine, error) {
 	s, cfg := a.stores, a.cfg
-	var err error
-	if a.people, err = people.New(s.shared.people(s.keys), s.feed, people.Options{StaleAfter: cfg.Stale.Keys}); err != nil {
+	if err := a.callers(); err != nil {
 		return nil, err
 	}
-	authn, err := keys.NewAuthenticator(s.shared.keySource(countedKeys{s.keys, s.reads}), s.hasher, s.feed, keys.Options{
-		MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys, Owners: a.people,
-	})
-	if err != nil {
-		return nil, err
-	}
-	a.authn = authn
+	authn := a.authn
 	checker := s.checker
 	resolver, err := registry.NewResolver(s.shared.source(countedSource{s.registry, s.reads}), s.feed, registry.ResolverOptions{
 		Handles: cfg.Cache.Prompts, StaleAfter: cfg.Stale.After, MaxStale: cfg.Stale.Prompts, Shredded: s.sealer.Shredded,
@@ -221,6 +214,18 @@ func (a *App) mount(engine *gin.Engine, rec *recording) error {
 	engine.NoRoute(api.NoRoute, a.gateway.NoRoute)
 	engine.NoMethod(api.NoMethod, a.gateway.NoMethod)
 	return nil
+}
+
+// callers makes what knows keys and people.
+func (a *App) callers() (err error) {
+	s, cfg := a.stores, a.cfg
+	if a.people, err = people.New(s.shared.people(s.keys), s.feed, people.Options{StaleAfter: cfg.Stale.Keys}); err != nil {
+		return err
+	}
+	a.authn, err = keys.NewAuthenticator(s.shared.keySource(countedKeys{s.keys, s.reads}), s.hasher, s.feed, keys.Options{
+		MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys, Owners: a.people,
+	})
+	return err
 }
 
 // opsRoutes puts onto the main listener what operators ask, unless there is a listener for it.

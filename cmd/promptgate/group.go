@@ -119,7 +119,7 @@ type groupAddCmd struct {
 
 // Run puts them in, one after the other.
 func (c groupAddCmd) Run(ctx context.Context, io *streams) error {
-	return eachMember(ctx, io, c.remote, c.ID, c.Users, http.MethodPut, "is in the group")
+	return eachMember(ctx, io, c.remote, http.MethodPut, "/api/v1/groups/"+url.PathEscape(c.ID)+"/members/", c.Users)
 }
 
 type groupRemoveCmd struct {
@@ -130,10 +130,15 @@ type groupRemoveCmd struct {
 
 // Run takes them out, one after the other.
 func (c groupRemoveCmd) Run(ctx context.Context, io *streams) error {
-	return eachMember(ctx, io, c.remote, c.ID, c.Users, http.MethodDelete, "is not in the group")
+	return eachMember(ctx, io, c.remote, http.MethodDelete, "/api/v1/groups/"+url.PathEscape(c.ID)+"/members/", c.Users)
 }
 
-func eachMember(ctx context.Context, io *streams, r remote, group string, users []string, method, said string) error {
+// eachMember does one thing with each of some accounts, at the address that theirs stand below.
+func eachMember(ctx context.Context, io *streams, r remote, method, below string, users []string) error {
+	said := "is in the group"
+	if method == http.MethodDelete {
+		said = "is not in the group"
+	}
 	cl, err := r.client()
 	if err != nil {
 		return err
@@ -143,7 +148,7 @@ func eachMember(ctx context.Context, io *streams, r remote, group string, users 
 		if err != nil {
 			return err
 		}
-		if err := cl.call(ctx, method, "/api/v1/groups/"+url.PathEscape(group)+"/members/"+url.PathEscape(id), nil, nil); err != nil {
+		if err := cl.call(ctx, method, below+url.PathEscape(id), nil, nil); err != nil {
 			return fmt.Errorf("%s: %w", u, err)
 		}
 		fmt.Fprintf(io.out, "%s %s\n", cell(u), said)

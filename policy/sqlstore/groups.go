@@ -240,7 +240,7 @@ func (s *Store) membership(ctx context.Context, ev *journal.Event, group string,
 			return err
 		}
 		rows, err := findAll[memberRow](ctx, s, "members", nil, func(q *bun.SelectQuery) {
-			q.Where("group_id = ? AND user_id IN (?)", group, bun.In(users))
+			q.Where("group_id = ? AND user_id IN (?)", group, bun.List(users))
 		})
 		if err != nil {
 			return err

@@ -163,7 +163,7 @@ func (s *Store) judgeUser(ctx context.Context, before, after policy.User) error 
 	if after.State == policy.UserInvited && before.State != policy.UserInvited {
 		return fault.New(fault.Conflict, "The account was used already: it cannot be an invited one again. Reset it, or deactivate it.").WithParam("state")
 	}
-	if before.Active() && before.Operator && !(after.Active() && after.Operator) {
+	if before.Active() && before.Operator && (!after.Active() || !after.Operator) {
 		others, err := findAll[userRow](ctx, s, "operators", nil, func(q *bun.SelectQuery) {
 			q.Where("u.operator AND u.state = ? AND u.id <> ?", string(policy.UserActive), before.ID).Limit(1)
 		})

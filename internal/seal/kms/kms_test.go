@@ -102,7 +102,7 @@ func signed(r *http.Request, body []byte) error {
 	}
 	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil || time.Since(at).Abs() > 5*time.Minute {
-		return fmt.Errorf("date %v", err)
+		return fmt.Errorf("date: %w", err)
 	}
 	scope := at.Format("20060102") + "/" + awsRegion + "/kms/aws4_request"
 	if credential != awsID+"/"+scope {
