@@ -195,6 +195,10 @@ func gatewayRows() []row {
 			},
 			{title: "Leases", unit: "short", width: 6, queries: one(gauge("promptgate_limit_leases"), i)},
 			{title: "Warnings of budgets", unit: "ops", width: 6, queries: one(rate("result", "promptgate_limit_warnings_total", instance), "{{result}}")},
+			{
+				title: "Notes of used access", unit: "ops", width: 6, about: "What access reviews go by. A batch that failed is tried again; what was dropped is missing in them.",
+				queries: one(rate("result", "promptgate_access_uses_total", instance), "{{result}}"),
+			},
 		}},
 		{"Process", []panel{
 			{title: "CPU", unit: "short", width: 6, about: "Cores.", queries: one(rate("instance", "process_cpu_seconds_total", instance+`,job="promptgate"`), i)},

@@ -155,6 +155,10 @@ func newTraffic(t *testing.T) *traffic {
 		n := x.scrapes.Load()
 		return metrics.LimitStats{Exchanges: 9 * n, Failed: n, Leases: 3, Refusals: map[string]int64{"usd": n, "requests": n}, Warnings: map[string]int64{"noted": n, "failed": n}}
 	}))
+	require.NoError(t, metrics.RegisterAccess(x.reg, func() metrics.AccessStats {
+		n := x.scrapes.Load()
+		return metrics.AccessStats{Uses: map[string]int64{"kept": 9 * n, "failed": n, "dropped": n}}
+	}))
 	confirmed := time.Now()
 	require.NoError(t, metrics.RegisterFreshness(x.reg, x.scrapes.Load, func() time.Time { return confirmed }, time.Now))
 	reads := metrics.NewReads()
