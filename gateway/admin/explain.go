@@ -123,11 +123,12 @@ func (n explain) question(ctx context.Context, c *caller, q Question) (policy.Pe
 			return want, err
 		}
 		if err == nil {
-			d, err := c.check.Check(ctx, c.Principal, policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt, Name: found.Name})
+			read := policy.Permission{Action: policy.ActionRead, Kind: policy.ObjectPrompt}
+			verdict, _, err := policy.Decide(ctx, c.check, c.Principal, read, policy.Named{Spelled: q.Prompt, Current: found.Name})
 			if err != nil {
 				return want, err
 			}
-			if d.Holds {
+			if verdict != policy.Unseen {
 				want.Name = found.Name
 			}
 		}
