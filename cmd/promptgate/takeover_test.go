@@ -580,17 +580,6 @@ func TestAChangeDoesNotVouchForWhatOthersWrote(t *testing.T) {
 		prompt := prompts[0]
 		providers, err := s.providers.ListProviders(ctx, project)
 		require.NoError(t, err)
-		rules, err := s.limits.Rules(ctx, project)
-		require.NoError(o.t, err)
-		for _, l := range rules.Limits {
-			l.Amount, l.Contact = 2_000_000, "somebody"
-			_, err = s.limits.UpdateLimit(ctx, stage, l)
-			require.NoError(o.t, err)
-			reason := stage
-			reason.Why = "changed"
-			_, err = s.limits.ResetSpend(ctx, reason, project, l.ID, "")
-			require.NoError(o.t, err)
-		}
 		aliases, err := s.providers.ListAliases(ctx, project)
 		require.NoError(t, err)
 		of, err := s.registry.ProjectByID(ctx, project)
