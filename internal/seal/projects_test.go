@@ -165,3 +165,47 @@ func TestFilesOutliveKeys(t *testing.T) {
 	_, err = anew.OpenFile(sealed, seal.Bind{Table: "file", Row: "g"})
 	require.ErrorIs(t, err, seal.ErrOpen)
 }
+
+// Who can write the database swaps the keys of two projects, or damages them: neither project is read by the other's keys, and the rest goes on.
+func TestKeysOfProjectsAreBoundToThem(t *testing.T) {
+	db := testenv.Open(t, testenv.SQLite(t))
+	s := openSealer(t, db)
+	for _, p := range []string{"p1", "p2", "p3"} {
+		require.NoError(t, s.AddProject(t.Context(), db.DB, p))
+	}
+	require.NoError(t, s.Reload(t.Context()))
+	sealed, err := s.Seal([]byte("x"), place)
+	require.NoError(t, err)
+	third := seal.Bind{Table: "t", Row: "1", Column: "c", Project: "p3"}
+	sealedThird, err := s.Seal([]byte("third"), third)
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), "UPDATE journal_project_keys AS k SET keyset = "+
+		"(SELECT o.keyset FROM journal_project_keys AS o WHERE o.project <> k.project AND o.project <> 'p3') WHERE k.project <> 'p3'")
+	require.NoError(t, err)
+	anew := openSealer(t, db)
+	swapped := place
+	swapped.Project = "p2"
+	for _, at := range []seal.Bind{place, swapped} {
+		_, err = anew.Open(sealed, at)
+		require.ErrorIs(t, err, seal.ErrOpen)
+	}
+	plain, err := anew.Open(sealedThird, third)
+	require.NoError(t, err)
+	require.Equal(t, "third", string(plain))
+	require.Error(t, anew.Reload(t.Context()), "it is told")
+}
+
+// A project made in a transaction that is rolled back leaves nothing behind that could seal.
+func TestKeysOfAProjectThatWasNotMade(t *testing.T) {
+	db := testenv.Open(t, testenv.SQLite(t))
+	s := openSealer(t, db)
+	require.Error(t, db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		require.NoError(t, s.AddProject(ctx, tx, "p1"))
+		return context.Canceled
+	}))
+	sealed, err := s.Seal([]byte("x"), place)
+	require.NoError(t, err)
+	require.Equal(t, s.Primary(""), keyOf(t, sealed))
+	_, err = openSealer(t, db).Open(sealed, place)
+	require.NoError(t, err)
+}
