@@ -45,9 +45,10 @@ type kept struct {
 }
 
 type failure struct {
-	status int
-	body   string
-	hang   bool
+	status   int
+	body     string
+	location string
+	hang     bool
 }
 
 func (s *service) start(t *testing.T, h http.HandlerFunc) *service {
@@ -63,6 +64,9 @@ func (s *service) start(t *testing.T, h http.HandlerFunc) *service {
 				_, _ = io.Copy(io.Discard, r.Body)
 				<-r.Context().Done()
 				return
+			}
+			if f.location != "" {
+				w.Header().Set("Location", f.location)
 			}
 			w.WriteHeader(f.status)
 			_, _ = io.WriteString(w, f.body)
@@ -102,7 +106,7 @@ func signed(r *http.Request, body []byte) error {
 	}
 	at, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil || time.Since(at).Abs() > 5*time.Minute {
-		return fmt.Errorf("date: %w", err)
+		return fmt.Errorf("the date is missing or not near: %w", err)
 	}
 	scope := at.Format("20060102") + "/" + awsRegion + "/kms/aws4_request"
 	if credential != awsID+"/"+scope {
@@ -314,9 +318,11 @@ func TestFailuresOfServices(t *testing.T) {
 		require.Regexp(t, `kms:Decrypt|policy lacks update on team/transit`, err.Error())
 		require.Equal(t, 1, s.asked, "not tried again")
 
-		s.failing(failure{status: 307}, failure{status: 307})
+		elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a redirect was followed") }))
+		defer elsewhere.Close()
+		s.failing(failure{status: 302, location: elsewhere.URL})
 		_, err = of("k1").Unwrap(t.Context(), wrapped)
-		require.ErrorContains(t, err, "307", "redirects are not followed")
+		require.ErrorContains(t, err, "302", "redirects are not followed")
 		s.failing(failure{status: 200, body: "{"})
 		_, err = of("k1").Unwrap(t.Context(), wrapped)
 		require.ErrorContains(t, err, "no JSON")
