@@ -19,7 +19,6 @@ import (
 	"github.com/promptgate/promptgate/gateway"
 	"github.com/promptgate/promptgate/gateway/admin"
 	"github.com/promptgate/promptgate/gateway/provider"
-	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/reseal"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/metrics"
@@ -27,7 +26,6 @@ import (
 	"github.com/promptgate/promptgate/policy/keys"
 	"github.com/promptgate/promptgate/policy/limits"
 	"github.com/promptgate/promptgate/policy/people"
-	"github.com/promptgate/promptgate/registry"
 )
 
 // App is one gateway: newApp builds it and binds its listeners, start serves, stop ends it. What was opened is closed in the
@@ -123,17 +121,10 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	}
 	authn := a.authn
 	checker := s.checker
-	resolver, err := registry.NewResolver(s.shared.source(countedSource{s.registry, s.reads}), s.feed, registry.ResolverOptions{
-		Handles: cfg.Cache.Prompts, StaleAfter: cfg.Stale.After, MaxStale: cfg.Stale.Prompts, Shredded: s.sealer.Shredded,
-	})
+	resolver, err := s.resolver(cfg)
 	if err != nil {
 		return nil, err
 	}
-	s.feed.Subscribe(func(c journal.Change) {
-		if c.Action == journal.ActionShredProject {
-			resolver.Forget(c.Project)
-		}
-	})
 	routes, err := a.routes(reg)
 	if err != nil {
 		return nil, err
