@@ -74,22 +74,7 @@ func absent(what string) error { return fault.New(fault.NotFound, "There is no s
 
 // findAll reads some rows, each believed as by find; that none is missing is checked when like is one of a group that the rows are the whole of.
 func findAll[R any](ctx context.Context, s *Store, what string, like authentic.Grouped, narrow func(q *bun.SelectQuery)) ([]R, error) {
-	var rows []R
-	err := s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-		rows = nil
-		q := s.within(ctx).NewSelect().Model(&rows)
-		narrow(q)
-		if err := q.Scan(ctx); err != nil {
-			return err
-		}
-		for i := range rows {
-			c.Is(&rows[i])
-		}
-		if like != nil {
-			c.Group(like, len(rows))
-		}
-		return nil
-	})
+	rows, err := journal.Select[R](ctx, s.journal, like, narrow)
 	if err != nil {
 		return nil, fmt.Errorf("policy: read %s: %w", what, sqldb.Classify(err))
 	}

@@ -85,18 +85,6 @@ func (s *Store) scan(ctx context.Context, row *keyRow, q *bun.SelectQuery) error
 	})
 }
 
-// scanAll is scan for some keys; that none is missing is not checked.
-func (s *Store) scanAll(ctx context.Context, rows *[]keyRow, q *bun.SelectQuery) error {
-	return s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-		*rows = nil
-		err := q.Scan(ctx)
-		for i := range *rows {
-			c.Is(&(*rows)[i])
-		}
-		return err
-	})
-}
-
 func bunArgs(args []string) []any {
 	out := make([]any, len(args))
 	for i, a := range args {
@@ -117,36 +105,17 @@ func notFound(err error) error {
 
 // ListKeys implements policy.KeyStore.
 func (s *Store) ListKeys(ctx context.Context, project string, page policy.Page) ([]policy.KeyRecord, string, error) {
-	limit := page.Limit
-	if limit == 0 {
-		limit = defaultLimit
-	}
-	if limit < 1 || limit > maxLimit {
-		return nil, "", fault.New(fault.InvalidRequest, "limit must be 1 to %d", maxLimit).WithParam("limit")
-	}
-	var rows []keyRow
-	q := s.db.NewSelect().Model(&rows).Where("project = ?", project).Order("created_at", "id").Limit(int64(limit) + 1)
-	if page.Owner != "" {
-		q = q.Where("owner = ?", page.Owner)
-	}
-	if page.After != "" {
-		at, id, err := parseCursor(page.After)
-		if err != nil {
-			return nil, "", err
+	rows, next, err := list(ctx, s, "keys", page, order[keyRow]{"created_at", "id", func(r *keyRow) (int64, string) { return r.CreatedAt, r.ID }}, func(q *bun.SelectQuery) {
+		q.Where("k.project = ?", project)
+		if page.Owner != "" {
+			q.Where("k.owner = ?", page.Owner)
 		}
-		q = q.Where("(created_at > ? OR (created_at = ? AND id > ?))", at, at, id)
-	}
-	if err := s.scanAll(ctx, &rows, q); err != nil {
-		return nil, "", fmt.Errorf("policy: list keys: %w", sqldb.Classify(err))
-	}
-	next := ""
-	if len(rows) > limit {
-		rows = rows[:limit]
-		next = cursorOf(rows[limit-1].CreatedAt, rows[limit-1].ID)
+	})
+	if err != nil {
+		return nil, "", err
 	}
 	out := make([]policy.KeyRecord, len(rows))
 	for i := range rows {
-		var err error
 		if out[i], err = rows[i].record(); err != nil {
 			return nil, "", err
 		}

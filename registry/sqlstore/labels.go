@@ -68,7 +68,7 @@ func (s *Store) ListLabels(ctx context.Context, project, promptID string) ([]reg
 }
 
 func (s *Store) labels(ctx context.Context, project, promptID string) ([]labelRow, error) {
-	return group[labelRow](ctx, s, &labelRow{Project: project, PromptID: promptID}, func(q *bun.SelectQuery) {
+	return journal.Select[labelRow](ctx, s.journal, &labelRow{Project: project, PromptID: promptID}, func(q *bun.SelectQuery) {
 		q.Where("project = ? AND prompt_id = ?", project, promptID).Order("name")
 	})
 }

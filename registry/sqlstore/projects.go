@@ -33,7 +33,7 @@ func (s *Store) ProjectByName(ctx context.Context, name string) (registry.Projec
 	if !storable(name) {
 		return registry.Project{}, projectGone()
 	}
-	found, err := rows[projectRow](ctx, s, func(q *bun.SelectQuery) { q.Where("name = ?", name) })
+	found, err := journal.Select[projectRow](ctx, s.journal, nil, func(q *bun.SelectQuery) { q.Where("name = ?", name) })
 	if err != nil {
 		return registry.Project{}, readFault(err, projectGone())
 	}
@@ -50,7 +50,7 @@ func (s *Store) ListProjects(ctx context.Context, page registry.Page) ([]registr
 	if err != nil {
 		return nil, "", err
 	}
-	found, err := rows[projectRow](ctx, s, func(q *bun.SelectQuery) {
+	found, err := journal.Select[projectRow](ctx, s.journal, nil, func(q *bun.SelectQuery) {
 		q.Order("name").Limit(int64(limit) + 1)
 		if after != nil {
 			q.Where("name > ?", after.Text)

@@ -74,7 +74,7 @@ func (s *Store) ListPrompts(ctx context.Context, project string, f registry.Prom
 	if !storable(project, f.Folder, f.Tag, f.Category, f.Query, f.Behind) {
 		return []registry.Prompt{}, "", nil
 	}
-	found, err := rows[promptRow](ctx, s, func(q *bun.SelectQuery) {
+	found, err := journal.Select[promptRow](ctx, s.journal, nil, func(q *bun.SelectQuery) {
 		narrow(q.Where("p.project = ?", project), f).Order("p.name").Limit(int64(limit) + 1)
 		if after != nil {
 			q.Where("p.name > ?", after.Text)
@@ -293,7 +293,7 @@ func takeHandles(ctx context.Context, tx bun.Tx, ev *journal.Event, handles []ha
 
 // setHandles makes the stored handles of a prompt those of its row. What it no longer uses is retired, not released.
 func (s *Store) setHandles(ctx context.Context, tx bun.Tx, ev *journal.Event, row promptRow) error {
-	stored, err := rows[handleRow](ctx, s, func(q *bun.SelectQuery) { q.Where("project = ? AND prompt_id = ?", row.Project, row.ID) })
+	stored, err := journal.Select[handleRow](ctx, s.journal, nil, func(q *bun.SelectQuery) { q.Where("project = ? AND prompt_id = ?", row.Project, row.ID) })
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"github.com/promptgate/promptgate/internal/authentic"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/seal"
 )
@@ -44,17 +43,7 @@ func (t Texts) Reseal(ctx context.Context, by journal.Origin, project string, ke
 	ev := journal.Event{Project: project, Origin: by, Action: "seal.reencrypt", Object: "versions:" + project}
 	_, err = t.S.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
 		n, next = 0, ""
-		var found []versionRow
-		err := t.S.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-			found = nil
-			if err := t.S.lock(narrow(t.S.from(ctx).Model(&found))).Scan(ctx); err != nil {
-				return err
-			}
-			for i := range found {
-				c.Is(&found[i])
-			}
-			return nil
-		})
+		found, err := journal.Select[versionRow](ctx, t.S.journal, nil, func(q *bun.SelectQuery) { t.S.lock(narrow(q)) })
 		if err != nil {
 			return err
 		}

@@ -98,40 +98,6 @@ func (s *Store) hold(ctx context.Context, row any) error {
 	})
 }
 
-// rows reads some rows, and believes them only when the journal says so; that none is missing is not checked.
-func rows[Row any](ctx context.Context, s *Store, narrow func(q *bun.SelectQuery)) (found []Row, err error) {
-	err = s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-		found = nil
-		return scan(ctx, s, c, &found, narrow)
-	})
-	return found, err
-}
-
-// group is rows for all rows of a group, whose columns like holds: none is missing.
-func group[Row any](ctx context.Context, s *Store, like authentic.Grouped, narrow func(q *bun.SelectQuery)) (found []Row, err error) {
-	err = s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-		found = nil
-		if err := scan(ctx, s, c, &found, narrow); err != nil {
-			return err
-		}
-		c.Group(like, len(found))
-		return nil
-	})
-	return found, err
-}
-
-func scan[Row any](ctx context.Context, s *Store, c *authentic.Claims, found *[]Row, narrow func(q *bun.SelectQuery)) error {
-	q := s.from(ctx).Model(found)
-	narrow(q)
-	if err := q.Scan(ctx); err != nil {
-		return err
-	}
-	for i := range *found {
-		c.Is(&(*found)[i])
-	}
-	return nil
-}
-
 // from begins a select in the change that ctx belongs to, or outside one.
 func (s *Store) from(ctx context.Context) *bun.SelectQuery {
 	if tx, ok := journal.Tx(ctx); ok {

@@ -34,7 +34,7 @@ func (s *Store) ListVersions(ctx context.Context, project, promptID string, page
 	if !storable(project, promptID) {
 		return []registry.Version{}, "", nil
 	}
-	found, err := rows[versionRow](ctx, s, func(q *bun.SelectQuery) {
+	found, err := journal.Select[versionRow](ctx, s.journal, nil, func(q *bun.SelectQuery) {
 		q.Where("project = ? AND prompt_id = ?", project, promptID).Order("number DESC").Limit(int64(limit) + 1)
 		if after != nil {
 			q.Where("number < ?", after.Num)

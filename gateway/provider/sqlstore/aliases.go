@@ -11,33 +11,21 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/promptgate/promptgate/gateway/provider"
-	"github.com/promptgate/promptgate/internal/authentic"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 )
 
 // ListAliases implements provider.Store: by name.
 func (s *Store) ListAliases(ctx context.Context, project string) ([]provider.Alias, error) {
-	out, err := s.aliases(ctx, s.db.DB, project)
+	out, err := s.aliases(ctx, project)
 	if err != nil {
 		return nil, readFault(err, aliasGone())
 	}
 	return out, nil
 }
 
-func (s *Store) aliases(ctx context.Context, db bun.IDB, project string) ([]provider.Alias, error) {
-	var rows []modelRow
-	err := s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-		rows = nil
-		if err := db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
-			return err
-		}
-		for i := range rows {
-			c.Is(&rows[i])
-		}
-		c.Group(&modelRow{Project: project}, len(rows))
-		return nil
-	})
+func (s *Store) aliases(ctx context.Context, project string) ([]provider.Alias, error) {
+	rows, err := journal.Select[modelRow](ctx, s.journal, &modelRow{Project: project}, func(q *bun.SelectQuery) { q.Where("project = ?", project).Order("name") })
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +87,7 @@ func (s *Store) PutAlias(ctx context.Context, by journal.Origin, a provider.Alia
 
 // known refuses an alias for a provider that is not there: its calls would fail. One that is disabled is there.
 func (s *Store) known(ctx context.Context, tx bun.Tx, a provider.Alias) error {
-	rows, err := s.rows(ctx, tx, a.Project)
+	rows, err := s.rows(ctx, a.Project)
 	if err != nil {
 		return err
 	}

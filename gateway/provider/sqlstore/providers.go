@@ -39,7 +39,7 @@ func recordOf(d provider.Definition, entered bool) record {
 
 // ListProviders implements provider.Store: by name.
 func (s *Store) ListProviders(ctx context.Context, project string) ([]provider.Definition, error) {
-	rows, err := s.rows(ctx, s.db.DB, project)
+	rows, err := s.rows(ctx, project)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func (s *Store) lockProvider(ctx context.Context, tx bun.Tx, project, id string)
 // unnamed refuses to take a name away that an alias uses. An alias made at the same moment may still end up with a name that is
 // gone; routing leaves such a target out.
 func (s *Store) unnamed(ctx context.Context, tx bun.Tx, project, name string) error {
-	aliases, err := s.aliases(ctx, tx, project)
+	aliases, err := s.aliases(ctx, project)
 	if err != nil {
 		return err
 	}

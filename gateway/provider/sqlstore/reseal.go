@@ -6,7 +6,6 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"github.com/promptgate/promptgate/internal/authentic"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/seal"
 )
@@ -35,17 +34,7 @@ func (c Credentials) Reseal(ctx context.Context, by journal.Origin, project stri
 	ev := journal.Event{Project: project, Origin: by, Action: "seal.reencrypt", Object: "providers:" + project}
 	_, err = c.S.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
 		n, next = 0, ""
-		var found []providerRow
-		err := c.S.journal.Read(ctx, func(ctx context.Context, claims *authentic.Claims) error {
-			found = nil
-			if err := c.S.lock(narrow(tx.NewSelect().Model(&found))).Scan(ctx); err != nil {
-				return err
-			}
-			for i := range found {
-				claims.Is(&found[i])
-			}
-			return nil
-		})
+		found, err := journal.Select[providerRow](ctx, c.S.journal, nil, func(q *bun.SelectQuery) { c.S.lock(narrow(q)) })
 		if err != nil {
 			return err
 		}

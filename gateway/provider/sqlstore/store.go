@@ -142,18 +142,8 @@ func (r *modelRow) alias() (provider.Alias, error) {
 }
 
 // rows are all of a project's providers, by name.
-func (s *Store) rows(ctx context.Context, db bun.IDB, project string) (rows []providerRow, err error) {
-	err = s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-		rows = nil
-		if err := db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
-			return err
-		}
-		for i := range rows {
-			c.Is(&rows[i])
-		}
-		c.Group(&providerRow{Project: project}, len(rows))
-		return nil
-	})
+func (s *Store) rows(ctx context.Context, project string) ([]providerRow, error) {
+	rows, err := journal.Select[providerRow](ctx, s.journal, &providerRow{Project: project}, func(q *bun.SelectQuery) { q.Where("project = ?", project).Order("name") })
 	if err != nil {
 		return nil, readFault(err, providerGone())
 	}
@@ -225,7 +215,7 @@ func touch(project, key string) []journal.Touch {
 
 // Load implements provider.Source.
 func (s *Store) Load(ctx context.Context, project string) ([]provider.Definition, []provider.Alias, error) {
-	rows, err := s.rows(ctx, s.db.DB, project)
+	rows, err := s.rows(ctx, project)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -160,7 +160,7 @@ func (s *Store) Spend(ctx context.Context, l limits.Limit, subject string, most 
 	if !l.Budget() {
 		return nil, nil
 	}
-	resets, err := s.resets(ctx, s.db.DB, l.Project)
+	resets, err := s.resets(ctx, l.Project)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"github.com/promptgate/promptgate/internal/authentic"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/sqldb"
@@ -49,7 +48,7 @@ var (
 // Rules implements limits.Source.
 func (s *Store) Rules(ctx context.Context, project string) (limits.Rules, error) {
 	out := limits.Rules{Project: project}
-	rows, err := s.limitRows(ctx, s.db.DB, project)
+	rows, err := s.limitRows(ctx, project)
 	if err != nil {
 		return out, err
 	}
@@ -60,41 +59,20 @@ func (s *Store) Rules(ctx context.Context, project string) (limits.Rules, error)
 		}
 		out.Limits = append(out.Limits, l)
 	}
-	out.Resets, err = s.resets(ctx, s.db.DB, project)
+	out.Resets, err = s.resets(ctx, project)
 	return out, err
 }
 
-func (s *Store) limitRows(ctx context.Context, db bun.IDB, project string) (rows []limitRow, err error) {
+func (s *Store) limitRows(ctx context.Context, project string) ([]limitRow, error) {
 	if !storable(project) {
 		return nil, nil
 	}
-	err = s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-		rows = nil
-		if err := db.NewSelect().Model(&rows).Where("project = ?", project).Order("name").Scan(ctx); err != nil {
-			return err
-		}
-		for i := range rows {
-			c.Is(&rows[i])
-		}
-		c.Group(&limitRow{Project: project}, len(rows))
-		return nil
-	})
+	rows, err := journal.Select[limitRow](ctx, s.journal, &limitRow{Project: project}, func(q *bun.SelectQuery) { q.Where("project = ?", project).Order("name") })
 	return rows, readFault(err)
 }
 
-func (s *Store) resets(ctx context.Context, db bun.IDB, project string) (out []limits.Reset, err error) {
-	var rows []resetRow
-	err = s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-		rows = nil
-		if err := db.NewSelect().Model(&rows).Where("project = ?", project).Scan(ctx); err != nil {
-			return err
-		}
-		for i := range rows {
-			c.Is(&rows[i])
-		}
-		c.Group(&resetRow{Project: project}, len(rows))
-		return nil
-	})
+func (s *Store) resets(ctx context.Context, project string) (out []limits.Reset, err error) {
+	rows, err := journal.Select[resetRow](ctx, s.journal, &resetRow{Project: project}, func(q *bun.SelectQuery) { q.Where("project = ?", project) })
 	if err != nil {
 		return nil, readFault(err)
 	}
@@ -110,7 +88,7 @@ func (s *Store) resets(ctx context.Context, db bun.IDB, project string) (out []l
 
 // LimitByID implements limits.Store.
 func (s *Store) LimitByID(ctx context.Context, project, idOrName string) (limits.Limit, error) {
-	row, err := s.find(ctx, s.db.DB, project, idOrName)
+	row, err := s.find(ctx, project, idOrName)
 	if err != nil {
 		return limits.Limit{}, err
 	}
@@ -118,24 +96,23 @@ func (s *Store) LimitByID(ctx context.Context, project, idOrName string) (limits
 }
 
 // find is the limit of a project by its id, else by its name. That there is none is not doubted: nobody is let through by it.
-func (s *Store) find(ctx context.Context, db bun.IDB, project, idOrName string) (limitRow, error) {
-	var row limitRow
+func (s *Store) find(ctx context.Context, project, idOrName string) (limitRow, error) {
 	if !storable(project) || !storable(idOrName) {
-		return row, gone()
+		return limitRow{}, gone()
 	}
-	err := s.journal.Read(ctx, func(ctx context.Context, c *authentic.Claims) error {
-		row = limitRow{}
-		q := db.NewSelect().Model(&row).Where("project = ? AND (id = ? OR name = ?)", project, idOrName, idOrName).OrderExpr("CASE WHEN id = ? THEN 0 ELSE 1 END", idOrName).Limit(1)
-		if _, in := journal.Tx(ctx); in && s.db.Dialect == sqldb.Postgres {
-			q = q.For("UPDATE")
+	rows, err := journal.Select[limitRow](ctx, s.journal, nil, func(q *bun.SelectQuery) {
+		q.Where("project = ? AND (id = ? OR name = ?)", project, idOrName, idOrName).OrderExpr("CASE WHEN id = ? THEN 0 ELSE 1 END", idOrName).Limit(1)
+		if _, changing := journal.Tx(ctx); changing && s.db.Dialect == sqldb.Postgres {
+			q.For("UPDATE")
 		}
-		err := q.Scan(ctx)
-		if err == nil {
-			c.Is(&row)
-		}
-		return err
 	})
-	return row, readFault(err)
+	switch {
+	case err != nil:
+		return limitRow{}, readFault(err)
+	case len(rows) == 0:
+		return limitRow{}, gone()
+	}
+	return rows[0], nil
 }
 
 // CreateLimit implements limits.Store.
@@ -186,7 +163,7 @@ func (s *Store) UpdateLimit(ctx context.Context, by journal.Origin, l limits.Lim
 		return err
 	}
 	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) (err error) {
-		if row, err = s.find(ctx, tx, l.Project, l.ID); err != nil {
+		if row, err = s.find(ctx, l.Project, l.ID); err != nil {
 			return err
 		}
 		if row.Revision != l.Revision {
@@ -207,7 +184,7 @@ func (s *Store) UpdateLimit(ctx context.Context, by journal.Origin, l limits.Lim
 func (s *Store) DeleteLimit(ctx context.Context, by journal.Origin, project, id string, rev int64) (int64, error) {
 	ev := event("limit.delete", by, limitRow{Project: project, ID: id})
 	return s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
-		row, err := s.find(ctx, tx, project, id)
+		row, err := s.find(ctx, project, id)
 		if err != nil {
 			return err
 		}
@@ -225,7 +202,7 @@ func (s *Store) DeleteLimit(ctx context.Context, by journal.Origin, project, id 
 
 // clear takes away what was kept for a limit that is no more.
 func (s *Store) clear(ctx context.Context, tx bun.Tx, ev *journal.Event, row limitRow) error {
-	resets, err := s.resets(ctx, tx, row.Project)
+	resets, err := s.resets(ctx, row.Project)
 	if err != nil {
 		return err
 	}
@@ -266,7 +243,7 @@ func (s *Store) ResetSpend(ctx context.Context, by journal.Origin, project, id, 
 		return err
 	}
 	revision, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
-		row, err := s.find(ctx, tx, project, id)
+		row, err := s.find(ctx, project, id)
 		if err != nil {
 			return err
 		}
@@ -290,7 +267,7 @@ func (s *Store) ResetSpend(ctx context.Context, by journal.Origin, project, id, 
 		}
 		reset.Off = string(text)
 		ev.After = map[string]any{"subject": subject, "off": off}
-		old, err := s.resets(ctx, tx, project)
+		old, err := s.resets(ctx, project)
 		for _, r := range old {
 			there = there || r.Limit == l.ID && r.Subject == subject
 		}
