@@ -177,7 +177,7 @@ func (c *client) userID(ctx context.Context, who string) (string, error) {
 		return page.Next
 	})
 	if err == nil && found == "" {
-		err = fmt.Errorf("there is no account with the address %s: `promptgate user invite` makes one", email)
+		err = fmt.Errorf("there is no account with the address %s: an operator makes one, see `promptgate help people`", email)
 	}
 	return found, err
 }

@@ -28,7 +28,7 @@ type keyCreateCmd struct {
 	settings
 	Name     string    `arg:"" help:"What it is for, e.g. \"checkout service\"."`
 	Role     namesFlag `help:"admin, editor, viewer or tester; editor:marketing/** for a folder. May be repeated."`
-	Owner    string    `help:"A service account, svc_…, whose key it is: it may do what both may." placeholder:"ID"`
+	Owner    string    `help:"Whose key it is: a service account, svc_…, or with --local a person, usr_…. It may do what both may." placeholder:"ID"`
 	Inherits bool      `help:"With --owner: it may do all that its owner may."`
 	Call     []string  `help:"May call these prompts: a pattern and labels, e.g. support/**@production,staging; the label @version is for calls by number. May be repeated." sep:"none" placeholder:"PATTERN@LABELS"`
 	Operator bool      `help:"May create projects and list all of them, and manage accounts, groups and sign-on of the installation; only with --local."`

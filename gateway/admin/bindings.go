@@ -179,7 +179,7 @@ func (n bindings) create(ctx context.Context, c *caller, in *createBindingInput)
 	if body.Email != "" {
 		u, err := n.store.UserByEmail(ctx, body.Email)
 		if fault.Is(err, fault.NotFound) {
-			return nil, fault.New(fault.NotFound, "There is no account with this address: invite it.").WithParam("email")
+			return nil, fault.New(fault.NotFound, "There is no account with this address: have an operator make one.").WithParam("email")
 		}
 		if err != nil {
 			return nil, err

@@ -32,7 +32,7 @@ func userOf(u policy.User) User {
 	}
 }
 
-// UserCreate makes an account, which then has to be invited: it has no way to sign in yet.
+// UserCreate makes an account. It is an invited one, which may do nothing, until its state is set to active.
 type UserCreate struct {
 	Email    string `json:"email" minLength:"3" maxLength:"254" example:"ana@example.com"`
 	Name     string `json:"name,omitempty" maxLength:"100"`

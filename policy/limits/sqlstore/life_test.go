@@ -187,3 +187,47 @@ func TestPlacesAtATime(t *testing.T) {
 		second.Settle(limits.Spent{})
 	})
 }
+
+// TestALeaseEndsOnce: the end of a lease that is told twice, as when the answer was lost, counts once.
+func TestALeaseEndsOnce(t *testing.T) {
+	testenv.EachDatabase(t, func(t *testing.T, url string) {
+		r := newRig(t, url)
+		l := r.limit(limits.Limit{Measure: limits.USD, Amount: 1_000, Period: limits.Day})
+		w := l.WindowAt(r.clock())
+		d := limits.Draw{
+			Project: shop, Limit: l.ID, Holder: "hold_a", Window: w.Key(), From: w.Key(), Amount: 1_000, Room: 1_000, Want: 500, Need: 500,
+			Expires: r.clock().Add(time.Minute).UnixMicro(),
+		}
+		got, err := r.store.Exchange(t.Context(), []limits.Draw{d})
+		require.NoError(t, err)
+		require.EqualValues(t, 500, got[0].Granted)
+		d.Want, d.Need, d.Used, d.Close = 0, 0, 300, true
+		for range 2 {
+			_, err = r.store.Exchange(t.Context(), []limits.Draw{d})
+			require.NoError(t, err)
+		}
+		require.EqualValues(t, 300, r.spent(l, "").Used)
+		require.Zero(t, r.spent(l, "").Held)
+	})
+}
+
+// TestResetWarnsByWhatIsLeft: what was taken off counts for no threshold.
+func TestResetWarnsByWhatIsLeft(t *testing.T) {
+	r := newRig(t, testenv.SQLite(t))
+	l := r.limit(limits.Limit{Measure: limits.USD, Amount: 1_000, Period: limits.Day})
+	spend := func(n int64) {
+		t.Helper()
+		e := r.replica()
+		defer e.stop()
+		res, err := e.Reserve(t.Context(), r.ask(price{micros: n}))
+		require.NoError(t, err)
+		res.Settle(paid(n))
+	}
+	spend(400)
+	_, err := r.store.ResetSpend(t.Context(), by, shop, l.ID, "")
+	require.NoError(t, err)
+	spend(400)
+	require.Empty(t, r.spent(l, "").Warned, "400 of 1000")
+	spend(200)
+	require.Equal(t, []int{50}, r.spent(l, "").Warned)
+}
