@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -80,17 +81,10 @@ func (w *webhook) warn(ctx context.Context, one limits.Warning) error {
 		"type": webhookEvent, "timestamp": one.At,
 		"data": map[string]any{
 			"project": one.Limit.Project, "limit": one.Limit.ID, "name": one.Limit.Name, "measure": one.Limit.Measure, "scope": one.Limit.Scope, "soft": one.Limit.Soft,
-			"subject": firstOf(one.Subject, one.Limit.Subject), "percent": one.Threshold, "used": amount(one.Used), "amount": amount(one.Amount), "period": one.Limit.Period,
+			"subject": cmp.Or(one.Subject, one.Limit.Subject), "percent": one.Threshold, "used": amount(one.Used), "amount": amount(one.Amount), "period": one.Limit.Period,
 			"starts_at": one.Start.UTC(), "ends_at": one.End.UTC(),
 		},
 	})
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func (w *webhook) send(ctx context.Context, id string, message any) error {
