@@ -31,7 +31,7 @@ type proc struct {
 }
 
 // startProcess starts a child that dies with this process and with b.
-func startProcess(b *testing.B, name string, env []string, args ...string) *proc {
+func startProcess(b testing.TB, name string, env []string, args ...string) *proc {
 	b.Helper()
 	p := &proc{cmd: exec.Command(name, args...), log: &syncBuffer{}}
 	p.cmd.Env, p.cmd.Stderr = cleanEnv(env...), p.log
@@ -42,14 +42,14 @@ func startProcess(b *testing.B, name string, env []string, args ...string) *proc
 }
 
 // end stops the child as an orchestrator does.
-func (p *proc) end(b *testing.B) {
+func (p *proc) end(b testing.TB) {
 	b.Helper()
 	require.NoError(b, p.cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(b, p.cmd.Wait(), "%s", p.log)
 }
 
 // cpu is the user and system time that the process has used so far.
-func (p *proc) cpu(b *testing.B) time.Duration {
+func (p *proc) cpu(b testing.TB) time.Duration {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
@@ -80,8 +80,8 @@ type lane struct {
 	json  [][]byte // whole requests, sent in turn
 	sse   [][]byte
 	end   []byte                               // of a stream
-	count func(b *testing.B) (mallocs float64) // allocations so far
-	quiet func(b *testing.B) bool              // nothing is put off any more; asking costs the process something
+	count func(b testing.TB) (mallocs float64) // allocations so far
+	quiet func(b testing.TB) bool              // nothing is put off any more; asking costs the process something
 }
 
 // rig is the upstream and the bare proxy before it.
@@ -92,7 +92,7 @@ type rig struct {
 }
 
 // newRig starts both; env is the upstream's.
-func newRig(b *testing.B, env ...string) *rig {
+func newRig(b testing.TB, env ...string) *rig {
 	b.Helper()
 	exe, err := os.Executable()
 	require.NoError(b, err)
@@ -108,17 +108,17 @@ func newRig(b *testing.B, env ...string) *rig {
 	listens(b, r.upstream)
 	listens(b, at)
 	r.proxy = &lane{
-		proc: p, addr: at, quiet: func(*testing.B) bool { return true },
+		proc: p, addr: at, quiet: func(testing.TB) bool { return true },
 		json:  [][]byte{r.shape.request(at, "sk-upstream", `"model":"gpt-4o-mini"`, false)},
 		sse:   [][]byte{r.shape.request(at, "sk-upstream", `"model":"gpt-4o-mini"`, true)},
 		end:   []byte(r.shape.end),
-		count: func(b *testing.B) float64 { return number(b, at, mallocsPath, "mallocs ") },
+		count: func(b testing.TB) float64 { return number(b, at, mallocsPath, "mallocs ") },
 	}
 	return r
 }
 
 // gateway starts the real binary on seeded data.
-func (r *rig) gateway(b *testing.B, s *seed, env ...string) *lane {
+func (r *rig) gateway(b testing.TB, s *seed, env ...string) *lane {
 	b.Helper()
 	at := freeAddr(b)
 	config := filepath.Join(s.data, "bench.yaml")
@@ -135,14 +135,14 @@ providers: [{name: upstream, kind: %s, base_url: "http://%s/v1", api_key: sk-ups
 		l.json = append(l.json, r.shape.request(at, key, prompt, false))
 		l.sse = append(l.sse, r.shape.request(at, key, prompt, true))
 	}
-	l.count = func(b *testing.B) float64 { return number(b, at, "/metrics", "\ngo_memstats_mallocs_total ") }
-	l.quiet = func(b *testing.B) bool { return number(b, at, "/metrics", "\npromptgate_spool_bytes ") == 0 }
+	l.count = func(b testing.TB) float64 { return number(b, at, "/metrics", "\ngo_memstats_mallocs_total ") }
+	l.quiet = func(b testing.TB) bool { return number(b, at, "/metrics", "\npromptgate_spool_bytes ") == 0 }
 	l.warm(b)
 	return l
 }
 
 // warm sends every request once.
-func (l *lane) warm(b *testing.B) {
+func (l *lane) warm(b testing.TB) {
 	b.Helper()
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -174,7 +174,7 @@ type load struct {
 	failures int64
 }
 
-func (l *lane) measure(b *testing.B, stream bool, length time.Duration) load {
+func (l *lane) measure(b testing.TB, stream bool, length time.Duration) load {
 	b.Helper()
 	requests, mark := l.json, []byte(`"usage"`)
 	if stream {
@@ -209,7 +209,7 @@ func (l *lane) measure(b *testing.B, stream bool, length time.Duration) load {
 
 // settled waits until nothing is put off any more and returns the processor time up to then: before it asked, since a page of the metrics
 // of a thousand prompts costs as much as a thousand calls.
-func (l *lane) settled(b *testing.B) time.Duration {
+func (l *lane) settled(b testing.TB) time.Duration {
 	for end := time.Now().Add(30 * time.Second); ; {
 		time.Sleep(5200 * time.Millisecond) // longer than the longest pause between two commits
 		cpu := l.proc.cpu(b)
@@ -375,7 +375,7 @@ func (c *benchConn) readBody(length int) error {
 }
 
 // number is the value behind a name in a page of text.
-func number(b *testing.B, addr, path, name string) float64 {
+func number(b testing.TB, addr, path, name string) float64 {
 	b.Helper()
 	resp, err := http.Get("http://" + addr + path)
 	require.NoError(b, err)
@@ -408,7 +408,7 @@ func post(url, key, body string) (status int, err error) {
 }
 
 // freeAddr is an address that nobody listens on at the moment.
-func freeAddr(b *testing.B) string {
+func freeAddr(b testing.TB) string {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
@@ -417,7 +417,7 @@ func freeAddr(b *testing.B) string {
 }
 
 // listens waits until somebody does.
-func listens(b *testing.B, addr string) {
+func listens(b testing.TB, addr string) {
 	b.Helper()
 	for end := time.Now().Add(30 * time.Second); ; {
 		c, err := net.Dial("tcp", addr)
@@ -430,7 +430,7 @@ func listens(b *testing.B, addr string) {
 	}
 }
 
-func mustBinary(b *testing.B) string {
+func mustBinary(b testing.TB) string {
 	b.Helper()
 	name, err := binary()
 	require.NoError(b, err)

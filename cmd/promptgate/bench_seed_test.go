@@ -32,7 +32,7 @@ type seed struct {
 
 // seeded makes a folder with so many prompts, each with a version and a label, and so many keys. The prompts that are called are made as
 // anybody would, the others are copies of their rows. All keys are real.
-func seeded(b *testing.B, prompts, keys int) *seed {
+func seeded(b testing.TB, prompts, keys int) *seed {
 	b.Helper()
 	cfg := configs.Default()
 	cfg.Data = b.TempDir()
@@ -46,14 +46,14 @@ func seeded(b *testing.B, prompts, keys int) *seed {
 	for i := range min(prompts, hotPrompts) {
 		out.prompts = append(out.prompts, seedPrompt(b, s, by, project.ID, i))
 	}
-	copyPrompts(b, s, project.ID, prompts-len(out.prompts))
+	copyPrompts(b, s, prompts-len(out.prompts))
 	out.keys = seedKeys(b, s, by, project.ID, keys)
 	tellRows(b, s, by)
 	return out
 }
 
 // tellRows has the journal tell of all rows that were put in beside it, or nobody would believe them.
-func tellRows(b *testing.B, s *stores, by journal.Origin) {
+func tellRows(b testing.TB, s *stores, by journal.Origin) {
 	b.Helper()
 	told, err := s.feed.History(b.Context(), s.db.DB)
 	require.NoError(b, err)
@@ -79,7 +79,7 @@ func tellRows(b *testing.B, s *stores, by journal.Origin) {
 	}
 }
 
-func seedPrompt(b *testing.B, s *stores, by journal.Origin, project string, i int) string {
+func seedPrompt(b testing.TB, s *stores, by journal.Origin, project string, i int) string {
 	b.Helper()
 	name := fmt.Sprintf("bench/f%d/p%d", i%50, i)
 	text := "You are a support assistant of {{shop}}. Answer in a friendly, short and precise way, never invent order data, and ask for the order number when it is missing."
@@ -95,29 +95,48 @@ func seedPrompt(b *testing.B, s *stores, by journal.Origin, project string, i in
 }
 
 // copyPrompts adds n prompts that nobody calls. The sealed text of their versions could not be opened, being bound to its own row.
-func copyPrompts(b *testing.B, s *stores, project string, n int) {
+func copyPrompts(b testing.TB, s *stores, n int) {
 	b.Helper()
 	if n <= 0 {
 		return
 	}
-	const copies = `WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?), t AS (SELECT * FROM %s LIMIT 1) `
-	insert := func(query string, args ...any) {
-		_, err := s.db.DB.DB.ExecContext(b.Context(), query, args...)
+	copies := func(table string, changed map[string]string, from string, args ...any) {
+		names, values := copied(b, s, table, changed)
+		_, err := s.db.DB.DB.ExecContext(b.Context(), fmt.Sprintf("%s INSERT INTO %s (%s) SELECT %s FROM t, c", fmt.Sprintf(from, table), table, names, values), args...)
 		require.NoError(b, err)
 	}
-	insert(fmt.Sprintf(copies, "registry_prompts")+`INSERT INTO registry_prompts
-		SELECT project, 'pmpt_copy' || i, 'copy/f' || (i % 50) || '/p' || i, kind, description, category, tags, owner, archived, latest_version, variables,
-			aliases, search, created_at, updated_at, revision FROM t, c`, n)
-	insert(fmt.Sprintf(copies, "registry_labels")+`INSERT INTO registry_labels
-		SELECT project, 'pmpt_copy' || i, name, version, moved_at, revision FROM t, c`, n)
-	insert(fmt.Sprintf(copies, "registry_versions")+`INSERT INTO registry_versions
-		SELECT project, 'pmpt_copy' || i, number, digest, author, parent, content, note, created_at, revision FROM t, c`, n)
-	insert(`INSERT INTO registry_handles SELECT project, name, id, 'name' FROM registry_prompts WHERE id LIKE 'pmpt_copy%' AND project = ?`, project)
-	insert(`INSERT INTO registry_handles SELECT project, id, id, 'id' FROM registry_prompts WHERE id LIKE 'pmpt_copy%' AND project = ?`, project)
+	const first = `WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?), t AS (SELECT * FROM %s LIMIT 1)`
+	const id, name = "'pmpt_copy' || i", "'copy/f' || (i % 50) || '/p' || i"
+	copies("registry_prompts", map[string]string{"id": id, "name": name}, first, n)
+	copies("registry_labels", map[string]string{"prompt_id": id}, first, n)
+	copies("registry_versions", map[string]string{"prompt_id": id}, first, n)
+	for kind, handle := range map[string]string{"name": name, "id": id} {
+		copies("registry_handles", map[string]string{"handle": handle, "prompt_id": id, "kind": "'" + kind + "'"}, first, n)
+	}
+}
+
+// copied are the columns of a table, and what a copy of a row t has in them: the same but for what is changed.
+func copied(b testing.TB, s *stores, table string, changed map[string]string) (names, values string) {
+	b.Helper()
+	rows, err := s.db.DB.DB.QueryContext(b.Context(), "SELECT name FROM pragma_table_info(?)", table)
+	require.NoError(b, err)
+	defer rows.Close()
+	var columns, expressions []string
+	for rows.Next() {
+		var column string
+		require.NoError(b, rows.Scan(&column))
+		expression, ok := changed[column]
+		if !ok {
+			expression = "t." + column
+		}
+		columns, expressions = append(columns, column), append(expressions, expression)
+	}
+	require.NoError(b, rows.Err())
+	return strings.Join(columns, ", "), strings.Join(expressions, ", ")
 }
 
 // seedKeys makes one key as anybody would, the others as its rows with hashes of their own. It returns those that are used.
-func seedKeys(b *testing.B, s *stores, by journal.Origin, project string, n int) []string {
+func seedKeys(b testing.TB, s *stores, by journal.Origin, project string, n int) []string {
 	b.Helper()
 	secret, id, err := s.createKey(b.Context(), by, project, admin.KeyCreate{Name: "bench", Grants: []policy.Grant{
 		{Actions: []policy.Action{policy.ActionCall}, Prompts: []string{"bench/**"}, Labels: []string{registry.DefaultLabel}},
@@ -136,10 +155,15 @@ func seedKeys(b *testing.B, s *stores, by journal.Origin, project string, n int)
 				keys = append(keys, k.Plaintext)
 			}
 		}
-		_, err := s.db.DB.DB.ExecContext(context.Background(), `WITH k (lookup, hash, four) AS (VALUES `+strings.Join(rows, ", ")+`)
-			INSERT INTO policy_keys SELECT 'key_' || k.lookup, p.project, p.name, k.lookup, k.hash, k.four, p.roles, p.grants, p.networks, p.expires_at,
-				p.created_by, p.created_at, p.revoked_at, p.revision FROM k, policy_keys AS p WHERE p.id = ?`, append(args, id)...)
+		names, values := copied(b, s, "policy_keys", map[string]string{"id": "'key_' || lookup_", "lookup": "lookup_", "hash": "hash_", "last_four": "four_"})
+		_, err := s.db.DB.DB.ExecContext(b.Context(), fmt.Sprintf("WITH k (lookup_, hash_, four_) AS (VALUES %s) INSERT INTO policy_keys (%s) SELECT %s FROM k, policy_keys AS t WHERE t.id = ?",
+			strings.Join(rows, ", "), names, values), append(args, id)...)
 		require.NoError(b, err)
 	}
 	return keys
+}
+
+// TestSeedIsServed keeps the benchmarks' data in step with the tables that it is written into: nothing else runs it.
+func TestSeedIsServed(t *testing.T) {
+	newRig(t).gateway(t, seeded(t, hotPrompts+2, 3))
 }

@@ -66,7 +66,7 @@ func BenchmarkProfile(b *testing.B) {
 	fetching.Go(func() {
 		profile, failed = fetch(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", ops, length/time.Second))
 	})
-	gw.count, gw.quiet = func(*testing.B) float64 { return 0 }, func(*testing.B) bool { return true } // they read /metrics, which is elsewhere now
+	gw.count, gw.quiet = func(testing.TB) float64 { return 0 }, func(testing.TB) bool { return true } // they read /metrics, which is elsewhere now
 	gw.measure(b, false, length*2/3)
 	gw.measure(b, true, length/3)
 	fetching.Wait()
