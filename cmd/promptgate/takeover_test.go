@@ -42,6 +42,8 @@ func harmless() map[string]string {
 		"policy_uses":           "when what was used last, for people to read; it gives and takes nothing",
 		"journal_project_keys":  "sealed by the installation's data keys; that a project was shredded stands in the chain as well",
 		"journal_seal_jobs":     "progress of work that looks at the rows, and can be done at any time",
+		"policy_sso_notes":      "who alters it can have a token taken again that ends sessions, or a sign-in fail",
+		"policy_scim_uses":      "when a token was last used, for people to read",
 		"registry_tags":         "what lists are searched by; a prompt's own tags are in its row",
 		"registry_label_events": "what people read of the past; registry.Verify compares it with the journal",
 	}
@@ -100,6 +102,7 @@ type takeover struct {
 	lookups []string
 	truth   map[string]string
 	people  takenPeople
+	outside takenOutside
 }
 
 func newTakeover(t *testing.T, url string) *takeover {
@@ -119,11 +122,13 @@ func newTakeover(t *testing.T, url string) *takeover {
 		o.fill(p.ID)
 	}
 	o.people.fill(o)
+	o.outside.fill(o)
 	o.copyAs("old_")
 	for _, project := range o.project {
 		o.change(project)
 	}
 	o.people.change(o)
+	o.outside.change(o)
 	o.copyAs("now_")
 	o.truth = o.answers(o.running)
 	for question, answer := range o.truth {
@@ -325,6 +330,7 @@ func (o *takeover) answers(s *stores) map[string]string {
 		ask("key "+lookup, k, err)
 	}
 	o.people.answers(ctx, o, s, ask)
+	o.outside.answers(ctx, s, ask)
 	return out
 }
 

@@ -126,9 +126,17 @@ func (s *Store) DeleteGroup(ctx context.Context, by journal.Origin, id string, r
 			ev.Drops(&members[i])
 			ev.Touches = append(ev.Touches, journal.Touch{Kind: policy.TouchUser, Key: members[i].UserID})
 		}
+		provision, err := s.provisionOf(ctx, id)
+		if err != nil {
+			return err
+		}
+		if provision.Revision > 0 {
+			ev.Drops(&provision)
+		}
 		ev.Drops(&row)
 		ev.Before = row.group()
 		for _, q := range []*bun.DeleteQuery{
+			tx.NewDelete().Model((*provisionRow)(nil)).Where("id = ?", id),
 			tx.NewDelete().Model((*bindingRow)(nil)).Where("subject = ?", id),
 			tx.NewDelete().Model((*memberRow)(nil)).Where("group_id = ?", id),
 			tx.NewDelete().Model((*groupRow)(nil)).Where("id = ?", id),

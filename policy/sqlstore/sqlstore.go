@@ -58,6 +58,7 @@ func (s *Store) KeyByID(ctx context.Context, project, id string) (policy.KeyReco
 func Tables() []any {
 	return []any{
 		(*keyRow)(nil), (*userRow)(nil), (*groupRow)(nil), (*memberRow)(nil), (*roleRow)(nil), (*bindingRow)(nil), (*serviceRow)(nil),
+		(*issuerRow)(nil), (*domainRow)(nil), (*identityRow)(nil), (*scimTokenRow)(nil), (*provisionRow)(nil),
 	}
 }
 
