@@ -184,25 +184,29 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	engine.UseRawPath = true // names of prompts hold slashes, which the management API takes as %2F
 	a.gateway.Routes(engine)
 	a.opsRoutes(engine)
-	return engine, a.mount(engine, rec)
+	return engine, a.mount(engine, rec, reg)
 }
 
-// mount puts the management API onto the engine.
-func (a *App) mount(engine *gin.Engine, rec *recording) error {
+// mount puts the management API and SCIM onto the engine.
+func (a *App) mount(engine *gin.Engine, rec *recording, reg *prometheus.Registry) error {
 	s, cfg := a.stores, a.cfg
 	definitions, err := definitions(cfg.Providers)
+	if err != nil {
+		return err
+	}
+	directories, err := a.provisioning(engine, reg)
 	if err != nil {
 		return err
 	}
 	api, err := admin.Mount(engine, admin.Deps{
 		Configured:    definitions,
 		Authenticator: a.authn, Checker: s.checker, Registry: s.service, Keys: s.keys, People: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
-		Calls: rec, Journal: s.feed, Sealing: a.sealing, Log: a.log, Clock: time.Now,
+		Calls: rec, Journal: s.feed, Sealing: a.sealing, Directories: s.keys, SCIM: s.scimIssuer, Log: a.log, Clock: time.Now,
 	}, version)
 	if err != nil {
 		return err
 	}
-	engine.NoRoute(api.NoRoute, a.gateway.NoRoute)
+	engine.NoRoute(api.NoRoute, directories.NoRoute, a.gateway.NoRoute)
 	engine.NoMethod(api.NoMethod, a.gateway.NoMethod)
 	return nil
 }

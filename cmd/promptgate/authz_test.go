@@ -250,6 +250,28 @@ var routes = []route{
 	{"GET", "/api/v1/seal", "create_project system", 200, "", ""},
 	{"POST", "/api/v1/seal/jobs", "create_project system", invalid, "", `{"kind":"none"}`},
 	{"GET", "/api/v1/seal/jobs/:job", "create_project system", http.StatusNotFound, "/api/v1/seal/jobs/none", ""},
+	{"GET", "/api/v1/scim-tokens", "manage_accounts system", 200, "", ""},
+	{"POST", "/api/v1/scim-tokens", "manage_accounts system", invalid, "", `{"directory":"NO","domains":["example.com"]}`},
+	{"DELETE", "/api/v1/scim-tokens/:scim_token", "manage_accounts system", http.StatusNotFound, "/api/v1/scim-tokens/scm_none", ""},
+
+	// What directories call, with a token of theirs and nothing else: the tests of SCIM say what it may touch.
+	{"GET", "/scim/v2/ServiceProviderConfig", "scim", 200, "", ""},
+	{"GET", "/scim/v2/Schemas", "scim", 200, "", ""},
+	{"GET", "/scim/v2/Schemas/:id", "scim", http.StatusNotFound, "/scim/v2/Schemas/none", ""},
+	{"GET", "/scim/v2/ResourceTypes", "scim", 200, "", ""},
+	{"GET", "/scim/v2/ResourceTypes/:id", "scim", 200, "/scim/v2/ResourceTypes/User", ""},
+	{"GET", "/scim/v2/Users", "scim", 200, "", ""},
+	{"POST", "/scim/v2/Users", "scim", invalid, "", `{"schemas":[]}`},
+	{"GET", "/scim/v2/Users/:id", "scim", http.StatusNotFound, "/scim/v2/Users/none", ""},
+	{"PUT", "/scim/v2/Users/:id", "scim", invalid, "/scim/v2/Users/none", `{"schemas":[]}`},
+	{"PATCH", "/scim/v2/Users/:id", "scim", invalid, "/scim/v2/Users/none", `{"schemas":[]}`},
+	{"DELETE", "/scim/v2/Users/:id", "scim", http.StatusNotFound, "/scim/v2/Users/none", ""},
+	{"GET", "/scim/v2/Groups", "scim", 200, "", ""},
+	{"POST", "/scim/v2/Groups", "scim", invalid, "", `{"schemas":[]}`},
+	{"GET", "/scim/v2/Groups/:id", "scim", http.StatusNotFound, "/scim/v2/Groups/none", ""},
+	{"PUT", "/scim/v2/Groups/:id", "scim", invalid, "/scim/v2/Groups/none", `{"schemas":[]}`},
+	{"PATCH", "/scim/v2/Groups/:id", "scim", invalid, "/scim/v2/Groups/none", `{"schemas":[]}`},
+	{"DELETE", "/scim/v2/Groups/:id", "scim", http.StatusNotFound, "/scim/v2/Groups/none", ""},
 }
 
 // matrix is what each kind of key may do, as MODEL's "Who may do what" has it. Calling is no role's: it is granted by prompt and label.
@@ -275,6 +297,7 @@ var matrix = map[string][]string{
 	"key of a service":     {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 	"deactivated's key":    nil,
 	"bearer of nothing":    {"key"},
+	"directory":            {"scim"},
 }
 
 // strangers hold nothing on the own prompt: to them it is not there.
@@ -430,6 +453,7 @@ func (h *house) principals(project string) {
 	}
 	h.keys["bearer of nothing"], _ = h.key(project, nil)
 	h.keys["operator"], _ = h.key(project, nil, policy.OperatorGrant())
+	h.keys["directory"] = h.directory("okta", "example.com")
 	h.people(project)
 	h.keys["caller of models"], _ = h.key(project, nil, policy.Grant{Actions: []policy.Action{policy.ActionCall}, Models: []string{"*"}})
 	h.keys["execute-only"], _ = h.key(project, nil, policy.Grant{
@@ -526,7 +550,7 @@ func (r route) objects() bool {
 // refusal is what a principal without the permission is answered on the project's own object.
 func (r route) refusal(principal string) int {
 	switch {
-	case strings.HasSuffix(principal, " key") && len(matrix[principal]) == 0:
+	case strings.HasSuffix(principal, " key") && len(matrix[principal]) == 0, r.needs == "scim", principal == "directory":
 		return http.StatusUnauthorized
 	case r.needs == "read call": // a call that one may not see is not there
 		return http.StatusNotFound

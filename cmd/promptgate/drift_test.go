@@ -163,8 +163,8 @@ func checkResponses(t *testing.T, at string, op *operation) {
 			if strings.Contains(at, "/api/v1/") {
 				media, schema = "application/problem+json", "#/components/schemas/Problem"
 			}
-			if strings.Contains(at, "/v1/messages") {
-				schema = "#/components/schemas/MessagesEnvelope"
+			if strings.Contains(at, "/scim/v2/") {
+				media, schema = "application/scim+json", "#/components/schemas/SCIMError"
 			}
 			require.Equal(t, schema, r.Content[media].Schema["$ref"], "%s %s", at, status)
 		}

@@ -41,6 +41,7 @@ type cli struct {
 	Group   groupCmd   `cmd:"" help:"Manage groups of people: list, create, delete, members, add, remove."`
 	Role    roleCmd    `cmd:"" help:"Manage a project's own roles: list, set, delete."`
 	Service serviceCmd `cmd:"" help:"Manage service accounts: list, create, end."`
+	SCIM    scimCmd    `cmd:"" name:"scim" help:"Manage what directories such as Okta and Entra provision accounts with."`
 	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`
 	Restore restoreCmd `cmd:"" help:"Say that a database that is older than the one served before was restored on purpose."`
 	Project projectCmd `cmd:"" help:"Look after a project: shred."`

@@ -17,6 +17,7 @@ import (
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/gateway/admin"
 	providerstore "github.com/promptgate/promptgate/gateway/provider/sqlstore"
+	"github.com/promptgate/promptgate/gateway/scim"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/seal"
@@ -37,6 +38,7 @@ type stores struct {
 	db        *sqldb.DB
 	sealer    *seal.Sealer
 	hasher    *keys.Hasher
+	scim      *scim.Tokens
 	feed      *feed
 	reads     *metrics.Reads
 	shared    *shared       // nil without Redis
@@ -93,6 +95,9 @@ func openStoresAs(ctx context.Context, cfg configs.Config, log *slog.Logger, reg
 	s.shared.subscribe(s.feed.Journal)
 	s.feed.Subscribe(s.keysChanged)
 	if s.hasher, err = keys.NewHasher(s.sealer.DeriveKey(keys.HashPurpose)); err != nil {
+		return s, err
+	}
+	if s.scim, err = scim.NewTokens(s.sealer.DeriveKey(scim.HashPurpose)); err != nil {
 		return s, err
 	}
 	s.keys = policystore.New(s.db, s.feed.Journal, time.Now)

@@ -39,6 +39,8 @@ type Deps struct {
 	Calls         metrics.Reader
 	Journal       Journal
 	Sealing       Sealing
+	Directories   policy.ProvisioningStore
+	SCIM          SCIMIssuer
 	Log           *slog.Logger
 	Clock         func() time.Time
 }
@@ -61,6 +63,7 @@ func (d Deps) nouns() []noun {
 		bindings{d.People},
 		roles{d.People},
 		services{d.People},
+		directories{store: d.Directories, issue: d.SCIM},
 		explain{people: d.People, keys: d.Keys, registry: d.Registry, clock: d.Clock},
 		providers{d.Providers, d.Configured},
 		spending{store: d.Limits, clock: d.Clock},
@@ -102,7 +105,8 @@ func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 	cfg.DefaultFormat = "application/json"
 	cfg.Transformers = []huma.Transformer{problems}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"key": {Type: "http", Scheme: "bearer", Description: "An API key, pg_…"},
+		"key":  {Type: "http", Scheme: "bearer", Description: "An API key, pg_…"},
+		"scim": {Type: "http", Scheme: "bearer", Description: "A directory's token, scim_…"},
 	}
 	cfg.Security = []map[string][]string{{"key": {}}}
 	a := &API{
@@ -113,6 +117,7 @@ func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 		n.routes(a)
 	}
 	a.dataPlane()
+	a.provisioning()
 	a.tidy()
 	return a, nil
 }
@@ -125,7 +130,7 @@ func (a *API) Access() map[string]Access { return a.access }
 
 func (d Deps) check() error {
 	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.People == nil || d.Issuer == nil || d.Providers == nil || d.Limits == nil ||
-		d.Calls == nil || d.Journal == nil || d.Sealing == nil || d.Log == nil || d.Clock == nil {
+		d.Calls == nil || d.Directories == nil || d.SCIM == nil || d.Journal == nil || d.Sealing == nil || d.Log == nil || d.Clock == nil {
 		return errors.New("admin: a dependency is missing")
 	}
 	return nil

@@ -86,6 +86,7 @@ type endpoint struct {
 	status           int // of success
 	refused          []int
 	envelope         reflect.Type // of errors; nil: Envelope
+	scim             bool         // asks for a directory's token
 }
 
 // dataPlane adds what applications call to the document, so that one document tells all. A test compares it with the router.
@@ -161,6 +162,10 @@ func (a *API) describe(e endpoint) {
 		OperationID: e.id, Method: e.method, Path: e.path, Summary: e.summary, Description: e.about, Tags: []string{e.tag},
 		Security: []map[string][]string{{"key": {}}}, Responses: map[string]*huma.Response{},
 	}
+	if e.scim {
+		op.Security = []map[string][]string{{"scim": {}}}
+		op.Extensions = map[string]any{"x-permission": "scim"}
+	}
 	if e.open {
 		op.Security = []map[string][]string{}
 		op.Extensions = map[string]any{"x-permission": "open"}
@@ -174,11 +179,11 @@ func (a *API) describe(e endpoint) {
 			envelope = reflect.TypeFor[Envelope]()
 		}
 		op.Responses[strconv.Itoa(status)] = &huma.Response{
-			Description: http.StatusText(status), Content: map[string]*huma.MediaType{"application/json": {Schema: a.schemaOf(envelope)}},
+			Description: http.StatusText(status), Content: map[string]*huma.MediaType{e.media(): {Schema: a.schemaOf(envelope)}},
 		}
 	}
 	if e.body != nil {
-		kind := "application/json"
+		kind := e.media()
 		if e.form {
 			kind = "multipart/form-data"
 		}
@@ -194,6 +199,9 @@ func (a *API) describe(e endpoint) {
 			if !strings.Contains(e.path, "/models/") {
 				about = "The provider's id"
 			}
+			if e.scim {
+				about = "Its id"
+			}
 		case "item":
 			about = "The provider's id of the item"
 		}
@@ -202,6 +210,14 @@ func (a *API) describe(e endpoint) {
 		})
 	}
 	a.huma.OpenAPI().AddOperation(op)
+}
+
+// media is the type of bodies and errors.
+func (e endpoint) media() string {
+	if e.scim {
+		return "application/scim+json"
+	}
+	return "application/json"
 }
 
 func (a *API) schemaOf(t reflect.Type) *huma.Schema {

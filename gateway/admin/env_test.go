@@ -133,6 +133,7 @@ func newEnv(t testing.TB) *env {
 		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, People: e.keys, Issuer: e.issue,
 		Limits:    limitstore.New(db, e.journal, time.Now),
 		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{Configured: []string{"house"}}), Calls: &e.read, Journal: e.journal,
+		Directories: e.keys, SCIM: func() (string, string, []byte, error) { return "scim_aaaa", rand.Text()[:16], make([]byte, 32), nil },
 		Sealing: reseal.New(reseal.Options{DB: db, Journal: e.journal, Sealer: sealer, Columns: []reseal.Column{registrystore.Texts{S: e.store}}}), Log: log, Clock: func() time.Time { return time.Now().Add(time.Duration(e.ahead.Load())) },
 		Configured: []provider.Definition{{Name: "house", Kind: provider.ProviderOpenAI, BaseURL: "https://api.mistral.ai/v1", Enabled: true, HasCredential: true}},
 	}, "test")

@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"regexp"
 	"strings"
 
 	parser "github.com/scim2/filter-parser/v2"
@@ -21,6 +22,8 @@ func parseFilter(s string) (f policy.Filter, err error) {
 	if len(s) > maxFilter || strings.Count(s, "(") > maxNodes {
 		return f, problem(400, "invalidFilter", "The filter is too long.")
 	}
+	// Entra chooses among addresses in a way that the RFC has for paths alone.
+	s = regexp.MustCompile(`(?i)\bemails\[type eq "\w*"\]\.value\b`).ReplaceAllString(s, "emails.value")
 	parsed, err := parser.ParseFilter([]byte(s))
 	if err != nil {
 		return f, problem(400, "invalidFilter", "The filter cannot be read: write it like userName eq \"ana@example.com\".")

@@ -17,11 +17,6 @@ type operation struct {
 
 const maxOperations = 1000
 
-type patchRequest struct {
-	Schemas    []string    `json:"schemas"`
-	Operations []operation `json:"Operations"` //nolint:tagliatelle // the RFC's spelling
-}
-
 // resource is what was sent of a resource, its names in our spelling.
 type resource map[string]any
 
