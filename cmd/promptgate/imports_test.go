@@ -97,7 +97,7 @@ func TestTheProgramCarriesNoTestTools(t *testing.T) {
 
 // parts are the folders of the domains that are no adapters: their core, shared within the domain.
 var parts = []string{
-	"gateway/admin", "gateway/provider", "gateway/provider/egress", "gateway/scim", "gateway/wire", "metrics/feedback", "policy/keys", "policy/limits", "policy/people", "policy/uses",
+	"gateway/admin", "gateway/provider", "gateway/provider/egress", "gateway/scim", "gateway/wire", "metrics/feedback", "policy/keys", "policy/limits", "policy/people", "policy/sso", "policy/uses",
 	"registry/interchange", "registry/template",
 }
 
