@@ -63,12 +63,6 @@ func newScripted(t *testing.T) *scripted {
 			<-r.Context().Done()
 			p.mu.Lock()
 			return
-		case p.huge:
-			_, _ = w.Write([]byte(`{"issuer":"`))
-			for range 10 {
-				_, _ = w.Write([]byte(strings.Repeat("x", 1<<20)))
-			}
-			return
 		case p.to != "":
 			http.Redirect(w, r, p.to, http.StatusFound)
 			return
@@ -79,6 +73,9 @@ func newScripted(t *testing.T) *scripted {
 		}
 		for k, v := range p.document {
 			doc[k] = v
+		}
+		if p.huge {
+			doc["x"] = strings.Repeat("x", 10<<20)
 		}
 		answer(w, doc)
 	})
