@@ -80,6 +80,9 @@ func (p *takenOutside) answers(ctx context.Context, s *stores, ask func(question
 		u, err := s.keys.ProvisionedUser(ctx, aDirectory, p.users[n])
 		ask("provisioned "+name, u, err)
 		g, err := s.keys.ProvisionedGroup(ctx, aDirectory, p.groups[n])
+		g.Members = nil // a list; what decides is who somebody is a member with
 		ask("provisioned group "+name, g, err)
+		a, err := s.keys.Account(ctx, p.users[n])
+		ask("account of "+name, a, err)
 	}
 }

@@ -45,8 +45,8 @@ func (s *Store) CreateSCIMToken(ctx context.Context, by journal.Origin, t policy
 
 // SCIMTokenByLookup implements policy.ProvisioningStore.
 func (s *Store) SCIMTokenByLookup(ctx context.Context, lookup string) (policy.SCIMToken, error) {
-	var row scimTokenRow
-	if err := find(ctx, s, aSCIMToken, &row, "lookup = ?", lookup); err != nil {
+	row := scimTokenRow{ID: policy.SCIMPrefix + lookup} // its primary key: that there is none is believed only when the journal says so
+	if err := find(ctx, s, aSCIMToken, &row, "id = ?", row.ID); err != nil {
 		return policy.SCIMToken{}, err
 	}
 	return row.token()
