@@ -33,6 +33,8 @@ type KeyRecord struct {
 	CreatedAt time.Time
 	RevokedAt time.Time // zero: in force. Revoked keys stay listed
 	Revision  int64     // journal revision of the last change; the ETag
+
+	Replaces, ReplacedBy string // the key before it, and after it, when either was rotated
 }
 
 // Principal is who a request with this key comes from.
@@ -81,7 +83,23 @@ type KeyStore interface {
 	// RevokeKey ends a key for good. manager must govern it, see Govern. Revoking twice changes nothing and is no error. manager's own key and the
 	// project's last admin key are a Conflict unless r.Force says so: what comes after might be nobody's to mend.
 	RevokeKey(ctx context.Context, by journal.Origin, manager *Principal, r Revocation) (KeyRecord, error)
+	// RotateKey makes a key's successor, with the same rights, owner and networks, and ends the key after the overlap. granter must govern the key and
+	// may make such a one. A key that is revoked, over, or rotated already is a Conflict.
+	RotateKey(ctx context.Context, by journal.Origin, granter *Principal, r Rotation) (successor, old KeyRecord, err error)
 }
+
+// Rotation names a key to replace, and has what is kept of its successor.
+type Rotation struct {
+	Project, ID string
+	Overlap     time.Duration // how long the key works on; 0: it ends at once
+	Expires     time.Time     // of the successor; zero: it lives as long as the key was made for
+	Lookup      string
+	Hash        []byte
+	LastFour    string
+}
+
+// MaxOverlap bounds how long a key that was rotated works on.
+const MaxOverlap = 90 * 24 * time.Hour
 
 // Revocation names a key to end.
 type Revocation struct {
@@ -195,7 +213,9 @@ func (r KeyRecord) Public() json.RawMessage {
 		Networks []string  `json:"networks"`
 		Expires  time.Time `json:"expires,omitzero"`
 		Revoked  time.Time `json:"revoked,omitzero"`
-	}{r.ID, r.Name, r.Owner, r.Inherits, r.LastFour, r.Roles, r.Grants, r.Networks, r.Expires, r.RevokedAt})
+		Replaces string    `json:"replaces,omitempty"`
+		By       string    `json:"replaced_by,omitempty"`
+	}{r.ID, r.Name, r.Owner, r.Inherits, r.LastFour, r.Roles, r.Grants, r.Networks, r.Expires, r.RevokedAt, r.Replaces, r.ReplacedBy})
 	if err != nil { // plain fields: cannot fail short of a year past 9999
 		return json.RawMessage(`{"unreadable":true}`)
 	}

@@ -17,6 +17,7 @@ type accessCmd struct {
 	Grant   accessGrantCmd   `cmd:"" help:"Give a person, a group or a service account a role."`
 	Revoke  accessRevokeCmd  `cmd:"" help:"Take a role away."`
 	Explain accessExplainCmd `cmd:"" help:"Say why something is allowed or refused, and whom to ask."`
+	Report  accessReportCmd  `cmd:"" help:"Say who holds what, since when, granted by whom, and when it was used last."`
 }
 
 type accessListCmd struct {

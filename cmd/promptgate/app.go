@@ -200,7 +200,7 @@ func (a *App) mount(engine *gin.Engine, rec *recording, reg *prometheus.Registry
 	}
 	api, err := admin.Mount(engine, admin.Deps{
 		Configured:    definitions,
-		Authenticator: a.authn, Checker: s.checker, Registry: s.service, Keys: s.keys, People: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
+		Authenticator: a.authn, Checker: s.checker, Registry: s.service, Keys: s.keys, People: s.keys, Reports: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
 		Calls: rec, Journal: s.feed, Sealing: a.sealing, Directories: s.keys, SCIM: s.scimIssuer, Log: a.log, Clock: time.Now,
 	}, version)
 	if err != nil {

@@ -197,7 +197,11 @@ var routes = []route{
 	{"DELETE", "/api/v1/keys/:key", "manage_keys system", 200, "", ""},
 	{"GET", "/api/v1/me/keys", "person", 200, "", ""},
 	{"POST", "/api/v1/me/keys", "person", invalid, "", `{"name":""}`},
-	{"DELETE", "/api/v1/me/keys/:key", "person", http.StatusNotFound, "", ""}, // it is the project's
+	{"POST", "/api/v1/keys/:key/rotate", "manage_keys system", lost, "", `{}`},
+	{"POST", "/api/v1/me/keys/:key/rotate", "person", http.StatusNotFound, "", `{}`}, // it is the project's
+	{"DELETE", "/api/v1/me/keys/:key", "person", http.StatusNotFound, "", ""},        // it is the project's
+	{"GET", "/api/v1/access/report", "see access", 200, "", ""},
+	{"GET", "/api/v1/access/report.csv", "see access", 200, "", ""},
 	{"POST", "/api/v1/access/explain", "key", 200, "", `{"action":"read"}`},
 
 	// People. Accounts and groups are the installation's, who holds what is a project's. {service} has ended.
@@ -286,7 +290,7 @@ var matrix = map[string][]string{
 	"tester": {"key", "read prompt", "read call", "feedback call"},
 	"editor": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 	"admin": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt",
-		"manage_keys system", "manage_users system", "list groups", "manage_project system", "audit system", "delete system"},
+		"manage_keys system", "manage_users system", "see access", "list groups", "manage_project system", "audit system", "delete system"},
 	"editor of support/**": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 
 	"editor of finance/**": {"key"},

@@ -20,6 +20,7 @@ import (
 type keyCmd struct {
 	Create keyCreateCmd `cmd:"" help:"Create an API key; it is shown this once."`
 	List   keyListCmd   `cmd:"" help:"List API keys."`
+	Rotate keyRotateCmd `cmd:"" help:"Replace an API key: its successor is shown this once, and the old one ends after an overlap."`
 	Revoke keyRevokeCmd `cmd:"" help:"Revoke an API key for good."`
 }
 
@@ -158,15 +159,6 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 	}
 	w := newTable(io.out, "ID", "NAME", "OWNER", "ENDS WITH", "ROLES", "GRANTS", "NETWORKS", "STATE", "LAST CALL")
 	for _, k := range found {
-		state := "in force"
-		switch {
-		case k.RevokedAt != nil:
-			state = "revoked " + stamp(*k.RevokedAt)
-		case k.ExpiresAt != nil && k.ExpiresAt.Before(time.Now()):
-			state = "expired " + stamp(*k.ExpiresAt)
-		case k.ExpiresAt != nil:
-			state = "until " + stamp(*k.ExpiresAt)
-		}
 		last := "never"
 		switch {
 		case k.LastCallUnknown:
@@ -174,7 +166,7 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 		case k.LastCallAt != nil:
 			last = k.LastCallAt.Local().Format("2006-01-02 15:04")
 		}
-		w.row(k.ID, k.Name, k.Owner, k.LastFour, strings.Join(k.Roles, ", "), grantsOf(k.Grants), strings.Join(k.Networks, ", "), state, last)
+		w.row(k.ID, k.Name, k.Owner, k.LastFour, strings.Join(k.Roles, ", "), grantsOf(k.Grants), strings.Join(k.Networks, ", "), stateOfKey(k, time.Now()), last)
 	}
 	return w.flush()
 }

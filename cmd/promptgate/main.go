@@ -35,9 +35,9 @@ type cli struct {
 	Prompt  promptCmd  `cmd:"" help:"Manage prompts: push, pull, list, diff, label, history, rollback."`
 	Import  importCmd  `cmd:"" help:"Take over what a team has elsewhere: import openai."`
 	Call    callCmd    `cmd:"" help:"Call a prompt by name and label."`
-	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, revoke."`
+	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, rotate, revoke."`
 	Limit   limitCmd   `cmd:"" help:"Manage limits and budgets: set, list, show, reset, delete."`
-	Access  accessCmd  `cmd:"" help:"Who may do what: list, grant, revoke, explain."`
+	Access  accessCmd  `cmd:"" help:"Who may do what, and who uses it: list, grant, revoke, explain, report."`
 	Group   groupCmd   `cmd:"" help:"Manage groups of people: list, create, delete, members, add, remove."`
 	Role    roleCmd    `cmd:"" help:"Manage a project's own roles: list, set, delete."`
 	Service serviceCmd `cmd:"" help:"Manage service accounts: list, create, end."`

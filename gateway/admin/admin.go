@@ -32,6 +32,7 @@ type Deps struct {
 	Registry      *registry.Service
 	Keys          policy.KeyStore
 	People        policy.PeopleStore
+	Reports       policy.Reports
 	Issuer        Issuer
 	Providers     Providers
 	Limits        limits.Store
@@ -56,14 +57,15 @@ func (d Deps) nouns() []noun {
 		prompts{registry: d.Registry, keys: d.Keys, log: d.Log, clock: d.Clock},
 		versions{registry: d.Registry},
 		labels{registry: d.Registry},
-		keys{store: d.Keys, issue: d.Issuer, ledger: d.Calls},
-		ownKeys{keys{store: d.Keys, issue: d.Issuer, ledger: d.Calls}},
+		d.keys(),
+		ownKeys{d.keys()},
 		users{d.People},
 		peopleGroups{d.People},
 		bindings{d.People},
 		roles{d.People},
 		services{d.People},
 		directories{store: d.Directories, issue: d.SCIM},
+		report{store: d.Reports, clock: d.Clock},
 		explain{people: d.People, keys: d.Keys, registry: d.Registry, clock: d.Clock},
 		providers{d.Providers, d.Configured},
 		spending{store: d.Limits, clock: d.Clock},
@@ -129,7 +131,7 @@ func (a *API) OpenAPI() *huma.OpenAPI { return a.huma.OpenAPI() }
 func (a *API) Access() map[string]Access { return a.access }
 
 func (d Deps) check() error {
-	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.People == nil || d.Issuer == nil || d.Providers == nil || d.Limits == nil ||
+	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.People == nil || d.Reports == nil || d.Issuer == nil || d.Providers == nil || d.Limits == nil ||
 		d.Calls == nil || d.Directories == nil || d.SCIM == nil || d.Journal == nil || d.Sealing == nil || d.Log == nil || d.Clock == nil {
 		return errors.New("admin: a dependency is missing")
 	}

@@ -28,6 +28,11 @@ type Key struct {
 	RevokedAt *time.Time     `json:"revoked_at,omitempty"`
 	Revision  int64          `json:"revision"`
 
+	State      string     `json:"state" enum:"in_force,ending,expired,revoked" doc:"ending: within 14 days"`
+	Replaces   string     `json:"replaces,omitempty" doc:"The key that it is the successor of"`
+	ReplacedBy string     `json:"replaced_by,omitempty" doc:"Its successor"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty" doc:"The minute in which it was allowed something last, requests to this API too; absent: never"`
+
 	LastCallAt      *time.Time `json:"last_call_at,omitempty" doc:"The minute of the last call that it made, refused ones too; absent: none. Requests to this API are no calls"`
 	LastCallUnknown bool       `json:"last_call_unknown,omitempty" doc:"What was recorded cannot be read now: last_call_at is unknown, not none"`
 }
@@ -36,6 +41,7 @@ func keyOf(k policy.KeyRecord) Key {
 	return Key{
 		ID: k.ID, Name: k.Name, LastFour: k.LastFour, Owner: k.Owner, Inherits: k.Inherits, Roles: list(k.Roles), Grants: list(k.Grants), Networks: list(k.Networks),
 		ExpiresAt: moment(k.Expires), CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt, RevokedAt: moment(k.RevokedAt), Revision: k.Revision,
+		Replaces: k.Replaces, ReplacedBy: k.ReplacedBy,
 	}
 }
 
@@ -158,6 +164,12 @@ type keys struct {
 	store  policy.KeyStore
 	issue  Issuer
 	ledger metrics.Reader
+	uses   policy.Reports
+	clock  func() time.Time
+}
+
+func (d Deps) keys() keys {
+	return keys{store: d.Keys, issue: d.Issuer, ledger: d.Calls, uses: d.Reports, clock: d.Clock}
 }
 
 // told are keys of one project with their last calls. Who looks for a key to revoke must find it though the ledger cannot be read.
@@ -171,10 +183,14 @@ func (n keys) told(ctx context.Context, project string, records ...policy.KeyRec
 	if err != nil && !unknown {
 		return nil, err
 	}
+	used, err := n.uses.LastUsed(ctx, project, ids...)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]Key, 0, len(records))
 	for _, r := range records {
 		k := keyOf(r)
-		k.LastCallAt, k.LastCallUnknown = moment(last[r.ID]), unknown
+		k.LastCallAt, k.LastCallUnknown, k.LastUsedAt, k.State = moment(last[r.ID]), unknown, moment(used[r.ID]), stateOf(r, n.clock())
 		out = append(out, k)
 	}
 	return out, nil
@@ -198,6 +214,9 @@ func (n keys) routes(a *API) {
 	handle(a, create, n.createKey)
 	handle(a, manage("get-key", http.MethodGet, "/keys/{key}", "Get an API key's record"), n.getKey)
 	handle(a, manage("update-key", http.MethodPatch, "/keys/{key}", "Change what an API key may do"), n.patchKey)
+	rotate := manage("rotate-key", http.MethodPost, "/keys/{key}/rotate", "Make a key's successor, which is shown this once, and end the key after an overlap")
+	rotate.status, rotate.about = http.StatusCreated, "The successor has the same rights, owner and networks. A personal key is rotated by the person whose it is."
+	handle(a, rotate, n.rotateKey)
 	handle(a, manage("revoke-key", http.MethodDelete, "/keys/{key}", "Revoke an API key for good"), n.revokeKey)
 }
 

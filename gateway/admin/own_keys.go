@@ -31,6 +31,8 @@ func (n ownKeys) routes(a *API) {
 	handle(a, op{id: "list-own-keys", method: http.MethodGet, path: "/me/keys", person: true, tag: "keys", summary: "List your personal keys in this project"}, n.list)
 	handle(a, op{id: "create-own-key", method: http.MethodPost, path: "/me/keys", person: true, tag: "keys", status: http.StatusCreated,
 		summary: "Create a personal key; it is shown this once"}, n.create)
+	handle(a, op{id: "rotate-own-key", method: http.MethodPost, path: "/me/keys/{key}/rotate", person: true, tag: "keys", status: http.StatusCreated,
+		summary: "Make the successor of one of your personal keys, which is shown this once, and end the key after an overlap"}, n.rotate)
 	handle(a, op{id: "revoke-own-key", method: http.MethodDelete, path: "/me/keys/{key}", person: true, tag: "keys", summary: "Revoke one of your personal keys for good"}, n.revoke)
 }
 

@@ -12,12 +12,15 @@ import (
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/uses"
 )
 
 // People is one empty store of people.
 type People interface {
 	policy.PeopleStore
 	policy.KeyStore
+	policy.Reports
+	uses.Keeper
 }
 
 // PeopleEnv is one empty store and what the suite needs around it.
@@ -31,7 +34,7 @@ func PeopleStore(t *testing.T, open func(t *testing.T) PeopleEnv) {
 	for name, test := range map[string]func(*testing.T, PeopleEnv){
 		"Accounts": accounts, "OneAddressOneAccount": oneAddress, "LastOperator": lastOperator, "Groups": groups, "GroupsEnd": groupsEnd,
 		"Bindings": bindings, "NobodyBindsMore": nobodyBindsMore, "DenialsAreNotLifted": denialsAreNotLifted, "LastAdminStays": lastAdminStays,
-		"LastAdminOfTwo": lastAdminOfTwo, "Roles": roles, "Services": services, "OwnedKeys": ownedKeys, "PeoplePages": peoplePages,
+		"LastAdminOfTwo": lastAdminOfTwo, "Roles": roles, "Services": services, "OwnedKeys": ownedKeys, "Rotation": rotation, "RotationOfOwned": rotationOfOwned, "Report": report, "PeoplePages": peoplePages,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

@@ -29,13 +29,16 @@ type keyRow struct {
 	Revision  int64  `bun:"revision"`
 	Owner     string `bun:"owner"`
 	Inherits  bool   `bun:"inherits"`
+
+	Replaces   string `bun:"replaces"`
+	ReplacedBy string `bun:"replaced_by"`
 }
 
 func rowOf(k policy.KeyRecord) (keyRow, error) {
 	row := keyRow{
 		ID: k.ID, Project: k.Project, Name: k.Name, Lookup: k.Lookup, Hash: k.Hash, LastFour: k.LastFour,
 		ExpiresAt: micros(k.Expires), CreatedBy: k.CreatedBy, CreatedAt: micros(k.CreatedAt), RevokedAt: micros(k.RevokedAt),
-		Revision: k.Revision, Owner: k.Owner, Inherits: k.Inherits,
+		Revision: k.Revision, Owner: k.Owner, Inherits: k.Inherits, Replaces: k.Replaces, ReplacedBy: k.ReplacedBy,
 	}
 	for _, f := range []struct {
 		to   *string
@@ -54,7 +57,7 @@ func (r keyRow) record() (policy.KeyRecord, error) {
 	k := policy.KeyRecord{
 		ID: r.ID, Project: r.Project, Name: r.Name, Lookup: r.Lookup, Hash: r.Hash, LastFour: r.LastFour,
 		Expires: at(r.ExpiresAt), CreatedBy: r.CreatedBy, CreatedAt: at(r.CreatedAt), RevokedAt: at(r.RevokedAt), Revision: r.Revision,
-		Owner: r.Owner, Inherits: r.Inherits,
+		Owner: r.Owner, Inherits: r.Inherits, Replaces: r.Replaces, ReplacedBy: r.ReplacedBy,
 	}
 	for _, f := range []struct {
 		from string
