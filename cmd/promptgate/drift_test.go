@@ -91,6 +91,8 @@ func TestDocumentIsTheRouterIsTheTable(t *testing.T) {
 			want = ""
 		case "list groups":
 			want = "manage_accounts system" // or manage_users
+		case "see access":
+			want = "manage_users system" // or audit
 		case "write new prompt":
 			want = "write prompt"
 		}
