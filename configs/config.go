@@ -28,6 +28,8 @@ type Config struct {
 	Database   Database   `koanf:"database"`
 	Redis      Redis      `koanf:"redis"`
 	Encryption Encryption `koanf:"encryption"`
+	Console    Console    `koanf:"console"`
+	SMTP       SMTP       `koanf:"smtp"`
 	Cache      Cache      `koanf:"cache"`
 	Stale      Stale      `koanf:"stale"`
 	Usage      Usage      `koanf:"usage"`
@@ -119,6 +121,31 @@ type Vault struct {
 	TokenFile string `koanf:"token_file"` // instead of Token; read again each time
 	CAFile    string `koanf:"ca_file"`
 }
+
+// Console is where people reach the gateway with their browsers.
+type Console struct {
+	URL         string        `koanf:"url"`          // https://promptgate.example.com; "" is Addr on loopback, as localhost, and no sign-in beyond
+	SessionIdle time.Duration `koanf:"session_idle"` // a session that is unused for so long has ended
+	SessionMax  time.Duration `koanf:"session_max"`  // … that is so old, too
+}
+
+// SMTP is the server that takes e-mail: invitations and resets. No address, no e-mail: their links are shown to who makes them.
+type SMTP struct {
+	Addr         string `koanf:"addr"` // host:port
+	From         string `koanf:"from"` // promptgate@example.com
+	Username     string `koanf:"username"`
+	Password     string `koanf:"password"`
+	PasswordFile string `koanf:"password_file"` // instead of Password; read at the start
+	CAFile       string `koanf:"ca_file"`       // who vouches for the server; "" for the system's authorities
+	TLS          string `koanf:"tls"`           // SMTPStartTLS, SMTPImplicit or, on loopback, SMTPNone
+}
+
+// What SMTP.TLS can be.
+const (
+	SMTPStartTLS = "starttls"
+	SMTPImplicit = "implicit"
+	SMTPNone     = "none"
+)
 
 // Cache bounds the in-process caches, in entries.
 type Cache struct {
@@ -225,6 +252,8 @@ func Default() Config {
 		Encryption: Encryption{KMSTimeout: 15 * time.Second, Vault: Vault{Mount: "transit"}},
 
 		Cache:    Cache{Prompts: 200_000, Keys: 200_000, Decisions: 1_000_000},
+		Console:  Console{SessionIdle: 12 * time.Hour, SessionMax: 7 * 24 * time.Hour},
+		SMTP:     SMTP{TLS: SMTPStartTLS},
 		Stale:    Stale{After: 2 * time.Second, Prompts: 24 * time.Hour, Keys: time.Hour},
 		Usage:    Usage{Inject: true},
 		Feedback: Feedback{AllowedOrigins: []string{}},

@@ -128,6 +128,7 @@ func (c *Config) expand(environ []string) error {
 		"redis.sentinel_password": &c.Redis.SentinelPassword, "encryption.master_key": &c.Encryption.MasterKey,
 		"encryption.vault.token": &c.Encryption.Vault.Token,
 		"limits.webhook_secret":  &c.Limits.WebhookSecret,
+		"smtp.password":          &c.SMTP.Password,
 	}
 	for i := range c.Providers {
 		secrets[fmt.Sprintf("providers[%d].api_key", i)] = &c.Providers[i].APIKey

@@ -31,6 +31,8 @@ func (c Config) Validate() error {
 	v.database(c)
 	v.redis(c.Redis)
 	v.encryption(c)
+	v.console(c.Console)
+	v.smtp(c.SMTP)
 	v.atLeast("cache.prompts", int64(c.Cache.Prompts), 1)
 	v.atLeast("cache.keys", int64(c.Cache.Keys), 1)
 	v.atLeast("cache.decisions", int64(c.Cache.Decisions), 1)

@@ -17,7 +17,6 @@ import (
 
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/gateway"
-	"github.com/promptgate/promptgate/gateway/admin"
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/internal/reseal"
 	"github.com/promptgate/promptgate/internal/sqldb"
@@ -38,6 +37,7 @@ type App struct {
 	people    *people.Directory
 	limits    *limits.Enforcer
 	warner    *limits.Warner
+	signing   *signingIn // nil where browsers cannot reach the gateway
 	keeper    *keeper
 	recording *recording
 	gateway   *gateway.Gateway
@@ -184,31 +184,7 @@ func (a *App) build(_ context.Context, rec *recording, reg *prometheus.Registry)
 	engine.UseRawPath = true // names of prompts hold slashes, which the management API takes as %2F
 	a.gateway.Routes(engine)
 	a.opsRoutes(engine)
-	return engine, a.mount(engine, rec, reg)
-}
-
-// mount puts the management API and SCIM onto the engine.
-func (a *App) mount(engine *gin.Engine, rec *recording, reg *prometheus.Registry) error {
-	s, cfg := a.stores, a.cfg
-	definitions, err := definitions(cfg.Providers)
-	if err != nil {
-		return err
-	}
-	directories, err := a.provisioning(engine, reg)
-	if err != nil {
-		return err
-	}
-	api, err := admin.Mount(engine, admin.Deps{
-		Configured:    definitions,
-		Authenticator: a.authn, Checker: s.checker, Registry: s.service, Keys: s.keys, People: s.keys, Reports: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
-		Calls: rec, Journal: s.feed, Sealing: a.sealing, Directories: s.keys, SCIM: s.scimIssuer, Log: a.log, Clock: time.Now,
-	}, version)
-	if err != nil {
-		return err
-	}
-	engine.NoRoute(api.NoRoute, directories.NoRoute, a.gateway.NoRoute)
-	engine.NoMethod(api.NoMethod, a.gateway.NoMethod)
-	return nil
+	return engine, a.manage(engine, rec, reg)
 }
 
 // callers makes what knows keys and people.
@@ -221,19 +197,6 @@ func (a *App) callers() (err error) {
 		MaxKeys: cfg.Cache.Keys, StaleAfter: cfg.Stale.Keys, Owners: a.people,
 	})
 	return err
-}
-
-// opsRoutes puts onto the main listener what operators ask, unless there is a listener for it.
-func (a *App) opsRoutes(engine *gin.Engine) {
-	switch {
-	case a.ops != nil:
-	case loopback(a.main.Addr()):
-		a.gateway.OpsRoutes(engine)
-	default:
-		a.gateway.HealthRoutes(engine)
-		a.log.Warn("/metrics is not served: it names prompts, and addr can be reached from elsewhere; "+
-			"set ops_addr (PROMPTGATE_OPS_ADDR) to a listener of its own, such as 127.0.0.1:9090", "addr", a.addr())
-	}
 }
 
 // checks are what /readyz asks. Losing the database is no reason to take a replica that still serves out of service.
@@ -321,6 +284,10 @@ func (a *App) start() {
 	a.loop(ctx, "limits", a.limits.Run)
 	a.loop(ctx, "use of access", a.stores.uses.Run)
 	a.loop(ctx, "warnings of budgets", a.warner.Run)
+	if a.signing != nil {
+		a.loop(ctx, "sessions", a.signing.keeper.Run)
+		a.loop(ctx, "messages", a.signing.Service.Run)
+	}
 	a.loop(ctx, "background responses", a.gateway.Follow)
 	if a.stores.lastKnown != nil {
 		a.loop(ctx, "late migration", a.migrateLate)

@@ -276,6 +276,38 @@ var routes = []route{
 	{"PUT", "/scim/v2/Groups/:id", "scim", invalid, "/scim/v2/Groups/none", `{"schemas":[]}`},
 	{"PATCH", "/scim/v2/Groups/:id", "scim", invalid, "/scim/v2/Groups/none", `{"schemas":[]}`},
 	{"DELETE", "/scim/v2/Groups/:id", "scim", http.StatusNotFound, "/scim/v2/Groups/none", ""},
+
+	// Browsers. What needs a session is refused to every key; see signin_test.go for what sessions may do.
+	{"GET", "/api/v1/me/sessions", "session", nobody, "", ""},
+	{"DELETE", "/api/v1/me/sessions", "session", nobody, "", ""},
+	{"DELETE", "/api/v1/me/sessions/:session", "session", nobody, "/api/v1/me/sessions/ses_none", ""},
+	{"GET", "/api/v1/users/:user/sessions", "manage_accounts system", 200, "", ""},
+	{"DELETE", "/api/v1/users/:user/sessions", "manage_accounts system", http.StatusNotFound, "/api/v1/users/usr_none/sessions", ""},
+	{"DELETE", "/api/v1/users/:user/sessions/:session", "manage_accounts system", http.StatusNotFound, "/api/v1/users/usr_none/sessions/ses_none", ""},
+	{"POST", "/api/v1/users/:user/reset", "manage_accounts system", http.StatusNotFound, "/api/v1/users/usr_none/reset", ""},
+	{"POST", "/api/v1/invitations", "manage_users system", invalid, "", `{"email":"none","bindings":[{"role":"viewer"}]}`},
+	{"GET", "/api/v1/sign-in-policy", "manage_project system", 200, "", ""},
+	{"PUT", "/api/v1/sign-in-policy", "manage_project system", invalid, "", `{"require":"smoke"}`},
+
+	// Pages. Who is not signed in is led to the first.
+	{"GET", "/signin", "open", 200, "", ""},
+	{"POST", "/signin", "open", http.StatusUnauthorized, "", ""},
+	{"GET", "/signin/forgot", "open", http.StatusNotFound, "", ""},
+	{"POST", "/signin/forgot", "open", http.StatusNotFound, "", ""},
+	{"GET", "/signin/link/:token", "open", http.StatusNotFound, "/signin/link/none", ""},
+	{"GET", "/signin/link", "open", http.StatusNotFound, "", ""},
+	{"POST", "/signin/link", "open", http.StatusNotFound, "", ""},
+	{"POST", "/signin/passkey/begin", "open", 200, "", ""},
+	{"POST", "/signin/passkey/finish", "open", invalid, "", `{}`},
+	{"GET", "/signin/assets/:file", "open", 200, "/signin/assets/style.css", ""},
+	{"GET", "/account", "open", 200, "", ""},
+	{"POST", "/account/password", "open", 200, "", ""},
+	{"POST", "/account/passkeys/begin", "open", http.StatusUnauthorized, "", `{}`},
+	{"POST", "/account/passkeys/finish", "open", http.StatusUnauthorized, "", `{}`},
+	{"POST", "/account/passkeys/remove", "open", 200, "", ""},
+	{"POST", "/account/sessions/end", "open", 200, "", ""},
+	{"POST", "/account/sign-out", "open", 200, "", ""},
+	{"POST", "/account/sign-out-everywhere", "open", 200, "", ""},
 }
 
 // matrix is what each kind of key may do, as MODEL's "Who may do what" has it. Calling is no role's: it is granted by prompt and label.
@@ -375,11 +407,14 @@ type house struct {
 
 var stage = journal.Origin{Actor: journal.Actor{Kind: policy.KindSystem, ID: "test", Name: "test"}}
 
-func newHouse(t *testing.T) *house {
+func newHouse(t *testing.T, set ...func(*configs.Config)) *house {
 	t.Helper()
 	cfg := configs.Default()
 	cfg.Addr, cfg.Data = "127.0.0.1:0", t.TempDir()
 	cfg.Providers = []configs.Provider{{Name: "echo", Kind: "echo"}}
+	for _, f := range set {
+		f(&cfg)
+	}
 	require.NoError(t, cfg.Validate())
 	a, err := newApp(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)

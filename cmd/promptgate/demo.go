@@ -24,14 +24,17 @@ import (
 //go:embed demo
 var demoFiles embed.FS
 
-const demoProject = "demo"
+const (
+	demoProject = "demo"
+	demoEmail   = "demo@example.com"
+)
 
 // demoLabels says which label points at which version.
 var demoLabels = map[int]string{1: registry.DefaultLabel, 2: "staging"} //nolint:gochecknoglobals // a constant
 
 // seedDemo makes the demo project once: where it exists, nothing is changed. It returns the demo's key, which is kept in
-// <data>/demo.key so that the next start can print it again.
-func (a *App) seedDemo(ctx context.Context) (key string, err error) {
+// <data>/demo.key so that the next start can print it again, and a link to sign in once.
+func (a *App) seedDemo(ctx context.Context) (key, link string, err error) {
 	by := journal.Origin{Actor: journal.Actor{Kind: policy.KindSystem, ID: "demo", Name: "demo"}, Why: "demo project"}
 	p, err := a.stores.service.Project(ctx, demoProject)
 	if fault.Is(err, fault.NotFound) {
@@ -40,9 +43,13 @@ func (a *App) seedDemo(ctx context.Context) (key string, err error) {
 		}
 	}
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return a.demoKey(ctx, by, p.ID)
+	if key, err = a.demoKey(ctx, by, p.ID); err != nil {
+		return "", "", err
+	}
+	link, err = a.demoLink(ctx, by, p.ID)
+	return key, link, err
 }
 
 func (a *App) seedPrompts(ctx context.Context, by journal.Origin, project string) error {

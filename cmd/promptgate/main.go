@@ -36,6 +36,7 @@ type cli struct {
 	Import  importCmd  `cmd:"" help:"Take over what a team has elsewhere: import openai."`
 	Call    callCmd    `cmd:"" help:"Call a prompt by name and label."`
 	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, rotate, revoke."`
+	User    userCmd    `cmd:"" help:"Manage people: invite, list, deactivate, reset; set up the first."`
 	Limit   limitCmd   `cmd:"" help:"Manage limits and budgets: set, list, show, reset, delete."`
 	Access  accessCmd  `cmd:"" help:"Who may do what, and who uses it: list, grant, revoke, explain, report."`
 	Group   groupCmd   `cmd:"" help:"Manage groups of people: list, create, delete, members, add, remove."`

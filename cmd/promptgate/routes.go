@@ -9,10 +9,13 @@ import (
 	"hash"
 	"net/http"
 	"sync"
+	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/promptgate/promptgate/gateway/admin"
 	"github.com/promptgate/promptgate/gateway/provider"
 	"github.com/promptgate/promptgate/metrics"
 )
@@ -102,4 +105,47 @@ func digestHash(key []byte) func(project, digest string) string {
 
 func metricsHandler(reg *prometheus.Registry) http.Handler {
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// opsRoutes puts onto the main listener what operators ask, unless there is a listener for it.
+func (a *App) opsRoutes(engine *gin.Engine) {
+	switch {
+	case a.ops != nil:
+	case loopback(a.main.Addr()):
+		a.gateway.OpsRoutes(engine)
+	default:
+		a.gateway.HealthRoutes(engine)
+		a.log.Warn("/metrics is not served: it names prompts, and addr can be reached from elsewhere; "+
+			"set ops_addr (PROMPTGATE_OPS_ADDR) to a listener of its own, such as 127.0.0.1:9090", "addr", a.addr())
+	}
+}
+
+// manage puts the management API, SCIM and the pages to sign in on onto the engine.
+//
+//nolint:contextcheck // requests bring their contexts
+func (a *App) manage(engine *gin.Engine, rec *recording, reg *prometheus.Registry) error {
+	s := a.stores
+	definitions, err := definitions(a.cfg.Providers)
+	if err != nil {
+		return err
+	}
+	directories, err := a.provisioning(engine, reg)
+	if err != nil {
+		return err
+	}
+	deps := admin.Deps{
+		Configured:    definitions,
+		Authenticator: a.authn, Checker: s.checker, Registry: s.service, Keys: s.keys, People: s.keys, Reports: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
+		Calls: rec, Journal: s.feed, Sealing: a.sealing, Directories: s.keys, SCIM: s.scimIssuer, Log: a.log, Clock: time.Now,
+	}
+	if err := a.signIn(engine, reg, &deps); err != nil {
+		return err
+	}
+	api, err := admin.Mount(engine, deps, version)
+	if err != nil {
+		return err
+	}
+	engine.NoRoute(api.NoRoute, directories.NoRoute, a.gateway.NoRoute)
+	engine.NoMethod(api.NoMethod, a.gateway.NoMethod)
+	return nil
 }

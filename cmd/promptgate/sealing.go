@@ -16,6 +16,7 @@ import (
 	"github.com/promptgate/promptgate/internal/seal/kms"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/metrics/feedback"
+	policystore "github.com/promptgate/promptgate/policy/sqlstore"
 	"github.com/promptgate/promptgate/registry"
 	registrystore "github.com/promptgate/promptgate/registry/sqlstore"
 )
@@ -65,7 +66,7 @@ func (s *stores) sealing(comments *sqldb.DB, log *slog.Logger) *reseal.Runner {
 
 // sealColumns are what the main database holds sealed.
 func sealColumns(s *stores) []reseal.Column {
-	return []reseal.Column{registrystore.Texts{S: s.registry}, providerstore.Credentials{S: s.providers}, journal.Payloads{J: s.feed.Journal}}
+	return []reseal.Column{registrystore.Texts{S: s.registry}, providerstore.Credentials{S: s.providers}, policystore.Passwords{S: s.keys, Sealer: s.sealer}, journal.Payloads{J: s.feed.Journal}}
 }
 
 // projectIDs are all projects.

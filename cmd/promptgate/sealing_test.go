@@ -22,6 +22,8 @@ import (
 	"github.com/promptgate/promptgate/internal/reseal"
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/internal/testenv"
+	"github.com/promptgate/promptgate/policy"
+	policystore "github.com/promptgate/promptgate/policy/sqlstore"
 	"github.com/promptgate/promptgate/registry"
 	"github.com/promptgate/promptgate/registry/template"
 )
@@ -48,7 +50,25 @@ func newSealHouse(t *testing.T, url string) *sealHouse {
 		Project: h.project.ID, Name: "own", Kind: "openai", BaseURL: "https://api.example.com/v1", Enabled: true, Credential: provider.NewSecret("sk-canary"),
 	})
 	require.NoError(t, err)
+	u, err := s.keys.CreateUser(t.Context(), stage, policy.User{Email: "ana@example.com", State: policy.UserActive})
+	require.NoError(t, err)
+	sealed, err := s.sealer.Seal([]byte("hash"), policystore.PasswordBind(u.ID))
+	require.NoError(t, err)
+	_, err = s.keys.SetPassword(t.Context(), stage, policy.Password{UserID: u.ID, Sealed: sealed})
+	require.NoError(t, err)
 	return h
+}
+
+// password is the one that was made, opened.
+func (h *sealHouse) password(s *stores) string {
+	h.t.Helper()
+	u, err := s.keys.UserByEmail(h.t.Context(), "ana@example.com")
+	require.NoError(h.t, err)
+	kept, err := s.keys.PasswordOf(h.t.Context(), u.ID)
+	require.NoError(h.t, err)
+	plain, err := s.sealer.Open(kept.Sealed, policystore.PasswordBind(u.ID))
+	require.NoError(h.t, err)
+	return string(plain)
 }
 
 func sealText(s string) template.Content {
@@ -176,6 +196,7 @@ func TestSealRotatesOnline(t *testing.T) {
 			require.Len(t, held.Keys, 1, "project %q: the old key is gone", held.Project)
 		}
 		fresh, _ := h.replica()
+		require.Equal(t, "hash", h.password(fresh))
 		p, err := fresh.registry.PromptByHandle(t.Context(), h.project.ID, "a/b")
 		require.NoError(t, err)
 		for n := 1; n <= p.LatestVersion; n++ {

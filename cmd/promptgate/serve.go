@@ -45,15 +45,18 @@ func (c serveCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	key := ""
+	key, link := "", ""
 	if cfg.Demo {
-		if key, err = a.seedDemo(ctx); err != nil {
-			a.cleanup(ctx)
-			return fmt.Errorf("demo project: %w", err)
-		}
+		key, link, err = a.seedDemo(ctx)
+	} else {
+		link, err = a.setUpLink(ctx)
+	}
+	if err != nil {
+		a.cleanup(ctx)
+		return fmt.Errorf("first start: %w", err)
 	}
 	a.start()
-	if err := announce(cfg, a, key, io); err != nil {
+	if err := announce(cfg, a, key, link, io); err != nil {
 		log.Error("ready file", "error", err)
 	}
 	select {
@@ -74,10 +77,12 @@ type ready struct {
 }
 
 // announce tells people on standard output and programs in the ready file that the gateway listens.
-func announce(cfg configs.Config, a *App, key string, io *streams) error {
+func announce(cfg configs.Config, a *App, key, link string, io *streams) error {
 	a.log.Info("listening", "addr", a.addr(), "version", version, "database", a.stores.db.Dialect, "providers", len(cfg.Providers))
 	if cfg.Demo {
-		printWelcome(cfg, a.addr(), key, io)
+		printWelcome(cfg, a.addr(), key, link, io)
+	} else if link != "" {
+		a.printSetUp(io, link)
 	}
 	if len(cfg.Providers) == 0 {
 		a.log.Warn("no provider is configured: calls will be refused until one is, here or by the management API")
@@ -92,7 +97,7 @@ func announce(cfg configs.Config, a *App, key string, io *streams) error {
 	return writeFileWhole(cfg.ReadyFile, append(text, '\n'))
 }
 
-func printWelcome(cfg configs.Config, addr, key string, io *streams) {
+func printWelcome(cfg configs.Config, addr, key, link string, io *streams) {
 	by := cfg.Providers[0].Name
 	note, scheme := "", "http://"
 	if cfg.TLS.CertFile != "" {
@@ -101,10 +106,13 @@ func printWelcome(cfg configs.Config, addr, key string, io *streams) {
 	if cfg.Providers[0].Kind == "echo" {
 		note = " (an offline echo: export OPENAI_API_KEY for a real model)"
 	}
+	if link != "" {
+		link = "\nSign in as the demo's admin, once, within 15 minutes:\n\n  " + link + "\n"
+	}
 	fmt.Fprintf(io.out, `
 promptgate listens on %[1]s, answered by %[2]s%[3]s
 OpenAPI of the management API: %[1]s/openapi.json
-
+%[5]s
   export PROMPTGATE_URL=%[1]s PROMPTGATE_KEY=%[4]s
 
 Call a managed prompt:
@@ -117,5 +125,5 @@ The same as OpenAI's prompt objects were called:
 
 Next: bin/promptgate prompt list, bin/promptgate help tour, bin/promptgate help migration
 
-`, scheme+addr, by, note, key)
+`, scheme+addr, by, note, key, link)
 }

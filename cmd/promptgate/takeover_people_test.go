@@ -13,6 +13,7 @@ type takenPeople struct {
 	users, groups []string
 	services      map[string][]string // by project
 	bindings      []policy.Binding
+	signIns       takenSignIns
 }
 
 func (p *takenPeople) fill(o *takeover) {
@@ -28,6 +29,7 @@ func (p *takenPeople) fill(o *takeover) {
 		require.NoError(t, err)
 		p.users, p.groups = append(p.users, u.ID), append(p.groups, g.ID)
 	}
+	p.signIns.fill(o, p.users)
 	for _, project := range o.project {
 		_, err := s.PutRole(ctx, stage, system, policy.Role{Project: project, Name: "caller", Actions: []policy.Action{policy.ActionCall, policy.ActionRead}})
 		require.NoError(t, err)
@@ -54,6 +56,7 @@ func (p *takenPeople) fill(o *takeover) {
 func (p *takenPeople) change(o *takeover) {
 	ctx, s, t := o.t.Context(), o.running.keys, o.t
 	system := &policy.Principal{Kind: policy.KindSystem}
+	p.signIns.change(o, p.users)
 	for i, id := range p.users {
 		a, err := s.Account(ctx, id)
 		require.NoError(t, err)
@@ -100,6 +103,7 @@ func (p *takenPeople) answers(ctx context.Context, o *takeover, s *stores, ask f
 			ask("member "+project+" "+id, m, err)
 		}
 	}
+	p.signIns.answers(ctx, o, s, p.users, ask)
 	for _, id := range p.groups {
 		g, err := s.keys.GroupByID(ctx, id)
 		ask("group "+id, g, err)

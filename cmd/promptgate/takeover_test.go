@@ -44,6 +44,7 @@ func harmless() map[string]string {
 		"journal_seal_jobs":     "progress of work that looks at the rows, and can be done at any time",
 		"policy_sso_notes":      "who alters it can have a token taken again that ends sessions, or a sign-in fail",
 		"policy_scim_uses":      "when a token was last used, for people to read",
+		"policy_session_seen":   "sealed; what is put back from before has a session end sooner",
 		"registry_tags":         "what lists are searched by; a prompt's own tags are in its row",
 		"registry_label_events": "what people read of the past; registry.Verify compares it with the journal",
 	}

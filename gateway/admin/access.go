@@ -2,8 +2,6 @@ package admin
 
 import (
 	"context"
-	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"unicode"
@@ -14,6 +12,7 @@ import (
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/policy"
+	"github.com/promptgate/promptgate/policy/sessions"
 	"github.com/promptgate/promptgate/registry"
 )
 
@@ -32,13 +31,15 @@ type Access struct {
 type caller struct {
 	*policy.Principal
 	Origin journal.Origin
+	Held   *sessions.Held  // the browser's session; nil when a key calls
 	Prompt registry.Prompt // of a path that names one
 	check  policy.Checker
 }
 
-// Credentials is embedded in every input. The guard has read both headers before an input is parsed; they stand here for the document.
+// Credentials is embedded in every input. The guard has read these headers before an input is parsed; they stand here for the document.
 type Credentials struct {
 	Authorization string `header:"Authorization" doc:"Bearer pg_…" hidden:"true"`
+	Project       string `header:"X-Promptgate-Project" doc:"With a session cookie: the project, by id or name. A key is of one project" hidden:"true"`
 	Why           string `header:"X-Promptgate-Why" doc:"Why; kept in the journal" maxLength:"1000"`
 }
 
@@ -70,6 +71,9 @@ type op struct {
 	about   string // more than the summary says; may be ""
 	tag     string
 	status  int // of success; 0 means 200
+
+	session  bool // needs a browser's session, of whoever is signed in; it names no project
+	anywhere bool // a session need not name a project
 }
 
 // access is the operation's row of the authorization table.
@@ -109,7 +113,7 @@ func (a *API) guard(o op, named bool) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		from := ctx
 		ctx = answer{ctx}
-		c, err := a.admit(ctx)
+		c, err := a.admit(ctx, o)
 		if err == nil && !named {
 			err = a.authorize(ctx, o, c)
 		}
@@ -130,36 +134,6 @@ func (a *API) guard(o op, named bool) func(huma.Context, func(huma.Context)) {
 		}
 		next(huma.WithValue(ctx, callerKey{}, c))
 	}
-}
-
-// admit answers who calls.
-func (a *API) admit(ctx huma.Context) (*caller, error) {
-	key, err := credential(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p, err := a.authenticator.Authenticate(ctx.Context(), key)
-	if err != nil {
-		return nil, err
-	}
-	if p == nil || p.Project == "" {
-		return nil, fault.New(fault.Internal, "the authenticator returned no principal")
-	}
-	if err := p.ComesFrom(ctx.RemoteAddr()); err != nil {
-		return nil, err
-	}
-	address := ctx.RemoteAddr()
-	if from, err := netip.ParseAddrPort(address); err == nil {
-		address = from.Addr().Unmap().String()
-	}
-	why := ctx.Header("X-Promptgate-Why")
-	if !storable(why) {
-		return nil, fault.New(fault.InvalidRequest, "X-Promptgate-Why must be UTF-8 without control characters.").WithParam("X-Promptgate-Why")
-	}
-	return &caller{
-		Principal: p, check: a.checker,
-		Origin: journal.Origin{Actor: journal.Actor{Kind: p.Kind, ID: p.ID, Name: p.Name}, From: address, Why: why},
-	}, nil
 }
 
 // authorize refuses what the caller may not do. Like the data plane it authorizes before it tells what exists.
@@ -220,13 +194,6 @@ func (c *caller) need(ctx context.Context, want policy.Permission) error {
 		return err
 	}
 	return policy.Lacks(want.Describe())
-}
-
-// credential is the key that the request carries.
-func credential(ctx huma.Context) (string, error) {
-	h := http.Header{}
-	ctx.EachHeader(h.Add)
-	return policy.Credential(h)
 }
 
 // readable refuses addresses that would be understood in part only: net/url leaves out parameters that it cannot decode, and of one that

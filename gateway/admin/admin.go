@@ -44,6 +44,8 @@ type Deps struct {
 	SCIM          SCIMIssuer
 	Log           *slog.Logger
 	Clock         func() time.Time
+	Browsers      *Browsers // nil: no session is taken
+	SignIns       SignIns   // nil: nothing about sessions is served
 }
 
 // noun is a kind of thing that the API serves. Its types, its routes and what they ask for stand in a file of its own; it holds what it works with and
@@ -53,7 +55,7 @@ type noun interface{ routes(a *API) }
 // nouns lists everything that is served. A new noun joins here.
 func (d Deps) nouns() []noun {
 	return []noun{
-		projects{registry: d.Registry},
+		projects{registry: d.Registry, members: d.SignIns},
 		prompts{registry: d.Registry, keys: d.Keys, log: d.Log, clock: d.Clock},
 		versions{registry: d.Registry},
 		labels{registry: d.Registry},
@@ -75,6 +77,7 @@ func (d Deps) nouns() []noun {
 		feedback{registry: d.Registry, ledger: d.Calls},
 		events{journal: d.Journal},
 		sealed{sealing: d.Sealing, registry: d.Registry},
+		browsers{d.SignIns},
 	}
 }
 
@@ -85,6 +88,7 @@ type API struct {
 	registry      *registry.Service // finds the prompt that a path names
 	log           *slog.Logger
 	bodies        *room.Room
+	browsers      *Browsers
 	huma          huma.API
 	// access lists what each operation asks for, by operation id: the authorization table, from which tests and docs are made.
 	access  map[string]Access
@@ -107,12 +111,13 @@ func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 	cfg.DefaultFormat = "application/json"
 	cfg.Transformers = []huma.Transformer{problems}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"key":  {Type: "http", Scheme: "bearer", Description: "An API key, pg_…"},
-		"scim": {Type: "http", Scheme: "bearer", Description: "A directory's token, scim_…"},
+		"key":     {Type: "http", Scheme: "bearer", Description: "An API key, pg_…"},
+		"scim":    {Type: "http", Scheme: "bearer", Description: "A directory's token, scim_…"},
+		"session": {Type: "apiKey", In: "cookie", Name: "__Host-promptgate", Description: "A browser's session (promptgate without prefix over plain HTTP), with X-Promptgate-Project where the operation is about one. The data plane takes none"},
 	}
 	cfg.Security = []map[string][]string{{"key": {}}}
 	a := &API{
-		authenticator: deps.Authenticator, checker: deps.Checker, registry: deps.Registry, log: deps.Log, bodies: room.New(maxBodies),
+		authenticator: deps.Authenticator, checker: deps.Checker, registry: deps.Registry, log: deps.Log, bodies: room.New(maxBodies), browsers: deps.Browsers,
 		huma: humagin.NewWithGroup(engine, engine.Group("", headers), cfg), access: map[string]Access{}, clock: deps.Clock,
 	}
 	for _, n := range deps.nouns() {
@@ -120,6 +125,7 @@ func Mount(engine *gin.Engine, deps Deps, version string) (*API, error) {
 	}
 	a.dataPlane()
 	a.provisioning()
+	a.pages()
 	a.tidy()
 	return a, nil
 }

@@ -202,6 +202,10 @@ func (a *API) describe(e endpoint) {
 			if e.scim {
 				about = "Its id"
 			}
+		case "token":
+			about = "The link's"
+		case "file":
+			about = "style.css or passkey.js"
 		case "item":
 			about = "The provider's id of the item"
 		}

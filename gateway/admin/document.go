@@ -16,8 +16,11 @@ const maxBody = 4 << 20
 // document is what the OpenAPI document says of an operation, and what huma enforces of it.
 func (a *API) document(o op, conditional bool) huma.Operation {
 	needs := "Needs a valid key and nothing more."
-	if o.person {
+	switch {
+	case o.person:
 		needs = "Needs a person: a session, or a personal key."
+	case o.session:
+		needs = "Needs a browser's session; no key is taken."
 	}
 	if o.action != "" {
 		needs = "Needs the permission `" + string(o.action) + "` on the " + o.kind
@@ -28,6 +31,9 @@ func (a *API) document(o op, conditional bool) huma.Operation {
 			needs += ", under the label in the path"
 		}
 		needs += "."
+		if o.installation() {
+			needs = "Needs an operator of the installation (`" + string(o.action) + "`)."
+		}
 		if o.or != "" {
 			needs += " `" + string(o.or) + "` does as well."
 		}
@@ -35,10 +41,24 @@ func (a *API) document(o op, conditional bool) huma.Operation {
 	doc := huma.Operation{
 		OperationID: o.id, Method: o.method, Path: Base + o.path, Summary: o.summary, Description: strings.TrimSpace(o.about + "\n\n" + needs),
 		Tags: []string{o.tag}, DefaultStatus: o.status, MaxBodyBytes: maxBody,
-		Extensions: map[string]any{"x-permission": strings.TrimSpace(string(o.action) + " " + o.kind)},
+		Extensions: map[string]any{"x-permission": o.permission()},
+	}
+	switch {
+	case o.session:
+		doc.Security = []map[string][]string{{"session": {}}}
+	case a.browsers != nil:
+		doc.Security = []map[string][]string{{"key": {}}, {"session": {}}}
 	}
 	doc.Responses = a.refusals(o.refusedWith(conditional)...)
 	return doc
+}
+
+// permission is what an operation asks for, as the document spells it.
+func (o op) permission() string {
+	if o.session {
+		return "session"
+	}
+	return strings.TrimSpace(string(o.action) + " " + o.kind)
 }
 
 // refusedWith are the statuses that an operation can be refused with.

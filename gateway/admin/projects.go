@@ -84,17 +84,18 @@ type patchProjectInput struct {
 // projects are the projects, and who a key is.
 type projects struct {
 	registry *registry.Service
+	members  SignIns // nil: there are no sessions
 }
 
 func (n projects) routes(a *API) {
-	handle(a, op{id: "whoami", method: http.MethodGet, path: "/me", tag: "projects", summary: "Say who this key is"},
+	handle(a, op{id: "whoami", method: http.MethodGet, path: "/me", tag: "projects", summary: "Say who this key or this session is", anywhere: true},
 		func(_ context.Context, c *caller, _ *Credentials) (*meAnswer, error) {
 			return &meAnswer{Body: Me{ID: c.ID, Kind: c.Kind, Name: c.Name, Project: c.Project, Roles: list(c.Roles), Grants: list(c.Grants)}}, nil
 		})
 	handle(a, op{id: "get-project", method: http.MethodGet, path: "/project", tag: "projects", summary: "Get the key's project"}, n.getProject)
 	handle(a, op{id: "update-project", method: http.MethodPatch, path: "/project", action: policy.ActionManageProject, kind: policy.ObjectSystem,
 		tag: "projects", summary: "Change the key's project"}, n.patchProject)
-	handle(a, op{id: "list-projects", method: http.MethodGet, path: "/projects", tag: "projects",
+	handle(a, op{id: "list-projects", method: http.MethodGet, path: "/projects", tag: "projects", anywhere: true,
 		summary: "List the key's project; all of them for the system's administrators, who may create projects"}, n.listProjects)
 	handle(a, op{id: "create-project", method: http.MethodPost, path: "/projects", action: policy.ActionCreateProject, kind: policy.ObjectSystem,
 		tag: "projects", summary: "Create a project: the system's administrators only", status: http.StatusCreated}, n.createProject)
@@ -128,6 +129,9 @@ func (n projects) listProjects(ctx context.Context, c *caller, in *listProjectsI
 		return nil, err
 	}
 	out := &projectList{}
+	if !every && c.Project == "" {
+		return n.projectsOf(ctx, c)
+	}
 	if !every {
 		own, err := n.registry.Project(ctx, c.Project)
 		if err == nil {
@@ -144,6 +148,21 @@ func (n projects) listProjects(ctx context.Context, c *caller, in *listProjectsI
 		out.Body.Projects = append(out.Body.Projects, projectOf(p))
 	}
 	return out, nil
+}
+
+// projectsOf are the projects that somebody who is signed in is a member of.
+func (n projects) projectsOf(ctx context.Context, c *caller) (*projectList, error) {
+	out := &projectList{}
+	out.Body.Projects = []Project{}
+	ids, err := n.members.ProjectsOf(ctx, c.ID)
+	for _, id := range ids {
+		p, err := n.registry.Project(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		out.Body.Projects = append(out.Body.Projects, projectOf(p))
+	}
+	return out, err
 }
 
 func (n projects) createProject(ctx context.Context, c *caller, in *createProjectInput) (*projectAnswer, error) {

@@ -59,6 +59,7 @@ func Tables() []any {
 	return []any{
 		(*keyRow)(nil), (*userRow)(nil), (*groupRow)(nil), (*memberRow)(nil), (*roleRow)(nil), (*bindingRow)(nil), (*serviceRow)(nil),
 		(*issuerRow)(nil), (*domainRow)(nil), (*identityRow)(nil), (*scimTokenRow)(nil), (*provisionRow)(nil),
+		(*sessionRow)(nil), (*linkRow)(nil), (*passwordRow)(nil), (*passkeyRow)(nil), (*requireRow)(nil),
 	}
 }
 

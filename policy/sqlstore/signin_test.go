@@ -1,0 +1,47 @@
+package sqlstore_test
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/testenv"
+	"github.com/promptgate/promptgate/policy/policytest"
+	"github.com/promptgate/promptgate/policy/sqlstore"
+)
+
+func TestSignIns(t *testing.T) {
+	testenv.EachDatabase(t, func(t *testing.T, _ string) {
+		policytest.SignIns(t, func(t *testing.T) policytest.SignInEnv {
+			url := testenv.SQLite(t)
+			if strings.HasPrefix(t.Name(), "TestSignIns/postgres") {
+				url = testenv.Postgres(t)
+			}
+			db, j := openDB(t, url)
+			var mu sync.Mutex
+			var changes []journal.Change
+			j.Subscribe(func(c journal.Change) {
+				mu.Lock()
+				defer mu.Unlock()
+				changes = append(changes, c)
+			})
+			require.NoError(t, j.Load(t.Context()))
+			var ahead atomic.Int64
+			return policytest.SignInEnv{
+				Store: sqlstore.New(db, j, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }),
+				Changes: func() []journal.Change {
+					mu.Lock()
+					defer mu.Unlock()
+					return slices.Clone(changes)
+				},
+				Ahead: func(d time.Duration) { ahead.Add(int64(d)) },
+			}
+		})
+	})
+}
