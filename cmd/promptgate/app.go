@@ -286,7 +286,7 @@ func (a *App) start() {
 	a.loop(ctx, "warnings of budgets", a.warner.Run)
 	if a.signing != nil {
 		a.loop(ctx, "sessions", a.signing.keeper.Run)
-		a.loop(ctx, "messages", a.signing.Service.Run)
+		a.loop(ctx, "messages", a.signing.Run)
 	}
 	a.loop(ctx, "background responses", a.gateway.Follow)
 	if a.stores.lastKnown != nil {
