@@ -3,6 +3,7 @@
 package configs
 
 import (
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"time"
@@ -56,6 +57,18 @@ type Server struct {
 	IdleTimeout       time.Duration `koanf:"idle_timeout"`        // keep-alive connections
 	PingInterval      time.Duration `koanf:"ping_interval"`       // ": ping" comments on a silent stream; 0 sends none
 	DrainGrace        time.Duration `koanf:"drain_grace"`         // after SIGTERM, calls in flight may take this long
+	TrustedProxies    []string      `koanf:"trusted_proxies"`     // networks of proxies in front, whose X-Forwarded-For is believed
+}
+
+// Proxies are the networks of TrustedProxies. Validate has refused what is none.
+func (s Server) Proxies() []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range s.TrustedProxies {
+		if n, err := netip.ParsePrefix(text); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // Feedback is about scores.
@@ -245,7 +258,7 @@ func Default() Config {
 		Server: Server{
 			MaxBodyBytes: 32 << 20, MaxInFlight: 10_000,
 			ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,
-			WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, DrainGrace: 30 * time.Second,
+			WriteTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, DrainGrace: 30 * time.Second, TrustedProxies: []string{},
 		},
 		Database:   Database{MaxOpenConns: 20},
 		Redis:      Redis{Addrs: []string{}, Budget: 50 * time.Millisecond, Prefix: "promptgate"},

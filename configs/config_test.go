@@ -300,3 +300,37 @@ func TestOriginsAreAsBrowsersSendThem(t *testing.T) {
 		requireFault(t, want, err, origins)
 	}
 }
+
+// TestWhatBrowsersAndMailNeed refuses what would send a session or a link in plaintext, be believed by anybody, or not work.
+func TestWhatBrowsersAndMailNeed(t *testing.T) {
+	load := func(text string) error {
+		_, err := configs.Load(configs.Sources{File: write(t, text)})
+		return err
+	}
+	for text, want := range map[string]string{
+		`server: {trusted_proxies: [10.0.0.1]}`:                                                 "server.trusted_proxies",
+		`server: {trusted_proxies: [0.0.0.0/0]}`:                                                "server.trusted_proxies",
+		`server: {trusted_proxies: ["::/0"]}`:                                                   "server.trusted_proxies",
+		`console: {url: "http://promptgate.example.com"}`:                                       "unencrypted",
+		`console: {url: "promptgate.example.com"}`:                                              "console.url",
+		`console: {url: "https://promptgate.example.com/deep"}`:                                 "console.url",
+		`console: {url: "https://a:b@promptgate.example.com"}`:                                  "console.url",
+		`console: {session_idle: 200h}`:                                                         "console.session_idle",
+		`smtp: {from: a@example.com}`:                                                           "smtp.addr",
+		`smtp: {addr: "mail.example.com:587"}`:                                                  "smtp.from",
+		`smtp: {addr: "mail.example.com:587", from: "A <a@example.com>"}`:                       "smtp.from",
+		`smtp: {addr: "mail.example.com:587", from: a@example.com, username: u}`:                "one of username and password",
+		`smtp: {addr: "mail.example.com:25", from: a@example.com, tls: none}`:                   "plaintext",
+		`smtp: {addr: "mail.example.com:25", from: a@example.com, tls: maybe}`:                  "smtp.tls",
+		`smtp: {addr: mail.example.com, from: a@example.com}`:                                   "smtp.addr",
+		`smtp: {addr: "m:1", from: a@example.com, username: u, password: p, password_file: /p}`: "set one",
+	} {
+		require.ErrorContains(t, load(text), want, text)
+	}
+	require.NoError(t, load(`
+server: {trusted_proxies: [10.0.0.0/8, 192.0.2.7/32, "fd00::/8"]}
+console: {url: "https://promptgate.example.com/"}
+smtp: {addr: "mail.example.com:587", from: a@example.com, username: u, password: p}
+`))
+	require.NoError(t, load(`smtp: {addr: "127.0.0.1:25", from: a@example.com, tls: none}`))
+}

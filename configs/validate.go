@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -96,6 +97,10 @@ func (v *validation) server(s Server) {
 	v.positive("server.write_timeout", s.WriteTimeout)
 	v.positive("server.idle_timeout", s.IdleTimeout)
 	v.positive("server.drain_grace", s.DrainGrace)
+	for _, text := range s.TrustedProxies {
+		n, err := netip.ParsePrefix(text)
+		v.check(err == nil && n.Bits() > 0, "server.trusted_proxies", "%q is no network of proxies; write 10.0.0.0/8, or 192.0.2.7/32 for one address: whoever is in it can say to be anybody", text)
+	}
 	v.check(s.PingInterval >= 0, "server.ping_interval", "is %s; use 0 for none", s.PingInterval)
 }
 

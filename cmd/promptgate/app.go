@@ -254,7 +254,7 @@ func (a *App) migrateLate(ctx context.Context) error {
 func (a *App) httpServer(h http.Handler) *http.Server {
 	s := a.cfg.Server
 	return &http.Server{
-		Handler: h, MaxHeaderBytes: 256 << 10, ReadHeaderTimeout: s.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout,
+		Handler: behind(h, s.Proxies()), MaxHeaderBytes: 256 << 10, ReadHeaderTimeout: s.ReadHeaderTimeout, IdleTimeout: s.IdleTimeout,
 		// It ends with the body: answers may take longer. It holds for refusals, too, behind which net/http reads on.
 		ReadTimeout: s.ReadTimeout,
 		Protocols:   onlyHTTP1(),
