@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/promptgate/promptgate/policy"
 )
 
 // browse runs one flow of testdata/browser (file and name, such as "signin setUp") in a real Chromium and reads what it returns into out, which may be nil.
@@ -73,4 +76,54 @@ func TestBrowserSetsUp(t *testing.T) {
 func TestBrowserSignsInToTheDemo(t *testing.T) {
 	p := startGateway(t, t.TempDir(), nil, "--demo")
 	browse(t, "signin demo", map[string]any{"link": p.printedLink()}, nil)
+}
+
+// browsed runs a flow that begins with the sign-in link of a new member.
+func (h *house) browsed(flow, name string) {
+	h.t.Helper()
+	at := named(h.url)
+	browse(h.t, flow, map[string]any{"site": at, "link": at + h.link(policy.ToSignIn, h.member(name))}, nil)
+}
+
+// member is a new member of the house's own project.
+func (h *house) member(name string) string {
+	h.t.Helper()
+	ctx, s := h.t.Context(), h.app.stores.keys
+	u, err := s.CreateUser(ctx, stage, policy.User{Email: name + "@people.example", Name: "Ana Person", State: policy.UserActive})
+	require.NoError(h.t, err)
+	_, err = s.Bind(ctx, stage, &policy.Principal{Kind: policy.KindSystem}, policy.Binding{Project: h.ownProject(), Subject: u.ID, Role: policy.RoleEditor})
+	require.NoError(h.t, err)
+	return u.ID
+}
+
+// TestBrowserPasskeys: a passkey signs in and is not taken away while it is the only way; a copy of it and an answer that is sent again are refused.
+func TestBrowserPasskeys(t *testing.T) {
+	h := newHouse(t)
+	for _, flow := range []string{"passkey", "clone", "replay"} {
+		h.browsed("signin "+flow, flow)
+	}
+}
+
+// TestBrowserKeyboard: who has no mouse signs in by a link, a password and a passkey, sees where the focus is, and signs out.
+func TestBrowserKeyboard(t *testing.T) {
+	newHouse(t).browsed("signin keyboard", "kay")
+}
+
+// TestBrowserPages: no page has a barrier that axe knows of, none is wider than a telephone, and buttons can be hit there; light and dark. With
+// PROMPTGATE_PICTURES, a folder, it leaves a picture of each there: `make screenshots`.
+func TestBrowserPages(t *testing.T) {
+	h, _ := mailedHouse(t)
+	at := named(h.url)
+	invited, err := h.app.stores.keys.CreateUser(t.Context(), stage, policy.User{Email: "invited@people.example", State: policy.UserInvited})
+	require.NoError(t, err)
+	links := map[string]string{
+		"setup": at + h.link(policy.ToSetUp, ""), "invite": at + h.link(policy.ToJoin, invited.ID),
+		"reset": at + h.link(policy.ToReset, h.member("reset")), "signin": at + h.link(policy.ToSignIn, h.member("ana.of.a.rather.long.address")),
+	}
+	found := map[string][]string{}
+	browse(t, "pages all", map[string]any{"site": at, "links": links, "pictures": os.Getenv("PROMPTGATE_PICTURES")}, &found)
+	require.Len(t, found, 13*4)
+	for state, barriers := range found {
+		require.Empty(t, barriers, state)
+	}
 }

@@ -5,7 +5,7 @@
 //   input       what the test gave
 //   page        a page of a new browser context; b.browser makes others (b.fresh())
 //   fresh()     another browser, as of somebody else: a page that shares no cookie with the first
-//   passkeys()  gives the page an authenticator with resident keys and user verification; returns {client, id} to talk with it
+//   passkeys()  gives the page an authenticator with resident keys and user verification, 'usb' for one beside that of the machine; returns {client, id}
 //   barriers()  what axe finds in the page
 //   expecting(what, do)  does something that ends in an error in the console, which has to hold `what`
 import { createRequire } from 'node:module';
@@ -49,11 +49,11 @@ const b = {
   input,
   page,
   fresh,
-  async passkeys(of = page) {
+  async passkeys(transport = 'internal', of = page) {
     const client = await of.context().newCDPSession(of);
     await client.send('WebAuthn.enable');
     const { authenticatorId: id } = await client.send('WebAuthn.addVirtualAuthenticator', {
-      options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+      options: { protocol: 'ctap2', transport, hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
     });
     return { client, id };
   },
