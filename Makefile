@@ -7,7 +7,7 @@ LINT_VER := v2.15.0
 SKIPS    := $(GO) run -pgo=off ./internal/testenv/skips .ci/skips # ends with what was skipped; fails where it may not be
 export CGO_ENABLED = 0
 
-.PHONY: clients files kill linear build run test race lint bench fmt chaos clean tools pgo
+.PHONY: screenshots clients files kill linear build run test race lint bench fmt chaos clean tools pgo
 
 build: ## writes bin/promptgate
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/promptgate ./cmd/promptgate
@@ -55,6 +55,9 @@ pgo: build ## measures where the gateway spends its time under load; the compile
 
 chaos: tools ## three replicas under load while one thing after the other breaks: 20 minutes, or `go run ./cmd/chaos -short`
 	$(GO) run ./cmd/chaos
+
+screenshots: tools ## every page in Chromium at two widths, light and dark: pictures in .cache/screenshots
+	PROMPTGATE_PICTURES=$(CURDIR)/.cache/screenshots $(GO) test -pgo=off -count=1 -timeout 10m -run '^TestBrowserPages$$' ./cmd/promptgate
 
 clean:
 	rm -rf bin .cache

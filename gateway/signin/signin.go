@@ -99,7 +99,7 @@ func Mount(engine *gin.Engine, d Deps) (*Pages, error) {
 // before every page: what browsers may do with it, how much is read, and that no other site sends to it.
 func (p *Pages) before(c *gin.Context) {
 	h := c.Writer.Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "same-origin") // with no-referrer, browsers send forms from nowhere
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -230,7 +230,7 @@ func (p *Pages) refuse(c *gin.Context, err error) {
 }
 
 func (p *Pages) asset(c *gin.Context) {
-	kind := map[string]string{"style.css": "text/css; charset=utf-8", "passkey.js": "text/javascript; charset=utf-8"}[c.Param("file")]
+	kind := map[string]string{"style.css": "text/css; charset=utf-8", "passkey.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"}[c.Param("file")]
 	if kind == "" {
 		p.refuse(c, fault.New(fault.NotFound, "There is nothing at this address."))
 		return
