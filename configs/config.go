@@ -38,6 +38,8 @@ type Config struct {
 	Spool      Spool      `koanf:"spool"`
 	Breaker    Breaker    `koanf:"breaker"`
 	Limits     Limits     `koanf:"limits"`
+	Webhook    Webhook    `koanf:"webhook"`
+	Access     Access     `koanf:"access"`
 	Providers  []Provider `koanf:"providers"`
 }
 
@@ -189,11 +191,20 @@ type Breaker struct {
 // Limits is about the limits and budgets that projects set.
 type Limits struct {
 	AssumedOutput int64 `koanf:"assumed_output"` // tokens of answer that are reserved for a call that sets no bound of its own
-	// Where budgets of all projects warn, at 50, 85 and 95 %; "" warns the journal and the log alone.
-	WebhookURL          string `koanf:"webhook_url"`
-	WebhookSecret       string `koanf:"webhook_secret"` // whsec_ and base64, as Standard Webhooks has it
-	WebhookSecretFile   string `koanf:"webhook_secret_file"`
-	WebhookAllowPrivate bool   `koanf:"webhook_allow_private"` // its address may be private or loopback
+}
+
+// Webhook is the address that is told of what people should look at, in all projects: budgets that are nearly used, keys and bindings that end soon, access
+// reviews. Without one the journal and the log are told, and nobody else.
+type Webhook struct {
+	URL          string `koanf:"url"`
+	Secret       string `koanf:"secret"` // whsec_ and base64, as Standard Webhooks has it
+	SecretFile   string `koanf:"secret_file"`
+	AllowPrivate bool   `koanf:"allow_private"` // its address may be private or loopback
+}
+
+// Access is about who holds what.
+type Access struct {
+	ExpiryDays []int `koanf:"expiry_days"` // so many days before its end a key or binding is told of
 }
 
 // Spool bounds the local record of finished calls.
@@ -272,6 +283,7 @@ func Default() Config {
 		Feedback: Feedback{AllowedOrigins: []string{}},
 		Spool:    Spool{MaxBytes: 1 << 30},
 		Limits:   Limits{AssumedOutput: 4096},
+		Access:   Access{ExpiryDays: []int{14, 7, 1}},
 		Breaker:  Breaker{MinCalls: 20, MinCallers: 2, OpenFor: 10 * time.Second},
 
 		Providers: []Provider{},

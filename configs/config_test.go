@@ -88,6 +88,8 @@ func otherValue(t *testing.T, path string) string {
 		return "true"
 	case v.CanInt():
 		return "1234567"
+	case v.Type() == reflect.TypeFor[[]int]():
+		return "30,3"
 	case v.Kind() == reflect.Slice:
 		return "127.0.0.1:7001,127.0.0.1:7002"
 	}

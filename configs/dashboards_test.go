@@ -199,6 +199,19 @@ func gatewayRows() []row {
 				title: "Notes of used access", unit: "ops", width: 6, about: "What access reviews go by. A batch that failed is tried again; what was dropped is missing in them.",
 				queries: one(rate("result", "promptgate_access_uses_total", instance), "{{result}}"),
 			},
+			{
+				title: "Keys and bindings that end soon", unit: "short", width: 6, about: "Within so many days, in all projects.",
+				queries: []query{
+					{"max by (days) (promptgate_keys_expiring{" + instance + "})", "keys, {{days}} d"}, {"max by (days) (promptgate_bindings_expiring{" + instance + "})", "bindings, {{days}} d"},
+				},
+			},
+			{
+				title: "Access reviews", unit: "short", width: 6,
+				queries: []query{
+					{"max(promptgate_access_reviews_open{" + instance + "})", "open"}, {"max(promptgate_access_review_lines_undecided{" + instance + "})", "undecided lines"},
+				},
+			},
+			{title: "Notices", unit: "ops", width: 6, queries: one(rate("result", "promptgate_notices_total", instance), "{{result}}")},
 		}},
 		{"Process", []panel{
 			{title: "CPU", unit: "short", width: 6, about: "Cores.", queries: one(rate("instance", "process_cpu_seconds_total", instance+`,job="promptgate"`), i)},

@@ -87,7 +87,7 @@ func strict(from, to reflect.Type, value any) (any, error) {
 	case to.Kind() == reflect.Struct:
 		ok = from.Kind() == reflect.Map
 	case to.Kind() == reflect.Slice:
-		ok = from.Kind() == reflect.Slice || ok && to.Elem().Kind() == reflect.String
+		ok = from.Kind() == reflect.Slice || ok && (to.Elem().Kind() == reflect.String || to.Elem().Kind() == reflect.Int)
 	case to.Kind() == reflect.Int || to.Kind() == reflect.Int64:
 		if n, float := value.(float64); float && n == math.Trunc(n) && math.Abs(n) < 1<<53 { // tools write large numbers so: 1e+09
 			return int64(n), nil

@@ -127,8 +127,8 @@ func (c *Config) expand(environ []string) error {
 		"database.url": &c.Database.URL, "redis.password": &c.Redis.Password,
 		"redis.sentinel_password": &c.Redis.SentinelPassword, "encryption.master_key": &c.Encryption.MasterKey,
 		"encryption.vault.token": &c.Encryption.Vault.Token,
-		"limits.webhook_secret":  &c.Limits.WebhookSecret,
 		"smtp.password":          &c.SMTP.Password,
+		"webhook.secret":         &c.Webhook.Secret,
 	}
 	for i := range c.Providers {
 		secrets[fmt.Sprintf("providers[%d].api_key", i)] = &c.Providers[i].APIKey

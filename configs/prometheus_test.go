@@ -157,7 +157,10 @@ func newTraffic(t *testing.T) *traffic {
 	}))
 	require.NoError(t, metrics.RegisterAccess(x.reg, func() metrics.AccessStats {
 		n := x.scrapes.Load()
-		return metrics.AccessStats{Uses: map[string]int64{"kept": 9 * n, "failed": n, "dropped": n}}
+		return metrics.AccessStats{Uses: map[string]int64{"kept": 9 * n, "failed": n, "dropped": n},
+			Notices: map[string]int64{"delivered": 9 * n, "failed": n, "dropped": n},
+			Keys:    map[int]int{14: 3, 7: 2, 1: 1}, Bindings: map[int]int{14: 3, 7: 2, 1: 1}, Reviews: 1, Lines: 4,
+		}
 	}))
 	confirmed := time.Now()
 	require.NoError(t, metrics.RegisterFreshness(x.reg, x.scrapes.Load, func() time.Time { return confirmed }, time.Now))

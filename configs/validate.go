@@ -45,6 +45,8 @@ func (c Config) Validate() error {
 	v.atLeast("breaker.min_calls", int64(c.Breaker.MinCalls), 1)
 	v.atLeast("breaker.min_callers", int64(c.Breaker.MinCallers), 1)
 	v.limits(c.Limits)
+	v.webhook(c.Webhook)
+	v.access(c.Access)
 	v.providers(c.Providers)
 	return errors.Join(v.faults...)
 }
@@ -141,18 +143,26 @@ func (v *validation) redis(r Redis) {
 
 func (v *validation) limits(l Limits) {
 	v.check(l.AssumedOutput >= 1 && l.AssumedOutput <= 10_000_000, "limits.assumed_output", "is %d; it must be 1 to 10000000", l.AssumedOutput)
-	if l.WebhookURL == "" {
-		v.check(l.WebhookSecret+l.WebhookSecretFile == "", "limits.webhook_url", "is empty, and a secret is set; set both or neither")
+}
+
+func (v *validation) webhook(w Webhook) {
+	if w.URL == "" {
+		v.check(w.Secret+w.SecretFile == "", "webhook.url", "is empty, and a secret is set; set both or neither")
 		return
 	}
-	u, err := url.Parse(l.WebhookURL)
-	ok := err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && l.WebhookAllowPrivate)
-	v.check(ok, "limits.webhook_url", "is no address to send warnings to; write https://host/path, or set webhook_allow_private for http://")
-	v.check((l.WebhookSecret == "") != (l.WebhookSecretFile == ""), "limits", "needs one of webhook_secret and webhook_secret_file: receivers check signatures")
-	if l.WebhookSecret != "" {
-		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(l.WebhookSecret, "whsec_"))
-		v.check(err == nil && len(key) >= 24 && len(key) <= 64, "limits.webhook_secret", "is not whsec_ and the base64 of 24 to 64 bytes; make one with `openssl rand -base64 32`")
+	u, err := url.Parse(w.URL)
+	ok := err == nil && u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && w.AllowPrivate)
+	v.check(ok, "webhook.url", "is no address to send notices to; write https://host/path, or set webhook.allow_private for http://")
+	v.check((w.Secret == "") != (w.SecretFile == ""), "webhook", "needs one of secret and secret_file: receivers check signatures")
+	if w.Secret != "" {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(w.Secret, "whsec_"))
+		v.check(err == nil && len(key) >= 24 && len(key) <= 64, "webhook.secret", "is not whsec_ and the base64 of 24 to 64 bytes; make one with `openssl rand -base64 32`")
 	}
+}
+
+func (v *validation) access(a Access) {
+	ok := len(a.ExpiryDays) <= 5 && !slices.ContainsFunc(a.ExpiryDays, func(d int) bool { return d < 1 || d > 90 })
+	v.check(ok, "access.expiry_days", "is %v; write at most 5 numbers of days, each 1 to 90, or [] for none", a.ExpiryDays)
 }
 
 func (v *validation) encryption(c Config) {

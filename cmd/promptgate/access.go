@@ -18,6 +18,7 @@ type accessCmd struct {
 	Revoke  accessRevokeCmd  `cmd:"" help:"Take a role away."`
 	Explain accessExplainCmd `cmd:"" help:"Say why something is allowed or refused, and whom to ask."`
 	Report  accessReportCmd  `cmd:"" help:"Say who holds what, since when, granted by whom, and when it was used last."`
+	Review  accessReviewCmd  `cmd:"" help:"Access reviews: reviewers keep, change or revoke what is held, line by line."`
 }
 
 type accessListCmd struct {

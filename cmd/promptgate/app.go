@@ -24,6 +24,7 @@ import (
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/keys"
 	"github.com/promptgate/promptgate/policy/limits"
+	"github.com/promptgate/promptgate/policy/notices"
 	"github.com/promptgate/promptgate/policy/people"
 )
 
@@ -38,6 +39,7 @@ type App struct {
 	limits    *limits.Enforcer
 	warner    *limits.Warner
 	signing   *signingIn // nil where browsers cannot reach the gateway
+	teller    *notices.Teller
 	keeper    *keeper
 	recording *recording
 	gateway   *gateway.Gateway
@@ -288,6 +290,7 @@ func (a *App) start() {
 		a.loop(ctx, "sessions", a.signing.keeper.Run)
 		a.loop(ctx, "messages", a.signing.Run)
 	}
+	a.loop(ctx, "notices", a.teller.Run)
 	a.loop(ctx, "background responses", a.gateway.Follow)
 	if a.stores.lastKnown != nil {
 		a.loop(ctx, "late migration", a.migrateLate)

@@ -202,6 +202,15 @@ var routes = []route{
 	{"DELETE", "/api/v1/me/keys/:key", "person", http.StatusNotFound, "", ""},        // it is the project's
 	{"GET", "/api/v1/access/report", "see access", 200, "", ""},
 	{"GET", "/api/v1/access/report.csv", "see access", 200, "", ""},
+	{"GET", "/api/v1/access-reviews", "see access", 200, "", ""},
+	{"POST", "/api/v1/access-reviews", "manage_users system", invalid, "", `{"name":" ","reviewers":["usr_none"],"deadline_at":"2027-01-01T00:00:00Z"}`},
+	{"GET", "/api/v1/me/access-reviews", "person", 200, "", ""},
+	{"GET", "/api/v1/access-reviews/:review", "see review", 200, "", ""},
+	{"GET", "/api/v1/access-reviews/:review/lines", "see review", 200, "", ""},
+	{"PATCH", "/api/v1/access-reviews/:review/lines/:line", "person", stale, "/api/v1/access-reviews/{review}/lines/1", `{"decision":"keep"}`},
+	{"POST", "/api/v1/access-reviews/:review/close", "manage_users system", lost, "", ""},
+	{"GET", "/api/v1/access-reviews/:review/evidence", "see review", 200, "", ""},
+	{"GET", "/api/v1/access-reviews/:review/evidence.csv", "see review", 200, "", ""},
 	{"POST", "/api/v1/access/explain", "key", 200, "", `{"action":"read"}`},
 
 	// People. Accounts and groups are the installation's, who holds what is a project's. {service} has ended.
@@ -322,14 +331,14 @@ var matrix = map[string][]string{
 	"tester": {"key", "read prompt", "read call", "feedback call"},
 	"editor": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 	"admin": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt",
-		"manage_keys system", "manage_users system", "see access", "list groups", "manage_project system", "audit system", "delete system"},
+		"manage_keys system", "manage_users system", "see access", "see review", "list groups", "manage_project system", "audit system", "delete system"},
 	"editor of support/**": {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 
 	"editor of finance/**": {"key"},
 	"execute-only":         {"key", "call prompt@production", "feedback call"},
 	"caller of models":     {"key", "call model"},
 	"operator":             {"key", "create_project system", "manage_accounts system", "list groups"},
-	"viewer's own key":     {"key", "person", "read prompt", "read call", "feedback call"},
+	"viewer's own key":     {"key", "person", "see review", "read prompt", "read call", "feedback call"},
 	"key of a service":     {"key", "read prompt", "read call", "feedback call", "write prompt", "write new prompt", "move_label prompt"},
 	"deactivated's key":    nil,
 	"bearer of nothing":    {"key"},
@@ -372,6 +381,7 @@ func (h *house) people(project string) {
 	svc, err := s.CreateService(ctx, stage, policy.ServiceAccount{Project: project, Name: "editor"})
 	require.NoError(h.t, err)
 	bound(svc.ID, "editor")
+	h.own["review"] = h.review(project, h.own["user"], svc.ID) // by the viewer
 	h.keys["key of a service"] = keyOf(svc.ID)
 }
 
@@ -391,7 +401,20 @@ func (h *house) things(project string, objects map[string]string) {
 	role := "role-of-" + objects["provider"][len("prov_"):][:8]
 	_, err = s.PutRole(ctx, stage, system, policy.Role{Project: project, Name: role, Actions: []policy.Action{policy.ActionRead}})
 	require.NoError(h.t, err)
+	u, err := s.CreateUser(ctx, stage, policy.User{Email: "reviewer." + objects["provider"] + "@example.com", State: policy.UserActive})
+	require.NoError(h.t, err)
+	objects["review"] = h.review(project, u.ID, g.ID)
 	objects["group"], objects["binding"], objects["service"], objects["role"] = g.ID, b.ID, svc.ID, role
+}
+
+// review begins an access review of what somebody holds.
+func (h *house) review(project, reviewer, subject string) string {
+	h.t.Helper()
+	r, err := h.app.stores.keys.StartReview(h.t.Context(), stage, &policy.Principal{ID: "test", Kind: policy.KindSystem, Project: project}, policy.Review{
+		Project: project, Name: "spring", Subjects: []string{subject}, Reviewers: []string{reviewer}, Deadline: time.Now().Add(time.Hour),
+	})
+	require.NoError(h.t, err)
+	return r.ID
 }
 
 // house is a running program with two projects that hold the same things.
@@ -427,7 +450,7 @@ func newHouse(t *testing.T, set ...func(*configs.Config)) *house {
 	h.none = map[string]string{
 		"prompt": "support/nothing", "id": "pmpt_00000000000000000000000000", "label": "production", "call": "call_" + strings.Repeat("0", 48),
 		"binding": "bnd_aaaaaaaaaaaaaaaaaaaaaaaaaa", "service": "svc_aaaaaaaaaaaaaaaaaaaaaaaaaa", "role": "role-of-none", "group": "grp_none", "user": "usr_none",
-		"key": "key_aaaaaaaaaaaaaaaa", "provider": "prov_aaaaaaaaaaaaaaaaaaaaaaaaaa", "alias": "nothing", "version": "1", "limit": "lim_aaaaaaaaaaaaaaaa",
+		"key": "key_aaaaaaaaaaaaaaaa", "provider": "prov_aaaaaaaaaaaaaaaaaaaaaaaaaa", "alias": "nothing", "version": "1", "limit": "lim_aaaaaaaaaaaaaaaa", "review": "rvw_aaaaaaaaaaaaaaaaaaaaaaaaaa",
 	}
 	h.things(ownProject, h.own)
 	h.things(h.foreignProject, h.foreign)
@@ -583,7 +606,7 @@ func (r route) names(placeholder string) bool {
 
 // objects reports whether the row is about one thing that can be foreign.
 func (r route) objects() bool {
-	return slices.ContainsFunc([]string{"prompt", "call", "key", "provider", "alias", "binding", "service", "role", "limit"}, r.names) && !strings.Contains(r.path, "/me/")
+	return slices.ContainsFunc([]string{"prompt", "call", "key", "provider", "alias", "binding", "service", "role", "limit", "review"}, r.names) && !strings.Contains(r.path, "/me/")
 }
 
 // refusal is what a principal without the permission is answered on the project's own object.
@@ -655,7 +678,7 @@ func TestAuthorizationOnEveryPath(t *testing.T) {
 
 // spelled takes the caller's own words out of an answer, and what differs between any two answers.
 func spelled(a seen, sent map[string]string) seen {
-	for _, name := range []string{"prompt", "id", "call", "key", "provider", "alias", "binding", "service", "role"} {
+	for _, name := range []string{"prompt", "id", "call", "key", "provider", "alias", "binding", "service", "role", "review"} {
 		a.body = strings.ReplaceAll(a.body, sent[name], "<"+name+">")
 	}
 	if id := a.header.Get("X-Promptgate-Call-Id"); id != "" {

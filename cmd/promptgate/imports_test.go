@@ -98,7 +98,7 @@ func TestTheProgramCarriesNoTestTools(t *testing.T) {
 // parts are the folders of the domains that are no adapters: their core, shared within the domain.
 var parts = []string{
 	"gateway/admin", "gateway/provider", "gateway/provider/egress", "gateway/scim", "gateway/signin", "gateway/wire", "metrics/feedback", "policy/keys", "policy/limits",
-	"policy/passwords", "policy/people", "policy/sessions", "policy/signin", "policy/sso", "policy/uses", "registry/interchange", "registry/template",
+	"policy/passwords", "policy/people", "policy/sessions", "policy/signin", "policy/sso", "policy/uses", "policy/notices", "registry/interchange", "registry/template",
 }
 
 // TestEveryFolderIsKnown: a folder that is neither named an adapter nor a part would be imported by anybody.

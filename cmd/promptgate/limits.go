@@ -8,6 +8,7 @@ import (
 
 	"github.com/promptgate/promptgate/metrics"
 	"github.com/promptgate/promptgate/policy/limits"
+	"github.com/promptgate/promptgate/policy/notices"
 )
 
 // limiter is what enforces limits. A process on SQLite is alone and counts rates by itself; replicas share them in Redis, and without it, or while it is
@@ -24,13 +25,14 @@ func (a *App) limiter(reg *prometheus.Registry) (*limits.Enforcer, error) {
 	if err != nil {
 		return nil, err
 	}
-	hook, err := newWebhook(a.cfg.Limits)
+	hook, err := newWebhook(a.cfg.Webhook)
 	if err != nil {
 		return nil, err
 	}
 	a.warner = &limits.Warner{Warnings: s.limits, Log: a.log, Clock: time.Now}
+	a.teller = &notices.Teller{Notices: s.keys, Days: a.cfg.Access.ExpiryDays, Log: a.log, Clock: time.Now}
 	if hook != nil {
-		a.warner.Deliver = hook.warn
+		a.warner.Deliver, a.teller.Deliver = hook.warn, hook.tell
 	}
 	return e, metrics.RegisterLimits(reg, func() metrics.LimitStats { return limitStats(e.Stats(), a.warner.Stats()) })
 }

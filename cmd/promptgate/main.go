@@ -38,7 +38,7 @@ type cli struct {
 	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, rotate, revoke."`
 	User    userCmd    `cmd:"" help:"Manage people: invite, list, deactivate, reset; set up the first."`
 	Limit   limitCmd   `cmd:"" help:"Manage limits and budgets: set, list, show, reset, delete."`
-	Access  accessCmd  `cmd:"" help:"Who may do what, and who uses it: list, grant, revoke, explain, report."`
+	Access  accessCmd  `cmd:"" help:"Who may do what, and who uses it: list, grant, revoke, explain, report, review."`
 	Group   groupCmd   `cmd:"" help:"Manage groups of people: list, create, delete, members, add, remove."`
 	Role    roleCmd    `cmd:"" help:"Manage a project's own roles: list, set, delete."`
 	Service serviceCmd `cmd:"" help:"Manage service accounts: list, create, end."`

@@ -135,7 +135,7 @@ func (a *App) manage(engine *gin.Engine, rec *recording, reg *prometheus.Registr
 	}
 	deps := admin.Deps{
 		Configured:    definitions,
-		Authenticator: a.authn, Checker: s.checker, Registry: s.service, Keys: s.keys, People: s.keys, Reports: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
+		Authenticator: a.authn, Checker: s.checker, Registry: s.service, Keys: s.keys, People: s.keys, Reports: s.keys, Reviews: s.keys, Issuer: s.issuer, Providers: s.providers, Limits: s.limits,
 		Calls: rec, Journal: s.feed, Sealing: a.sealing, Directories: s.keys, SCIM: s.scimIssuer, Log: a.log, Clock: time.Now,
 	}
 	if err := a.signIn(engine, reg, &deps); err != nil {

@@ -39,6 +39,7 @@ func harmless() map[string]string {
 		"policy_limit_leases":   "what was charged so far, at each call: who writes the database can make a budget look less spent, and no larger",
 		"policy_limit_counters": "how far rates are used, and what runs at a time",
 		"policy_limit_warnings": "which warnings are to be delivered",
+		"policy_notices":        "what is to be told of, and whether it was; what is told is read from rows that are believed",
 		"policy_uses":           "when what was used last, for people to read; it gives and takes nothing",
 		"journal_project_keys":  "sealed by the installation's data keys; that a project was shredded stands in the chain as well",
 		"journal_seal_jobs":     "progress of work that looks at the rows, and can be done at any time",
@@ -104,6 +105,7 @@ type takeover struct {
 	truth   map[string]string
 	people  takenPeople
 	outside takenOutside
+	reviews takenReviews
 }
 
 func newTakeover(t *testing.T, url string) *takeover {
@@ -123,11 +125,13 @@ func newTakeover(t *testing.T, url string) *takeover {
 		o.fill(p.ID)
 	}
 	o.people.fill(o)
+	o.reviews.fill(o)
 	o.outside.fill(o)
 	o.copyAs("old_")
 	for _, project := range o.project {
 		o.change(project)
 	}
+	o.reviews.change(o)
 	o.people.change(o)
 	o.outside.change(o)
 	o.copyAs("now_")
@@ -332,6 +336,7 @@ func (o *takeover) answers(s *stores) map[string]string {
 	}
 	o.people.answers(ctx, o, s, ask)
 	o.outside.answers(ctx, s, ask)
+	o.reviews.answers(ctx, s, ask)
 	return out
 }
 

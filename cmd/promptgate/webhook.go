@@ -18,6 +18,7 @@ import (
 
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/gateway/provider/egress"
+	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/limits"
 )
 
@@ -36,24 +37,24 @@ type webhook struct {
 }
 
 // newWebhook is nil where none is configured.
-func newWebhook(l configs.Limits) (*webhook, error) {
-	if l.WebhookURL == "" {
+func newWebhook(c configs.Webhook) (*webhook, error) {
+	if c.URL == "" {
 		return nil, nil
 	}
-	u, err := egress.ParseURL(l.WebhookURL, l.WebhookAllowPrivate)
+	u, err := egress.ParseURL(c.URL, c.AllowPrivate)
 	if err != nil {
-		return nil, fmt.Errorf("limits.webhook_url: %w", err)
+		return nil, fmt.Errorf("webhook.url: %w", err)
 	}
-	secret := l.WebhookSecret
-	if l.WebhookSecretFile != "" {
-		text, err := os.ReadFile(l.WebhookSecretFile)
+	secret := c.Secret
+	if c.SecretFile != "" {
+		text, err := os.ReadFile(c.SecretFile)
 		if err != nil {
-			return nil, fmt.Errorf("limits.webhook_secret_file: %w", err)
+			return nil, fmt.Errorf("webhook.secret_file: %w", err)
 		}
 		secret = strings.TrimSpace(string(text))
 	}
 	if key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_")); err != nil || len(key) < leastSecret {
-		return nil, fmt.Errorf("limits: the webhook's secret is not whsec_ and the base64 of at least %d bytes", leastSecret)
+		return nil, fmt.Errorf("webhook: the secret is not whsec_ and the base64 of at least %d bytes", leastSecret)
 	}
 	signer, err := standardwebhooks.NewWebhook(secret)
 	if err != nil {
@@ -62,7 +63,7 @@ func newWebhook(l configs.Limits) (*webhook, error) {
 	return &webhook{url: u.String(), signer: signer, clock: time.Now, client: &http.Client{
 		Timeout: webhookTime,
 		Transport: &http.Transport{
-			DialContext: egress.Dialer(webhookTime, l.WebhookAllowPrivate).DialContext, TLSHandshakeTimeout: webhookTime, MaxIdleConns: 2, IdleConnTimeout: time.Minute,
+			DialContext: egress.Dialer(webhookTime, c.AllowPrivate).DialContext, TLSHandshakeTimeout: webhookTime, MaxIdleConns: 2, IdleConnTimeout: time.Minute,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // what is signed goes nowhere else
 	}}, nil
@@ -85,6 +86,11 @@ func (w *webhook) warn(ctx context.Context, one limits.Warning) error {
 			"starts_at": one.Start.UTC(), "ends_at": one.End.UTC(),
 		},
 	})
+}
+
+// tell delivers a notice, under its id at each try.
+func (w *webhook) tell(ctx context.Context, n policy.Notice) error {
+	return w.send(ctx, n.ID, map[string]any{"type": n.Type, "timestamp": n.At, "data": n.Data})
 }
 
 func (w *webhook) send(ctx context.Context, id string, message any) error {

@@ -34,7 +34,7 @@ func TestWebhook(t *testing.T) {
 		ID: "warn_1", Limit: limits.Limit{Project: "prj_1", ID: "lim_1", Name: "team", Measure: limits.USD, Period: limits.Month, Scope: limits.ScopeProject}, Threshold: 85,
 		Used: 850_000, Amount: 1_000_000, At: time.Now(), Start: time.Now(), End: time.Now(),
 	}
-	hook, err := newWebhook(configs.Limits{WebhookURL: server.URL + "/hook", WebhookSecret: hookSecret, WebhookAllowPrivate: true})
+	hook, err := newWebhook(configs.Webhook{URL: server.URL + "/hook", Secret: hookSecret, AllowPrivate: true})
 	require.NoError(t, err)
 	require.NoError(t, hook.warn(t.Context(), one))
 	verifier, err := standardwebhooks.NewWebhook(hookSecret)
@@ -49,13 +49,13 @@ func TestWebhook(t *testing.T) {
 		require.ErrorContains(t, hook.warn(t.Context(), one), "answered")
 	}
 
-	_, err = newWebhook(configs.Limits{WebhookURL: server.URL, WebhookSecret: hookSecret})
+	_, err = newWebhook(configs.Webhook{URL: server.URL, Secret: hookSecret})
 	require.ErrorContains(t, err, "https://")
-	_, err = newWebhook(configs.Limits{WebhookURL: server.URL, WebhookSecret: "whsec_c2hvcnQ=", WebhookAllowPrivate: true})
+	_, err = newWebhook(configs.Webhook{URL: server.URL, Secret: "whsec_c2hvcnQ=", AllowPrivate: true})
 	require.ErrorContains(t, err, "secret")
-	named, err := newWebhook(configs.Limits{WebhookURL: "https://" + strings.TrimPrefix(server.URL, "http://127.0.0.1") + "x", WebhookSecret: hookSecret})
+	named, err := newWebhook(configs.Webhook{URL: "https://" + strings.TrimPrefix(server.URL, "http://127.0.0.1") + "x", Secret: hookSecret})
 	require.Error(t, err, "%v", named)
-	public, err := newWebhook(configs.Limits{WebhookURL: "https://hooks.example.com/x", WebhookSecret: hookSecret})
+	public, err := newWebhook(configs.Webhook{URL: "https://hooks.example.com/x", Secret: hookSecret})
 	require.NoError(t, err)
 	public.url = server.URL // as a name would that resolves to it
 	require.ErrorIs(t, public.warn(t.Context(), one), egress.ErrBlocked)

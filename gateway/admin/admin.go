@@ -33,6 +33,7 @@ type Deps struct {
 	Keys          policy.KeyStore
 	People        policy.PeopleStore
 	Reports       policy.Reports
+	Reviews       policy.ReviewStore
 	Issuer        Issuer
 	Providers     Providers
 	Limits        limits.Store
@@ -68,6 +69,7 @@ func (d Deps) nouns() []noun {
 		services{d.People},
 		directories{store: d.Directories, issue: d.SCIM},
 		report{store: d.Reports, clock: d.Clock},
+		reviews{store: d.Reviews, people: d.People},
 		explain{people: d.People, keys: d.Keys, registry: d.Registry, clock: d.Clock},
 		providers{d.Providers, d.Configured},
 		spending{store: d.Limits, clock: d.Clock},
@@ -137,7 +139,7 @@ func (a *API) OpenAPI() *huma.OpenAPI { return a.huma.OpenAPI() }
 func (a *API) Access() map[string]Access { return a.access }
 
 func (d Deps) check() error {
-	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.People == nil || d.Reports == nil || d.Issuer == nil || d.Providers == nil || d.Limits == nil ||
+	if d.Authenticator == nil || d.Checker == nil || d.Registry == nil || d.Keys == nil || d.People == nil || d.Reports == nil || d.Reviews == nil || d.Issuer == nil || d.Providers == nil || d.Limits == nil ||
 		d.Calls == nil || d.Directories == nil || d.SCIM == nil || d.Journal == nil || d.Sealing == nil || d.Log == nil || d.Clock == nil {
 		return errors.New("admin: a dependency is missing")
 	}

@@ -130,7 +130,7 @@ func newEnv(t testing.TB) *env {
 	engine := gin.New()
 	engine.UseRawPath = true // as the program's
 	e.api, err = admin.Mount(engine, admin.Deps{
-		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, People: e.keys, Reports: e.keys, Issuer: e.issue,
+		Authenticator: authn, Checker: checker, Registry: e.service, Keys: e.keys, People: e.keys, Reports: e.keys, Reviews: e.keys, Issuer: e.issue,
 		Limits:    limitstore.New(db, e.journal, time.Now),
 		Providers: providerstore.New(db, e.journal, sealer, providerstore.Options{Configured: []string{"house"}}), Calls: &e.read, Journal: e.journal,
 		Directories: e.keys, SCIM: func() (string, string, []byte, error) { return "scim_aaaa", rand.Text()[:16], make([]byte, 32), nil },

@@ -147,7 +147,7 @@ func TestWithoutAKeyNothingIsTold(t *testing.T) {
 	for id, row := range e.api.Access() {
 		path := strings.TrimPrefix(row.Path, "/api/v1")
 		path = strings.NewReplacer("{prompt}", "a", "{label}", "production", "{version}", "1", "{key}", "key_x", "{provider}", "prov_x", "{alias}", "x", "{call}", "call_x",
-			"{limit}", "lim_x", "{user}", "usr_x", "{group}", "grp_x", "{binding}", "bnd_x", "{role}", "x", "{service}", "svc_x", "{job}", "job_x").Replace(path)
+			"{limit}", "lim_x", "{user}", "usr_x", "{group}", "grp_x", "{binding}", "bnd_x", "{role}", "x", "{service}", "svc_x", "{job}", "job_x", "{review}", "rvw_x", "{line}", "1", "{scim_token}", "scim_x", "{session}", "ses_x").Replace(path)
 		require.NotContains(t, path, "{", id)
 		for _, key := range []string{"", "x", expiredNever} {
 			// A body that breaks the rules, and one that is no JSON: neither is looked at.

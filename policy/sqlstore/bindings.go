@@ -3,7 +3,6 @@ package sqlstore
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -179,6 +178,20 @@ func bindingEvent(action string, by journal.Origin, b policy.Binding) *journal.E
 
 // UpdateBinding implements policy.Bindings.
 func (s *Store) UpdateBinding(ctx context.Context, by journal.Origin, manager *policy.Principal, b policy.Binding) (policy.Binding, error) {
+	return s.updateBinding(ctx, by, manager, b, nil)
+}
+
+// also is what a change does beside its own, in the same transaction; nil: nothing.
+type also func(ctx context.Context, ev *journal.Event) error
+
+func (a also) do(ctx context.Context, ev *journal.Event) error {
+	if a == nil {
+		return nil
+	}
+	return a(ctx, ev)
+}
+
+func (s *Store) updateBinding(ctx context.Context, by journal.Origin, manager *policy.Principal, b policy.Binding, more also) (policy.Binding, error) {
 	var row bindingRow
 	ev := &journal.Event{Project: b.Project, Origin: by, Action: "binding.update", Object: "binding:" + b.ID}
 	err := amend(ctx, s, ev, &row, s.readBinding(b.Project, b.ID), func(ctx context.Context) (bool, error) {
@@ -202,8 +215,10 @@ func (s *Store) UpdateBinding(ctx context.Context, by journal.Origin, manager *p
 			}
 		}
 		ev.Before, ev.After, ev.Touches = before, b, bindingEvent("", by, b).Touches
-		row, err = rowOfBinding(b)
-		return true, err
+		if row, err = rowOfBinding(b); err != nil {
+			return false, err
+		}
+		return true, more.do(ctx, ev)
 	})
 	b.Revision = row.Revision
 	return b, err
@@ -220,11 +235,29 @@ func (s *Store) readBinding(project, id string) func(ctx context.Context, row *b
 
 // Unbind implements policy.Bindings.
 func (s *Store) Unbind(ctx context.Context, by journal.Origin, manager *policy.Principal, project, id string, force bool) (int64, error) {
+	return s.unbind(ctx, by, manager, unbinding{project: project, id: id, force: force})
+}
+
+// unbinding is a binding to take away.
+type unbinding struct {
+	project, id string
+	force       bool
+	revision    int64 // that it must have; 0: any
+	also        also
+}
+
+func (s *Store) unbind(ctx context.Context, by journal.Origin, manager *policy.Principal, u unbinding) (int64, error) {
+	project, id := u.project, u.id
 	ev := &journal.Event{Project: project, Origin: by, Action: "binding.delete", Object: "binding:" + id}
 	at, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
 		var row bindingRow
 		if err := s.readBinding(project, id)(ctx, &row); err != nil {
 			return err
+		}
+		if u.revision > 0 {
+			if err := sameRevision(row.Revision, u.revision, aBinding); err != nil {
+				return err
+			}
 		}
 		b, err := s.withActions(ctx, &row)
 		if err != nil {
@@ -233,151 +266,20 @@ func (s *Store) Unbind(ctx context.Context, by journal.Origin, manager *policy.P
 		if err := policy.GovernBindings(manager, project, []policy.Binding{b}, s.clock()); err != nil {
 			return err
 		}
-		if b.Administers(s.clock()) && !force {
+		if b.Administers(s.clock()) && !u.force {
 			if err := s.keepsAnAdmin(ctx, project, func(have policy.Binding, _ string) bool { return have.ID == id }); err != nil {
 				return err
 			}
 		}
 		ev.Before, ev.Touches = b, bindingEvent("", by, b).Touches
 		ev.Drops(&row)
-		_, err = tx.NewDelete().Model(&row).WherePK().Exec(ctx)
-		return err
+		if _, err = tx.NewDelete().Model(&row).WherePK().Exec(ctx); err != nil {
+			return err
+		}
+		return u.also.do(ctx, ev)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("policy: binding.delete: %w", err)
-	}
-	return at, nil
-}
-
-const aRole = "role"
-
-// Role implements policy.People.
-func (s *Store) Role(ctx context.Context, project, name string) (*policy.Role, error) {
-	row := roleRow{Project: project, Name: name}
-	if err := find(ctx, s, aRole, &row, "project = ? AND name = ?", project, name); err != nil {
-		return nil, err
-	}
-	r, err := row.role()
-	return &r, err
-}
-
-// ListRoles implements policy.Roles.
-func (s *Store) ListRoles(ctx context.Context, project string) ([]policy.Role, error) {
-	rows, err := findAll[roleRow](ctx, s, "roles", nil, func(q *bun.SelectQuery) { q.Where("project = ?", project).Order("name") })
-	out := make([]policy.Role, 0, len(rows))
-	for i := range rows {
-		r, bad := rows[i].role()
-		if bad != nil {
-			return nil, bad
-		}
-		out = append(out, r)
-	}
-	return out, err
-}
-
-// maxRoles bounds a project's own roles.
-const maxRoles = 200
-
-// PutRole implements policy.Roles.
-func (s *Store) PutRole(ctx context.Context, by journal.Origin, manager *policy.Principal, r policy.Role) (policy.Role, error) {
-	if err := r.Validate(); err != nil {
-		return r, err
-	}
-	if err := policy.DelegateRole(manager, r, s.clock()); err != nil {
-		return r, err
-	}
-	ev := &journal.Event{
-		Project: r.Project, Origin: by, Action: "role.create", Object: "role:" + r.Name,
-		Touches: []journal.Touch{{Kind: policy.TouchRole, Project: r.Project, Key: r.Name}},
-	}
-	var row roleRow
-	if r.Revision == 0 {
-		r.CreatedBy, r.CreatedAt = by.Actor.ID, s.clock()
-		err := put(ctx, s, ev, &row, func(ctx context.Context) error {
-			if err := s.lockPeople(ctx, r.Project); err != nil {
-				return err
-			}
-			there, err := s.ListRoles(ctx, r.Project)
-			if err != nil {
-				return err
-			}
-			if len(there) >= maxRoles || slices.ContainsFunc(there, func(o policy.Role) bool { return o.Name == r.Name }) {
-				return fault.New(fault.Conflict, "There is a role of this name, or there are %d roles already.", maxRoles).WithParam("name")
-			}
-			ev.After = r
-			row, err = rowOfRole(r)
-			return err
-		})
-		r.Revision = row.Revision
-		return r, err
-	}
-	ev.Action = "role.update"
-	err := amend(ctx, s, ev, &row, s.readRole(r.Project, r.Name), func(context.Context) (bool, error) {
-		if err := sameRevision(row.Revision, r.Revision, aRole); err != nil {
-			return false, err
-		}
-		before, err := row.role()
-		if err != nil {
-			return false, err
-		}
-		if err := policy.DelegateRole(manager, before, s.clock()); err != nil {
-			return false, err
-		}
-		r.CreatedBy, r.CreatedAt = before.CreatedBy, before.CreatedAt
-		ev.Before, ev.After = before, r
-		row, err = rowOfRole(r)
-		return true, err
-	})
-	r.Revision = row.Revision
-	return r, err
-}
-
-func (s *Store) readRole(project, name string) func(ctx context.Context, row *roleRow) error {
-	return func(ctx context.Context, row *roleRow) error {
-		if err := s.lockPeople(ctx, project); err != nil {
-			return err
-		}
-		return find(ctx, s, aRole, row, "project = ? AND name = ?", project, name)
-	}
-}
-
-// DeleteRole implements policy.Roles.
-func (s *Store) DeleteRole(ctx context.Context, by journal.Origin, manager *policy.Principal, project, name string, revision int64) (int64, error) {
-	ev := &journal.Event{
-		Project: project, Origin: by, Action: "role.delete", Object: "role:" + name,
-		Touches: []journal.Touch{{Kind: policy.TouchRole, Project: project, Key: name}},
-	}
-	at, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) error {
-		var row roleRow
-		if err := s.readRole(project, name)(ctx, &row); err != nil {
-			return err
-		}
-		if revision > 0 {
-			if err := sameRevision(row.Revision, revision, aRole); err != nil {
-				return err
-			}
-		}
-		r, err := row.role()
-		if err != nil {
-			return err
-		}
-		if err := policy.DelegateRole(manager, r, s.clock()); err != nil {
-			return err
-		}
-		held, err := findAll[bindingRow](ctx, s, "bindings", nil, func(q *bun.SelectQuery) { q.Where("project = ? AND role = ?", project, name) })
-		if err != nil {
-			return err
-		}
-		if len(held) > 0 {
-			return fault.New(fault.Conflict, "%d bindings give this role: take them away first, such as %s.", len(held), held[0].ID)
-		}
-		ev.Before = r
-		ev.Drops(&row)
-		_, err = tx.NewDelete().Model(&row).WherePK().Exec(ctx)
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("policy: role.delete: %w", err)
 	}
 	return at, nil
 }

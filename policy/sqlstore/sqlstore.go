@@ -60,6 +60,7 @@ func Tables() []any {
 		(*keyRow)(nil), (*userRow)(nil), (*groupRow)(nil), (*memberRow)(nil), (*roleRow)(nil), (*bindingRow)(nil), (*serviceRow)(nil),
 		(*issuerRow)(nil), (*domainRow)(nil), (*identityRow)(nil), (*scimTokenRow)(nil), (*provisionRow)(nil),
 		(*sessionRow)(nil), (*linkRow)(nil), (*passwordRow)(nil), (*passkeyRow)(nil), (*requireRow)(nil),
+		(*reviewRow)(nil), (*lineRow)(nil),
 	}
 }
 
@@ -196,7 +197,7 @@ func (s *Store) UpdateKey(ctx context.Context, by journal.Origin, granter *polic
 	if err != nil {
 		return policy.KeyRecord{}, err
 	}
-	return s.edit(ctx, by, granter, edit{"key.update", k.Project, k.ID, false, func(row *keyRow) (bool, error) {
+	return s.edit(ctx, by, granter, edit{"key.update", k.Project, k.ID, false, nil, func(row *keyRow) (bool, error) {
 		switch {
 		case row.RevokedAt != 0:
 			return false, fault.New(fault.Conflict, "The key is revoked, and that is for good: create a new one.")
@@ -219,7 +220,7 @@ func (s *Store) RevokeKey(ctx context.Context, by journal.Origin, manager *polic
 		return policy.KeyRecord{}, fault.New(fault.Conflict,
 			"This is the key that you are using: revoke it with another one, or insist with force (?force=true, --force).").WithParam("force")
 	}
-	return s.edit(ctx, by, manager, edit{"key.revoke", r.Project, r.ID, r.Force, func(row *keyRow) (bool, error) {
+	return s.edit(ctx, by, manager, edit{"key.revoke", r.Project, r.ID, r.Force, nil, func(row *keyRow) (bool, error) {
 		if row.RevokedAt != 0 {
 			return false, nil
 		}
@@ -232,6 +233,7 @@ func (s *Store) RevokeKey(ctx context.Context, by journal.Origin, manager *polic
 type edit struct {
 	action, project, id string
 	force               bool // also the project's last admin
+	also                also
 	do                  func(row *keyRow) (bool, error)
 }
 
@@ -278,9 +280,11 @@ func (s *Store) edit(ctx context.Context, by journal.Origin, manager *policy.Pri
 			return err
 		}
 		ev.Before, ev.After, ev.Touches = before.Public(), after.Public(), touches(row)
-		_, err = tx.NewUpdate().Model(&row).WherePK().
-			Column("name", "roles", "grants", "networks", "expires_at", "revoked_at").Exec(ctx)
-		return err
+		if _, err = tx.NewUpdate().Model(&row).WherePK().
+			Column("name", "roles", "grants", "networks", "expires_at", "revoked_at").Exec(ctx); err != nil {
+			return err
+		}
+		return e.also.do(ctx, ev)
 	})
 	if err != nil && !errors.Is(err, errUnchanged) {
 		return policy.KeyRecord{}, fmt.Errorf("policy: %s: %w", e.action, err)

@@ -6,8 +6,11 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,6 +50,36 @@ func TestUses(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, url string) {
 		db, j := openDB(t, url)
 		policytest.UseStore(t, sqlstore.New(db, j, nil))
+	})
+}
+
+func TestReviews(t *testing.T) {
+	testenv.EachDatabase(t, func(t *testing.T, url string) {
+		policytest.ReviewStore(t, func(t *testing.T) policytest.ReviewEnv {
+			at := testenv.SQLite(t)
+			if !strings.HasPrefix(url, "sqlite:") {
+				at = testenv.Postgres(t)
+			}
+			db, j := openDB(t, at)
+			var mu sync.Mutex
+			var changes []journal.Change
+			j.Subscribe(func(c journal.Change) {
+				mu.Lock()
+				defer mu.Unlock()
+				changes = append(changes, c)
+			})
+			require.NoError(t, j.Load(t.Context()))
+			var ahead atomic.Int64
+			return policytest.ReviewEnv{
+				Store: sqlstore.New(db, j, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }),
+				Ahead: func(d time.Duration) { ahead.Store(int64(d)) },
+				Changes: func() []journal.Change {
+					mu.Lock()
+					defer mu.Unlock()
+					return slices.Clone(changes)
+				},
+			}
+		})
 	})
 }
 

@@ -162,7 +162,7 @@ func (s *Store) UpdateLimit(ctx context.Context, by journal.Origin, l limits.Lim
 		}
 		return err
 	}
-	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, tx bun.Tx) (err error) {
+	_, err := s.journal.Change(ctx, ev, func(ctx context.Context, _ bun.Tx) (err error) {
 		if row, err = s.find(ctx, l.Project, l.ID); err != nil {
 			return err
 		}
