@@ -31,6 +31,7 @@ type Config struct {
 	Encryption Encryption `koanf:"encryption"`
 	Console    Console    `koanf:"console"`
 	SMTP       SMTP       `koanf:"smtp"`
+	SSO        SSO        `koanf:"sso"`
 	Cache      Cache      `koanf:"cache"`
 	Stale      Stale      `koanf:"stale"`
 	Usage      Usage      `koanf:"usage"`
@@ -161,6 +162,11 @@ const (
 	SMTPImplicit = "implicit"
 	SMTPNone     = "none"
 )
+
+// SSO is what identity providers may be, whoever adds them.
+type SSO struct {
+	AllowPrivate bool `koanf:"allow_private"` // their addresses may be private, loopback or http
+}
 
 // Cache bounds the in-process caches, in entries.
 type Cache struct {

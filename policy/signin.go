@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/promptgate/promptgate/internal/journal"
@@ -55,6 +56,9 @@ type Link struct {
 	CreatedAt time.Time
 	Revision  int64
 }
+
+// ByMachine reports whether the link was made on the machine that has the data: by a command there, or by the gateway as it started.
+func (l Link) ByMachine() bool { return slices.Contains([]string{"cli", "serve", "demo"}, l.CreatedBy) }
 
 // Purpose is what a link is for.
 type Purpose string

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -34,6 +35,9 @@ type Issuer struct {
 	Revision   int64
 }
 
+// NewIssuerID is the id of a new identity provider.
+func NewIssuerID() string { return IssuerPrefix + strings.ToLower(rand.Text()) }
+
 // Domain is a claimed domain of e-mail addresses.
 type Domain struct {
 	Domain   string
@@ -61,10 +65,11 @@ type Assertion struct {
 	Groups   []string // values of the group claim
 }
 
-// SSO keeps identity providers and who people are there. Every write but Once goes through journal.Change. What is not there is NotFound. Every
+// SSO keeps identity providers and who people are there. Every write but Once and Note goes through journal.Change. What is not there is NotFound. Every
 // implementation runs policytest.SSO.
 type SSO interface {
-	// CreateIssuer stores i with its domains, whose ID, CreatedBy, CreatedAt and Revision it sets. A name, or a domain, that is taken is a Conflict.
+	// CreateIssuer stores i with its domains. It sets ID (unless there is one, that its secret is sealed for), CreatedBy,
+	// CreatedAt and Revision. A name, or a domain, that is taken is a Conflict.
 	CreateIssuer(ctx context.Context, by journal.Origin, i Issuer) (Issuer, error)
 	IssuerByID(ctx context.Context, id string) (Issuer, error)
 	ListIssuers(ctx context.Context) ([]Issuer, error)
@@ -80,6 +85,8 @@ type SSO interface {
 	Arrive(ctx context.Context, by journal.Origin, a Assertion) (User, error)
 	// Once notes that something was used; fresh is false when it was before. What is noted can be forgotten at until.
 	Once(ctx context.Context, kind, id, value string, until time.Time) (fresh bool, err error)
+	// Note is Once that writes over what was noted before.
+	Note(ctx context.Context, kind, id, value string, until time.Time) error
 	// Noted is the value of what was noted; NotFound when there is none, or it has ended.
 	Noted(ctx context.Context, kind, id string) (string, error)
 }
@@ -154,17 +161,20 @@ func (i Issuer) Claims(email string) bool {
 	return slices.ContainsFunc(i.Domains, func(d Domain) bool { return d.Domain == DomainOf(email) })
 }
 
-// GroupsFor are our groups that somebody is in by values of the group claim, and those that the claim decides about at all.
-func (i Issuer) GroupsFor(values []string) (in, decided []string) {
+// GroupsFor are our groups that somebody is in by values of the group claim.
+func (i Issuer) GroupsFor(values []string) []string {
+	var in []string
 	for _, v := range values {
 		if g := i.Groups[v]; g != "" {
 			in = append(in, g)
 		}
 	}
 	slices.Sort(in)
-	decided = slices.Sorted(maps.Values(i.Groups))
-	return slices.Compact(in), slices.Compact(decided)
+	return slices.Compact(in)
 }
+
+// Mapped are our groups that the claim can put somebody into.
+func (i Issuer) Mapped() []string { return slices.Compact(slices.Sorted(maps.Values(i.Groups))) }
 
 // Public is what the journal keeps of an issuer: nothing of its secret but whether there is one.
 func (i Issuer) Public() json.RawMessage {

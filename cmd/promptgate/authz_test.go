@@ -267,6 +267,13 @@ var routes = []route{
 	{"POST", "/api/v1/scim-tokens", "manage_accounts system", invalid, "", `{"directory":"NO","domains":["example.com"]}`},
 	{"DELETE", "/api/v1/scim-tokens/:scim_token", "manage_accounts system", http.StatusNotFound, "/api/v1/scim-tokens/scm_none", ""},
 
+	{"GET", "/api/v1/identity-providers", "manage_accounts system", 200, "", ""},
+	{"POST", "/api/v1/identity-providers", "manage_accounts system", invalid, "", `{"name":"x","issuer":"file:///etc/passwd","client_id":"x"}`},
+	{"GET", "/api/v1/identity-providers/:identity_provider", "manage_accounts system", http.StatusNotFound, "/api/v1/identity-providers/idp_none", ""},
+	{"PATCH", "/api/v1/identity-providers/:identity_provider", "manage_accounts system", http.StatusNotFound, "/api/v1/identity-providers/idp_none", `{"name":"x"}`},
+	{"DELETE", "/api/v1/identity-providers/:identity_provider", "manage_accounts system", http.StatusNotFound, "/api/v1/identity-providers/idp_none", ""},
+	{"POST", "/api/v1/identity-providers/:identity_provider/test", "manage_accounts system", http.StatusNotFound, "/api/v1/identity-providers/idp_none/test", ""},
+
 	// What directories call, with a token of theirs and nothing else: the tests of SCIM say what it may touch.
 	{"GET", "/scim/v2/ServiceProviderConfig", "scim", 200, "", ""},
 	{"GET", "/scim/v2/Schemas", "scim", 200, "", ""},
@@ -308,6 +315,9 @@ var routes = []route{
 	{"POST", "/signin/link", "open", http.StatusNotFound, "", ""},
 	{"POST", "/signin/passkey/begin", "open", 200, "", ""},
 	{"POST", "/signin/passkey/finish", "open", invalid, "", `{}`},
+	{"GET", "/signin/sso/:provider", "open", http.StatusNotFound, "/signin/sso/idp_none", ""},
+	{"GET", "/signin/sso/callback", "open", http.StatusForbidden, "", ""},
+	{"POST", "/signin/sso/logout", "open", invalid, "", ""},
 	{"GET", "/signin/assets/:file", "open", 200, "/signin/assets/style.css", ""},
 	{"GET", "/account", "open", 200, "", ""},
 	{"POST", "/account/password", "open", 200, "", ""},

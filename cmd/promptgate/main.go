@@ -42,6 +42,7 @@ type cli struct {
 	Group   groupCmd   `cmd:"" help:"Manage groups of people: list, create, delete, members, add, remove."`
 	Role    roleCmd    `cmd:"" help:"Manage a project's own roles: list, set, delete."`
 	Service serviceCmd `cmd:"" help:"Manage service accounts: list, create, end."`
+	SSO     ssoCmd     `cmd:"" name:"sso" help:"Manage the identity providers that people sign in with: list, add, show, change, test, remove."`
 	SCIM    scimCmd    `cmd:"" name:"scim" help:"Manage what directories such as Okta and Entra provision accounts with."`
 	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`
 	Restore restoreCmd `cmd:"" help:"Say that a database that is older than the one served before was restored on purpose."`

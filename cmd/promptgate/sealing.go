@@ -66,7 +66,10 @@ func (s *stores) sealing(comments *sqldb.DB, log *slog.Logger) *reseal.Runner {
 
 // sealColumns are what the main database holds sealed.
 func sealColumns(s *stores) []reseal.Column {
-	return []reseal.Column{registrystore.Texts{S: s.registry}, providerstore.Credentials{S: s.providers}, policystore.Passwords{S: s.keys, Sealer: s.sealer}, journal.Payloads{J: s.feed.Journal}}
+	return []reseal.Column{
+		registrystore.Texts{S: s.registry}, providerstore.Credentials{S: s.providers}, policystore.Passwords{S: s.keys, Sealer: s.sealer},
+		policystore.IssuerSecrets{S: s.keys, Sealer: s.sealer}, journal.Payloads{J: s.feed.Journal},
+	}
 }
 
 // projectIDs are all projects.

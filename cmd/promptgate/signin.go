@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/promptgate/promptgate/configs"
 	"github.com/promptgate/promptgate/gateway/admin"
+	"github.com/promptgate/promptgate/gateway/provider/egress"
 	signinpages "github.com/promptgate/promptgate/gateway/signin"
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
@@ -24,6 +26,7 @@ import (
 	"github.com/promptgate/promptgate/policy/sessions"
 	"github.com/promptgate/promptgate/policy/signin"
 	policystore "github.com/promptgate/promptgate/policy/sqlstore"
+	"github.com/promptgate/promptgate/policy/sso"
 )
 
 // defaultProject is the one that a set-up link makes its account the admin of, and that commands with --local work on.
@@ -104,9 +107,13 @@ func (s *stores) signIns(cfg configs.Config, site string, people accounts, meter
 	if err != nil {
 		return nil, err
 	}
+	verifier, err := sso.NewVerifier(network(cfg.SSO.AllowPrivate), time.Now)
+	if err != nil {
+		return nil, err
+	}
 	out.Service, err = signin.New(signin.Deps{
 		Mail: mailer, Store: s.keys, Sessions: out.keeper, Hasher: argon, Limits: limits, Links: links, Device: s.sealer.DeriveKey(signin.DevicePurpose), Sealer: s.sealer,
-		Meter: meter, Log: log, Clock: time.Now, Random: rand.Reader, URL: site,
+		Verifier: verifier, Meter: meter, Log: log, Clock: time.Now, Random: rand.Reader, URL: site,
 	})
 	return out, err
 }
@@ -126,12 +133,38 @@ func (a *App) signIn(engine *gin.Engine, reg prometheus.Registerer, deps *admin.
 		return err
 	}
 	deps.Browsers = &admin.Browsers{Sessions: a.signing.keeper, Cookie: a.signing.cookie, Origins: a.signing.origin}
-	deps.SignIns = a.signing
+	deps.SignIns, deps.Identity, deps.Site = a.signing, a.signing, site
 	_, err = signinpages.Mount(engine, signinpages.Deps{
 		Service: a.signing.Service, Sessions: a.signing.keeper, Cookie: a.signing.cookie, Origins: a.signing.origin, Registry: a.stores.service,
-		Default: defaultProject, Log: a.log, Clock: time.Now,
+		Default: defaultProject, Buttons: a.buttons, Log: a.log, Clock: time.Now,
 	})
 	return err
+}
+
+// network is how identity providers are reached.
+func network(allowPrivate bool) sso.Network {
+	return sso.Network{
+		Check: func(u *url.URL) error {
+			bare := *u
+			bare.RawQuery = "" // of an endpoint
+			_, err := egress.ParseURL(bare.String(), allowPrivate)
+			return err
+		},
+		Dial: egress.Dialer(sso.DialTime, allowPrivate).DialContext,
+	}
+}
+
+// buttons are the identity providers as the sign-in page shows them. When they cannot be read there are other ways in.
+func (a *App) buttons(ctx context.Context) []signinpages.Button {
+	found, err := a.signing.Providers(ctx)
+	if err != nil {
+		a.log.Debug("the sign-in page shows no identity providers: they could not be read", "error", err)
+	}
+	out := make([]signinpages.Button, len(found))
+	for n, i := range found {
+		out[n] = signinpages.Button{Name: i.Name, URL: signin.SSOPath + i.ID}
+	}
+	return out
 }
 
 // setUpLink is a link that makes the first account, where there is neither an account nor a key; "" where there is, or where one was printed that can still

@@ -45,8 +45,10 @@ type Deps struct {
 	SCIM          SCIMIssuer
 	Log           *slog.Logger
 	Clock         func() time.Time
-	Browsers      *Browsers // nil: no session is taken
-	SignIns       SignIns   // nil: nothing about sessions is served
+	Browsers      *Browsers         // nil: no session is taken
+	SignIns       SignIns           // nil: nothing about sessions is served
+	Identity      IdentityProviders // nil: nobody signs in through one
+	Site          string            // where browsers reach the gateway
 }
 
 // noun is a kind of thing that the API serves. Its types, its routes and what they ask for stand in a file of its own; it holds what it works with and
@@ -80,6 +82,7 @@ func (d Deps) nouns() []noun {
 		events{journal: d.Journal},
 		sealed{sealing: d.Sealing, registry: d.Registry},
 		browsers{d.SignIns},
+		identityProviders{service: d.Identity, site: d.Site},
 	}
 }
 

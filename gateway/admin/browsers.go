@@ -95,7 +95,7 @@ type linkMadeAnswer struct{ Body LinkMade }
 
 // SignInPolicy is what a project requires of whoever is signed in.
 type SignInPolicy struct {
-	Require string `json:"require" enum:",password,passkey" doc:"How somebody must have signed in to use this project; empty for any way. Keys are not concerned"`
+	Require string `json:"require" enum:",password,passkey,sso" doc:"How somebody must have signed in to use this project; empty for any way. Keys are not concerned"`
 }
 
 type signInPolicyInput struct {

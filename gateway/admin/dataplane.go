@@ -204,6 +204,8 @@ func (a *API) describe(e endpoint) {
 			}
 		case "token":
 			about = "The link's"
+		case "provider":
+			about = "The identity provider's id"
 		case "file":
 			about = "style.css or passkey.js"
 		case "item":

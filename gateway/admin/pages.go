@@ -21,6 +21,10 @@ func (a *API) pages() {
 	on("use-link", http.MethodPost, "/signin/link", "Use a one-time link", "Once. A set-up link takes a form: email, name.")
 	on("begin-passkey", http.MethodPost, "/signin/passkey/begin", "A challenge for a passkey", "")
 	on("sign-in-by-passkey", http.MethodPost, "/signin/passkey/finish", "Sign in by a passkey", "")
+	on("leave-to-provider", http.MethodGet, "/signin/sso/{provider}", "Go to an identity provider to sign in", "Redirects there, with a state, a nonce and PKCE.")
+	on("return-from-provider", http.MethodGet, "/signin/sso/callback", "Come back from an identity provider", "The redirect URI that identity providers have to know.")
+	on("provider-logout", http.MethodPost, "/signin/sso/logout", "Sign somebody out who signed out at the identity provider",
+		"OpenID Connect Back-Channel Logout: a form with a logout_token, which is taken once. 503 has the provider try again.")
 	on("sign-in-asset", http.MethodGet, "/signin/assets/{file}", "The pages' style and script", "")
 	on("account-page", http.MethodGet, "/account", "Who is signed in, where, and how", session)
 	on("set-password", http.MethodPost, "/account/password", "Set or change the password", session)

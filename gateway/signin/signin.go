@@ -56,6 +56,7 @@ const (
 	linkCookie     = "-link"
 	deviceCookie   = "-device"
 	ceremonyCookie = "-ceremony"
+	flowCookie     = "-sso"
 
 	deviceTime = 180 * 24 * time.Hour
 	linkTime   = time.Hour
@@ -84,6 +85,9 @@ func Mount(engine *gin.Engine, d Deps) (*Pages, error) {
 	r.POST("/signin/link", p.redeem)
 	r.POST("/signin/passkey/begin", p.beginPasskey)
 	r.POST("/signin/passkey/finish", p.finishPasskey)
+	r.GET(signin.SSOPath+":provider", p.leaveBy)
+	r.GET(signin.CallbackPath, p.comeBack)
+	r.POST(signin.LogoutPath, p.signedOut)
 	r.GET("/signin/assets/:file", p.asset)
 	r.GET("/account", p.held(p.account))
 	r.POST("/account/password", p.held(p.setPassword))

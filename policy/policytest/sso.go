@@ -213,6 +213,29 @@ func claimedGroups(t *testing.T, e OutsideEnv) {
 	require.Equal(t, map[string]policy.MemberSource{ids[2]: policy.ByHand}, groupsOf(u.ID))
 	changes := e.Changes()
 	require.Contains(t, changes[len(changes)-1].Touches, journal.Touch{Kind: policy.TouchUser, Key: u.ID})
+
+	// What one provider gave, another's silence does not take.
+	other := issuer(t, s, func(i *policy.Issuer) {
+		i.Name, i.URL, i.Domains, i.GroupClaim, i.Groups = "Entra", "https://entra.example.com", []policy.Domain{{Domain: "example.org"}}, "groups", map[string]string{"e": ids[0]}
+	})
+	_, err = s.Arrive(ctx, origin, said(i, "1", "ana@example.com", "e", "v"))
+	require.NoError(t, err)
+	_, err = s.CreateUser(ctx, origin, policy.User{Email: "bo@example.org", State: policy.UserActive})
+	require.NoError(t, err)
+	bo, err := s.Arrive(ctx, origin, said(other, "1", "bo@example.org", "e"))
+	require.NoError(t, err)
+
+	// A mapping that is removed takes away what it gave, and nothing else.
+	i.Groups = map[string]string{"v": ids[1]}
+	i, err = s.UpdateIssuer(ctx, origin, i)
+	require.NoError(t, err)
+	require.Equal(t, map[string]policy.MemberSource{ids[1]: policy.ByClaim, ids[2]: policy.ByHand}, groupsOf(u.ID))
+	require.Equal(t, map[string]policy.MemberSource{ids[0]: policy.ByClaim}, groupsOf(bo.ID))
+	changes = e.Changes()
+	require.Contains(t, changes[len(changes)-1].Touches, journal.Touch{Kind: policy.TouchUser, Key: u.ID})
+	require.NoError(t, s.DeleteIssuer(ctx, origin, i.ID, 0))
+	require.Equal(t, map[string]policy.MemberSource{ids[2]: policy.ByHand}, groupsOf(u.ID))
+	require.Equal(t, map[string]policy.MemberSource{ids[0]: policy.ByClaim}, groupsOf(bo.ID))
 }
 
 func claimKeepsAdmin(t *testing.T, e OutsideEnv) {
@@ -312,6 +335,12 @@ func once(t *testing.T, e OutsideEnv) {
 	v, err := s.Noted(ctx, "state", "a")
 	require.NoError(t, err)
 	require.Equal(t, "v", v)
+	for _, value := range []string{"first", "second"} {
+		require.NoError(t, s.Note(ctx, "sid", "a", value, time.Now().Add(time.Hour)))
+		v, err = s.Noted(ctx, "sid", "a")
+		require.NoError(t, err)
+		require.Equal(t, value, v, "the newest stands")
+	}
 	for n := range 3 {
 		_, err = s.Once(ctx, "state", fmt.Sprintf("old %d", n), "", time.Now().Add(-time.Second))
 		require.NoError(t, err)

@@ -70,6 +70,12 @@ func (s *Service) remind(ctx context.Context, f forgotten) error {
 	if err != nil {
 		return err
 	}
+	if err := s.freely(ctx, u); err != nil { // its provider lets it in, and no link
+		if fault.Is(err, fault.PermissionDenied) {
+			return nil
+		}
+		return err
+	}
 	p := policy.ToReset
 	if u.State == policy.UserInvited {
 		p = policy.ToJoin

@@ -58,6 +58,9 @@ func (s *Service) Look(ctx context.Context, token string) (Shown, error) {
 	if err == nil && a.State == policy.UserDeactivated {
 		return Shown{}, gone()
 	}
+	if err == nil && !l.ByMachine() {
+		err = s.freely(ctx, a.User)
+	}
 	if err != nil {
 		return Shown{}, err
 	}
@@ -70,6 +73,16 @@ func (s *Service) Redeem(ctx context.Context, token string, first *policy.FirstA
 	id, ok := s.Links.ID(token)
 	if !ok {
 		return Grant{}, gone()
+	}
+	link, err := s.Store.LinkByID(ctx, id)
+	if fault.Is(err, fault.NotFound) {
+		return Grant{}, gone()
+	}
+	if err == nil {
+		err = s.opens(ctx, link)
+	}
+	if err != nil {
+		return Grant{}, err
 	}
 	session, token, err := s.Sessions.Fresh(policy.ByLink, from)
 	if err != nil {
@@ -204,6 +217,14 @@ func (s *Service) Reset(ctx context.Context, by journal.Origin, user string, mac
 
 // hand makes a link and sends it, or has it shown. The journal says which before anybody has it.
 func (s *Service) hand(ctx context.Context, by journal.Origin, p policy.Purpose, u policy.User) (Sent, error) {
+	if !(policy.Link{CreatedBy: by.Actor.ID}).ByMachine() {
+		switch err := s.freely(ctx, u); {
+		case fault.Is(err, fault.PermissionDenied) && p == policy.ToJoin: // its provider lets it in
+			return Sent{User: u}, nil
+		case err != nil:
+			return Sent{}, err
+		}
+	}
 	how := "shown to " + by.Actor.Name
 	if s.Mail != nil {
 		how = "sent by e-mail"

@@ -143,6 +143,9 @@ func (s *Service) Passkey(ctx context.Context, state string, answer []byte, from
 		s.Log.Warn("a passkey was refused: its counter says that there is a copy of it", "user", who.ID, "address", from.Address)
 		return Grant{}, unproven(nil)
 	}
+	if err := s.freely(ctx, who.User); err != nil {
+		return Grant{}, err
+	}
 	record, err := json.Marshal(found)
 	if err != nil {
 		return Grant{}, err

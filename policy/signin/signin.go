@@ -1,4 +1,4 @@
-// Package signin is how people get in: by a password, a passkey or a one-time link. It joins what keeps accounts, what hashes and slows down, and the
+// Package signin is how people get in: by a password, a passkey, a one-time link or an identity provider. It joins what keeps accounts, what hashes and slows down, and the
 // sessions that come of it. It knows no HTTP.
 package signin
 
@@ -21,12 +21,14 @@ import (
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/passwords"
 	"github.com/promptgate/promptgate/policy/sessions"
+	"github.com/promptgate/promptgate/policy/sso"
 )
 
 // Store is what is kept of people and how they sign in.
 type Store interface {
 	policy.PeopleStore
 	policy.SignIns
+	policy.SSO
 }
 
 // Mailer sends a message to one address.
@@ -48,6 +50,7 @@ type Deps struct {
 	Links    *sessions.Hasher // of links' tokens
 	Device   []byte           // key for what tells a browser that somebody signed in with before; DevicePurpose
 	Sealer   sessions.Sealer
+	Verifier *sso.Verifier // talks to identity providers
 	Meter    Meter
 	Mail     Mailer // nil: no SMTP is configured
 	Log      *slog.Logger
@@ -71,7 +74,7 @@ type Service struct {
 
 // New makes a Service.
 func New(d Deps) (*Service, error) {
-	if d.Store == nil || d.Sessions == nil || d.Hasher == nil || d.Limits == nil || d.Links == nil || len(d.Device) < sha256.Size || d.Sealer == nil || d.Meter == nil ||
+	if d.Store == nil || d.Sessions == nil || d.Hasher == nil || d.Limits == nil || d.Links == nil || len(d.Device) < sha256.Size || d.Sealer == nil || d.Verifier == nil || d.Meter == nil ||
 		d.Log == nil || d.Clock == nil {
 		return nil, errors.New("signin: a dependency is missing")
 	}
@@ -117,7 +120,7 @@ func (s *Service) count(m policy.Method, err error) {
 }
 
 // wrong is the one answer for an account that is not there, a password that is wrong, and an account that may not sign in.
-func wrong() error {
+func wrong() *fault.Error {
 	return fault.New(fault.InvalidAPIKey, "The e-mail address or the password is wrong.")
 }
 
@@ -141,9 +144,12 @@ func (s *Service) Password(ctx context.Context, email, password, device string, 
 		return Grant{}, err
 	}
 	if !ok {
-		return Grant{}, wrong()
+		return Grant{}, s.hint(ctx, typed, wrong())
 	}
 	s.Limits.Right(try)
+	if err := s.freely(ctx, u); err != nil {
+		return Grant{}, err
+	}
 	g, err = s.begin(ctx, u, policy.ByPassword, from, nil)
 	if fault.Is(err, fault.NotFound) { // deactivated meanwhile
 		return Grant{}, wrong()

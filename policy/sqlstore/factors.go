@@ -111,8 +111,8 @@ func (s *Store) Requires(ctx context.Context, project string) (policy.Method, er
 
 // Require implements policy.Factors.
 func (s *Store) Require(ctx context.Context, by journal.Origin, project string, m policy.Method) error {
-	if m != "" && m != policy.ByPassword && m != policy.ByPasskey {
-		return fault.New(fault.InvalidRequest, "a project requires %s, %s or nothing, not %q", policy.ByPassword, policy.ByPasskey, m).WithParam("require")
+	if m != "" && m != policy.ByPassword && m != policy.ByPasskey && m != policy.BySSO {
+		return fault.New(fault.InvalidRequest, "a project requires %s, %s, %s or nothing, not %q", policy.ByPassword, policy.ByPasskey, policy.BySSO, m).WithParam("require")
 	}
 	ev := &journal.Event{
 		Project: project, Origin: by, Action: "sign_in_policy.set", Object: "project:" + project,

@@ -23,7 +23,10 @@ func (s *Store) CreateIssuer(ctx context.Context, by journal.Origin, i policy.Is
 	if err := i.Validate(); err != nil {
 		return i, err
 	}
-	i.ID, i.CreatedBy, i.CreatedAt = newID(policy.IssuerPrefix), by.Actor.ID, s.clock()
+	i.CreatedBy, i.CreatedAt = by.Actor.ID, s.clock()
+	if i.ID == "" {
+		i.ID = policy.NewIssuerID()
+	}
 	row, err := rowOfIssuer(i)
 	if err != nil {
 		return i, err
@@ -61,8 +64,7 @@ func nameTaken() error {
 
 // groupsAreThere refuses a mapping to a group that is not.
 func (s *Store) groupsAreThere(ctx context.Context, i policy.Issuer) error {
-	_, groups := i.GroupsFor(nil)
-	for _, id := range groups {
+	for _, id := range i.Mapped() {
 		row := groupRow{ID: id}
 		err := find(ctx, s, aGroup, &row, "id = ?", id)
 		if fault.Is(err, fault.NotFound) {
@@ -173,6 +175,9 @@ func (s *Store) UpdateIssuer(ctx context.Context, by journal.Origin, i policy.Is
 		}
 		ev.Before, ev.After = before.Public(), i.Public()
 		w.sets = append(w.sets, &row)
+		if err := s.unclaim(ctx, ev, w, i.ID, i.Mapped()); err != nil {
+			return err
+		}
 		return s.claim(ctx, ev, w, i)
 	})
 	if err != nil {
@@ -223,6 +228,9 @@ func (s *Store) DeleteIssuer(ctx context.Context, by journal.Origin, id string, 
 				w.sets = append(w.sets, &u)
 				ev.Touches = append(ev.Touches, journal.Touch{Kind: policy.TouchUser, Key: user})
 			}
+		}
+		if err := s.unclaim(ctx, ev, w, id, nil); err != nil {
+			return err
 		}
 		for n := range domains {
 			w.drops = append(w.drops, &domains[n])

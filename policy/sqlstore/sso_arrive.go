@@ -116,42 +116,72 @@ type moved struct {
 	Left   []string `json:"left,omitempty"`
 }
 
-// moveByClaim puts a user into the groups that the claim says, and takes it out of those that it decides about and does not say. Who is in one for
-// another reason stays.
+// moveByClaim puts a user into the groups that the claim says, and takes it out of those that this provider once put it into and does not any more. Who is
+// in one for another reason stays.
 func (s *Store) moveByClaim(ctx context.Context, w *writes, issuer policy.Issuer, user string, values []string) (moved, error) {
 	var m moved
-	in, decided := issuer.GroupsFor(values)
-	if len(decided) == 0 {
-		return m, nil
-	}
 	held, err := findAll[memberRow](ctx, s, "groups of a user", &memberRow{UserID: user}, func(q *bun.SelectQuery) { q.Where("user_id = ?", user).Order("group_id") })
 	if err != nil {
 		return m, err
 	}
-	for _, group := range decided {
-		at := slices.IndexFunc(held, func(r memberRow) bool { return r.GroupID == group })
-		switch want := slices.Contains(in, group); {
-		case want && at < 0:
-			g := groupRow{ID: group}
-			err := find(ctx, s, aGroup, &g, "id = ?", group)
-			if fault.Is(err, fault.NotFound) { // deleted since it was mapped
-				continue
-			}
-			if err != nil {
-				return m, err
-			}
-			w.adds = append(w.adds, &memberRow{UserID: user, GroupID: group, Source: string(policy.ByClaim), AddedBy: issuer.ID, AddedAt: micros(s.clock())})
-			m.Joined = append(m.Joined, group)
-		case !want && at >= 0 && policy.MemberSource(held[at].Source) == policy.ByClaim:
-			w.drops = append(w.drops, &held[at])
-			m.Left = append(m.Left, group)
+	in := issuer.GroupsFor(values)
+	for n := range held {
+		if held[n].claimedBy(issuer.ID) && !slices.Contains(in, held[n].GroupID) {
+			w.drops = append(w.drops, &held[n])
+			m.Left = append(m.Left, held[n].GroupID)
 		}
+	}
+	for _, group := range in {
+		if slices.ContainsFunc(held, func(r memberRow) bool { return r.GroupID == group }) {
+			continue
+		}
+		g := groupRow{ID: group}
+		err := find(ctx, s, aGroup, &g, "id = ?", group)
+		if fault.Is(err, fault.NotFound) { // deleted since it was mapped
+			continue
+		}
+		if err != nil {
+			return m, err
+		}
+		w.adds = append(w.adds, &memberRow{UserID: user, GroupID: group, Source: string(policy.ByClaim), AddedBy: issuer.ID, AddedAt: micros(s.clock())})
+		m.Joined = append(m.Joined, group)
 	}
 	return m, s.leavable(ctx, m.Left, func(u string) bool { return u == user })
 }
 
+func (r *memberRow) claimedBy(issuer string) bool {
+	return policy.MemberSource(r.Source) == policy.ByClaim && r.AddedBy == issuer
+}
+
+// unclaim takes everybody out of the groups that an identity provider put them into, but for those that it still does.
+func (s *Store) unclaim(ctx context.Context, ev *journal.Event, w *writes, issuer string, still []string) error {
+	held, err := findAll[memberRow](ctx, s, "members by a claim", nil, func(q *bun.SelectQuery) {
+		q.Where("added_by = ? AND source = ?", issuer, string(policy.ByClaim)).Order("user_id", "group_id")
+	})
+	if err != nil {
+		return err
+	}
+	var groups []string
+	leaves := map[string]bool{}
+	for n := range held {
+		r := &held[n]
+		if slices.Contains(still, r.GroupID) {
+			continue
+		}
+		w.drops = append(w.drops, r)
+		ev.Touches = append(ev.Touches, journal.Touch{Kind: policy.TouchUser, Key: r.UserID})
+		groups, leaves[r.GroupID+" "+r.UserID] = append(groups, r.GroupID), true
+	}
+	slices.Sort(groups)
+	return s.leavableBy(ctx, slices.Compact(groups), func(group, user string) bool { return leaves[group+" "+user] })
+}
+
 // leavable refuses (Conflict) that users leave groups when a project would be without an admin.
 func (s *Store) leavable(ctx context.Context, groups []string, leaves func(user string) bool) error {
+	return s.leavableBy(ctx, groups, func(_, user string) bool { return leaves(user) })
+}
+
+func (s *Store) leavableBy(ctx context.Context, groups []string, leaves func(group, user string) bool) error {
 	if len(groups) == 0 {
 		return nil
 	}
@@ -164,7 +194,7 @@ func (s *Store) leavable(ctx context.Context, groups []string, leaves func(user 
 			return err
 		}
 		gone := func(b policy.Binding, user string) bool {
-			return slices.Contains(groups, b.Subject) && user != "" && leaves(user)
+			return slices.Contains(groups, b.Subject) && user != "" && leaves(b.Subject, user)
 		}
 		if err := s.keepsAnAdmin(ctx, project, gone); err != nil {
 			return err
@@ -178,15 +208,34 @@ const maxForgotten = 100
 
 // Once implements policy.SSO.
 func (s *Store) Once(ctx context.Context, kind, id, value string, until time.Time) (bool, error) {
-	if !storable(id) || !storable(value) {
+	return s.note(ctx, noteRow{Kind: kind, ID: id, Value: value, EndsAt: micros(until)}, func(q *bun.InsertQuery) { q.On("CONFLICT (kind, id) DO NOTHING") })
+}
+
+// Note implements policy.SSO.
+func (s *Store) Note(ctx context.Context, kind, id, value string, until time.Time) error {
+	_, err := s.note(ctx, noteRow{Kind: kind, ID: id, Value: value, EndsAt: micros(until)}, func(q *bun.InsertQuery) {
+		q.On("CONFLICT (kind, id) DO UPDATE").Set("value = EXCLUDED.value").Set("ends_at = EXCLUDED.ends_at")
+	})
+	return err
+}
+
+func (s *Store) note(ctx context.Context, row noteRow, conflict func(q *bun.InsertQuery)) (wrote bool, err error) {
+	if !storable(row.ID) || !storable(row.Value) {
 		return false, nil
 	}
+	unlock, err := s.db.LockWriter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
 	now := micros(s.clock())
-	old := s.db.NewSelect().Model((*noteRow)(nil)).Column("id").Where("kind = ? AND ends_at < ?", kind, now).Limit(maxForgotten)
-	if _, err := s.db.NewDelete().Model((*noteRow)(nil)).Where("kind = ? AND ends_at < ? AND id IN (?)", kind, now, old).Exec(ctx); err != nil {
+	old := s.db.NewSelect().Model((*noteRow)(nil)).Column("id").Where("kind = ? AND ends_at < ?", row.Kind, now).Limit(maxForgotten)
+	if _, err := s.db.NewDelete().Model((*noteRow)(nil)).Where("kind = ? AND ends_at < ? AND id IN (?)", row.Kind, now, old).Exec(ctx); err != nil {
 		return false, sqldb.Classify(err)
 	}
-	res, err := s.db.NewInsert().Model(&noteRow{Kind: kind, ID: id, Value: value, EndsAt: micros(until)}).On("CONFLICT (kind, id) DO NOTHING").Exec(ctx)
+	q := s.db.NewInsert().Model(&row)
+	conflict(q)
+	res, err := q.Exec(ctx)
 	if err != nil {
 		return false, sqldb.Classify(err)
 	}

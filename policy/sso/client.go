@@ -15,7 +15,9 @@ const (
 	maxAnswer    = 1 << 20 // bytes of discovery, keys or tokens
 	maxRedirects = 3
 	answerTime   = 8 * time.Second // a request as a whole, with its redirects
-	dialTime     = 3 * time.Second
+
+	// DialTime bounds connecting to a provider.
+	DialTime = 3 * time.Second
 )
 
 var errTooLarge = fmt.Errorf("its answer is larger than %d bytes", maxAnswer)
@@ -33,7 +35,7 @@ func (n Network) client() *http.Client {
 	return &http.Client{
 		Timeout: answerTime,
 		Transport: &bounded{n.Check, &http.Transport{
-			DialContext: n.Dial, TLSHandshakeTimeout: dialTime, ResponseHeaderTimeout: answerTime, MaxResponseHeaderBytes: 64 << 10,
+			DialContext: n.Dial, TLSHandshakeTimeout: DialTime, ResponseHeaderTimeout: answerTime, MaxResponseHeaderBytes: 64 << 10,
 			IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 2, ForceAttemptHTTP2: true,
 		}},
 		CheckRedirect: func(_ *http.Request, via []*http.Request) error {

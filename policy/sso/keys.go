@@ -30,10 +30,12 @@ type keySet struct {
 	clock  func() time.Time
 	allow  []jose.SignatureAlgorithm
 
-	mu     sync.Mutex // held while they are read: those who come meanwhile wait for the same
-	keys   []jose.JSONWebKey
-	readAt time.Time // when they were last read, or it was last tried
-	good   bool
+	mu      sync.Mutex // held while they are read: those who come meanwhile wait for the same
+	keys    []jose.JSONWebKey
+	good    bool
+	readAt  time.Time // when they were last read
+	triedAt time.Time // … or it was tried
+	againAt time.Time // … because of a key that was not among them
 }
 
 // VerifySignature checks a token's signature by the key that it names, and returns what was signed.
@@ -80,12 +82,15 @@ func (k *keySet) current(ctx context.Context, again bool) ([]jose.JSONWebKey, er
 	now := k.clock()
 	age := now.Sub(k.readAt)
 	switch {
-	case k.good && age < keysFor && (!again || age < keysAgain):
+	case k.good && age < keysFor && (!again || now.Sub(k.againAt) < keysAgain):
 		return k.keys, nil
-	case !k.good && !k.readAt.IsZero() && age < time.Second: // it has just failed
+	case !k.good && !k.triedAt.IsZero() && now.Sub(k.triedAt) < time.Second: // it has just failed
 		return nil, unreachable(errors.New("its keys could not be read a moment ago"))
 	}
-	k.readAt = now
+	k.triedAt = now
+	if again {
+		k.againAt = now
+	}
 	var set jose.JSONWebKeySet
 	if err := getJSON(ctx, k.client, k.url, &set); err != nil {
 		if k.good && age < keysFor {
@@ -94,7 +99,7 @@ func (k *keySet) current(ctx context.Context, again bool) ([]jose.JSONWebKey, er
 		k.good = false
 		return nil, unreachable(err)
 	}
-	k.keys, k.good = usable(set.Keys), true
+	k.keys, k.good, k.readAt = usable(set.Keys), true, now
 	return k.keys, nil
 }
 

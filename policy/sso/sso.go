@@ -6,11 +6,10 @@ package sso
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -23,12 +22,10 @@ import (
 )
 
 const (
-	skew        = 60 * time.Second // how far a provider's clock may be off
-	knownFor    = time.Hour        // how long what a provider said of itself is believed
-	maxIssued   = 24 * time.Hour   // a token that is older is refused, whatever its expiry
-	maxSubject  = 255              // OpenID Connect's own bound
-	maxGroups   = 2000
-	maxGroupLen = 200
+	skew       = 60 * time.Second // how far a provider's clock may be off
+	knownFor   = time.Hour        // how long what a provider said of itself is believed
+	maxIssued  = 24 * time.Hour   // a token that is older is refused, whatever its expiry
+	maxSubject = 255              // OpenID Connect's own bound
 )
 
 // Verifier talks to providers and checks what they say. It is safe for concurrent use.
@@ -97,9 +94,9 @@ func (v *Verifier) provider(ctx context.Context, issuer string) (*provider, erro
 	return p, nil
 }
 
-// Try asks a provider what it is and for its keys: whether an issuer can work.
+// Try asks a provider what it is and for its keys, whatever is remembered of it: whether an issuer can work.
 func (v *Verifier) Try(ctx context.Context, issuer string) error {
-	p, err := v.provider(ctx, issuer)
+	p, err := v.discover(ctx, issuer)
 	if err != nil {
 		return err
 	}
@@ -110,13 +107,27 @@ func (v *Verifier) Try(ctx context.Context, issuer string) error {
 	return err
 }
 
+// Check refuses (InvalidRequest) an address that no issuer may have.
+func (v *Verifier) Check(issuer string) error {
+	u, err := url.Parse(issuer)
+	if err == nil && (u.RawQuery != "" || u.Fragment != "") {
+		err = errors.New("has a query or a fragment: an issuer has none")
+	}
+	if err == nil {
+		err = v.network.Check(u)
+	}
+	if err != nil {
+		return fault.New(fault.InvalidRequest, "The issuer's address %v.", err).WithParam("issuer")
+	}
+	return nil
+}
+
 // Flow is what has to be the same when somebody comes back: it is kept in a sealed cookie of the browser that left.
 type Flow struct {
 	Issuer   string    `json:"i"` // its id
 	State    string    `json:"s"`
 	Nonce    string    `json:"n"`
 	Verifier string    `json:"v"` // PKCE's
-	Return   string    `json:"r"` // where to go then
 	EndsAt   time.Time `json:"e"`
 }
 
@@ -265,129 +276,6 @@ func (v *Verifier) inTime(t times, issued, expiry time.Time) error {
 		return refused("the token is not good yet")
 	}
 	return nil
-}
-
-type times struct {
-	NotBefore float64 `json:"nbf"`
-}
-
-// claims are those of an ID token that we read.
-type claims struct {
-	times
-
-	AuthorizedParty string              `json:"azp"`
-	Email           string              `json:"email"`
-	EmailVerified   truth               `json:"email_verified"`
-	DomainVerified  truth               `json:"xms_edov"` // Entra's: the owner of the address's domain has verified it
-	Name            string              `json:"name"`
-	SessionID       string              `json:"sid"`
-	ClaimNames      map[string]string   `json:"_claim_names"`
-	all             map[string]jsonText // every claim
-}
-
-type jsonText = json.RawMessage
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (c *claims) UnmarshalJSON(b []byte) error {
-	type plain claims
-	if err := json.Unmarshal(b, (*plain)(c)); err != nil {
-		return err
-	}
-	return json.Unmarshal(b, &c.all)
-}
-
-// truth is a truth value that some providers send as a word or a number.
-type truth bool
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (t *truth) UnmarshalJSON(b []byte) error {
-	*t = truth(slices.Contains([]string{"true", `"true"`, "1", `"1"`}, string(b)))
-	return nil
-}
-
-// groups are the values of the group claim: a list, or one value. A provider that leaves them out because there are too many must not be taken for one
-// that says there are none.
-func (c *claims) groups(claim string) ([]string, error) {
-	if claim == "" {
-		return nil, nil
-	}
-	if _, elsewhere := c.ClaimNames[claim]; elsewhere {
-		return nil, fault.New(fault.PermissionDenied, "You are in so many groups that the identity provider leaves them out: whoever looks after it has to send only those that are assigned to this application.")
-	}
-	raw, ok := c.all[claim]
-	if !ok {
-		return nil, nil
-	}
-	var many []string
-	var one string
-	switch {
-	case json.Unmarshal(raw, &many) == nil:
-	case json.Unmarshal(raw, &one) == nil:
-		many = []string{one}
-	default:
-		return nil, refused("the claim %s is no list of texts", claim)
-	}
-	many = slices.DeleteFunc(many, func(s string) bool { return s == "" || len(s) > maxGroupLen })
-	if len(many) > maxGroups {
-		return nil, refused("the claim %s has %d values", claim, len(many))
-	}
-	return many, nil
-}
-
-// clipped shortens what a provider said, for a log.
-func clipped(s string) string {
-	const most = 200
-	return s[:min(len(s), most)]
-}
-
-// Logout is what a provider says of somebody who signed out there.
-type Logout struct {
-	ID      string // of the token: it is taken once
-	Subject string // "" when only the session is named
-	Session string
-	EndsAt  time.Time // when ID can be forgotten
-}
-
-// Logout checks a logout token (OpenID Connect Back-Channel Logout). The caller takes each ID once.
-func (v *Verifier) Logout(ctx context.Context, p Party, raw string) (Logout, error) {
-	at, err := v.provider(ctx, p.URL)
-	if err != nil {
-		return Logout{}, err
-	}
-	token, err := oidc.NewVerifier(p.URL, at.keys, v.checks(p, at)).Verify(ctx, raw)
-	if err != nil {
-		return Logout{}, verdict(err)
-	}
-	var c struct {
-		times
-
-		ID      string              `json:"jti"`
-		Session string              `json:"sid"`
-		Events  map[string]jsonText `json:"events"`
-		Nonce   *string             `json:"nonce"`
-	}
-	if err := token.Claims(&c); err != nil {
-		return Logout{}, refused("the claims cannot be read: %w", err)
-	}
-	_, isLogout := c.Events["http://schemas.openid.net/event/backchannel-logout"]
-	switch {
-	case !isLogout:
-		return Logout{}, refused("it is no logout token")
-	case c.Nonce != nil: // an ID token must not be taken for one
-		return Logout{}, refused("a logout token has no nonce")
-	case c.ID == "" || len(c.ID) > maxSubject:
-		return Logout{}, refused("the token has no id")
-	case token.Subject == "" && c.Session == "" || len(token.Subject) > maxSubject || len(c.Session) > maxSubject:
-		return Logout{}, refused("the token names nobody")
-	}
-	expiry := token.Expiry
-	if expiry.Unix() <= 0 { // the first edition of the standard knew none
-		expiry = token.IssuedAt.Add(2 * time.Minute)
-	}
-	if err := v.inTime(c.times, token.IssuedAt, expiry); err != nil {
-		return Logout{}, err
-	}
-	return Logout{ID: c.ID, Subject: token.Subject, Session: c.Session, EndsAt: expiry.Add(2 * skew)}, nil
 }
 
 var _ oidc.KeySet = (*keySet)(nil)
