@@ -165,5 +165,8 @@ func seedKeys(b testing.TB, s *stores, by journal.Origin, project string, n int)
 
 // TestSeedIsServed keeps the benchmarks' data in step with the tables that it is written into: nothing else runs it.
 func TestSeedIsServed(t *testing.T) {
-	newRig(t).gateway(t, seeded(t, hotPrompts+2, 3))
+	s := seeded(t, hotPrompts+2, 3)
+	keys := seedPeople(t, s, 5, 2)
+	gw := newRig(t).gateway(t, s)
+	askAll(t, gw.addr, s.prompts[0], keys)
 }
