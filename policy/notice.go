@@ -29,9 +29,10 @@ const (
 
 // Notices keeps what is to be told until it is: each once, over all replicas.
 type Notices interface {
-	// NoteAll notes what there is to be told of now, and says what ends within which of these days, and what waits.
+	// NoteAll notes what there is to be told of now, and says what ends within which of these days, and what waits. With an error, the figures are there
+	// unless they are zero.
 	NoteAll(ctx context.Context, days []int) (Waiting, error)
-	// DueNotices takes notices that are to be delivered now; for some time nobody else gets them.
+	// DueNotices takes notices that are to be delivered now; for some time nobody else gets them. An error is about others than those that it returns.
 	DueNotices(ctx context.Context, most int, hold time.Duration) ([]Notice, error)
 	// NoticeDone ends a notice's delivery, or has it tried again at a moment that is not zero.
 	NoticeDone(ctx context.Context, id string, again time.Time) error

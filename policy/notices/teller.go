@@ -73,10 +73,10 @@ func (t *Teller) look(ctx context.Context) {
 		t.Log.WarnContext(ctx, "access reviews cannot be ended at their deadline: they are tried again", "error", err)
 	}
 	waiting, err := t.Notices.NoteAll(ctx, t.Days)
-	if err != nil {
-		if ctx.Err() == nil {
-			t.Log.WarnContext(ctx, "what ends soon cannot be told of: it is tried again", "error", err)
-		}
+	if err != nil && ctx.Err() == nil {
+		t.Log.WarnContext(ctx, "what ends soon cannot be told of: it is tried again", "error", err)
+	}
+	if waiting.Keys == nil {
 		return
 	}
 	t.mu.Lock()
@@ -86,8 +86,8 @@ func (t *Teller) look(ctx context.Context) {
 
 func (t *Teller) deliver(ctx context.Context) {
 	due, err := t.Notices.DueNotices(ctx, tellAtATime, tellHold)
-	if err != nil {
-		return // the database is away, which others tell of
+	if err != nil && ctx.Err() == nil {
+		t.Log.DebugContext(ctx, "notices that cannot be read", "error", err) // the database is away, which others tell of
 	}
 	for _, n := range due {
 		t.tell(ctx, n)

@@ -40,7 +40,7 @@ func (s *scripted) NoticeDone(_ context.Context, id string, again time.Time) err
 
 func TestTellerTriesAgain(t *testing.T) {
 	now := time.Date(2027, 1, 2, 12, 0, 0, 0, time.UTC)
-	s := &scripted{done: map[string]time.Time{}, waiting: policy.Waiting{Reviews: 3}}
+	s := &scripted{done: map[string]time.Time{}, waiting: policy.Waiting{Keys: map[int]int{}, Reviews: 3}}
 	var log strings.Builder
 	answer := errors.New("answered 500")
 	teller := &Teller{Notices: s, Deliver: func(context.Context, policy.Notice) error { return answer }, Log: slog.New(slog.NewTextHandler(&log, nil)), Clock: func() time.Time { return now }}
@@ -53,7 +53,7 @@ func TestTellerTriesAgain(t *testing.T) {
 	teller.deliver(t.Context())
 	require.Equal(t, map[string]time.Time{"a": {}, "b": {}, "c": {}}, s.done)
 	teller.look(t.Context())
-	require.Equal(t, Stats{Delivered: 3, Failed: 2, Dropped: 1, Waiting: policy.Waiting{Reviews: 3}}, teller.Stats())
+	require.Equal(t, Stats{Delivered: 3, Failed: 2, Dropped: 1, Waiting: policy.Waiting{Keys: map[int]int{}, Reviews: 3}}, teller.Stats())
 
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -35,11 +35,12 @@ func BenchmarkBindings(b *testing.B) {
 		}
 		p := person(n, 1)
 		last := fmt.Sprintf("team%d/", n-1)
-		ask(b, p, last+"triage")
+		triage := last + "triage"
+		ask(b, p, triage)
 		b.Run(fmt.Sprintf("cached/bindings=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				ask(b, p, last+"triage")
+				ask(b, p, triage)
 			}
 		})
 		b.Run(fmt.Sprintf("new_prompt/bindings=%d", n), func(b *testing.B) {
@@ -53,7 +54,7 @@ func BenchmarkBindings(b *testing.B) {
 			fresh := *p
 			for b.Loop() {
 				fresh.Revision++ // as if something of it had changed
-				ask(b, &fresh, last+"triage")
+				ask(b, &fresh, triage)
 			}
 		})
 	}

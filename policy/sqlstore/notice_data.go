@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 
@@ -141,10 +142,10 @@ func (s *Store) EndDueReviews(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var faults []error // one that cannot be ended keeps no other open
 	for _, r := range due {
-		if _, err := s.EndReview(ctx, deadlineOrigin(), r); err != nil {
-			return err
-		}
+		_, err := s.EndReview(ctx, deadlineOrigin(), r)
+		faults = append(faults, err)
 	}
-	return nil
+	return errors.Join(faults...)
 }

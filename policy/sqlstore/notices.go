@@ -33,6 +33,7 @@ type noticeRow struct {
 const (
 	noticesAtATime = 500 // that are noted at a time
 	keepNotices    = 180 * 24 * time.Hour
+	maxNoticeTries = 60 // of what cannot be read
 )
 
 var (
@@ -47,25 +48,25 @@ func (s *Store) NoteAll(ctx context.Context, days []int) (policy.Waiting, error)
 	now := s.clock()
 	want, err := s.ends(ctx, days, now, &w)
 	if err != nil {
-		return w, err
+		return policy.Waiting{}, err
 	}
 	more, err := s.reviewNotices(ctx, now, &w)
 	if err != nil {
-		return w, err
+		return policy.Waiting{}, err
 	}
 	fresh, err := s.unnoticed(ctx, append(want, more...))
 	if err != nil {
-		return w, err
+		return policy.Waiting{}, err
 	}
+	var faults []error // one that cannot be noted keeps no other from being told
 	for i := range fresh {
-		if err := s.notice(ctx, &fresh[i]); err != nil {
-			return w, err
-		}
+		faults = append(faults, s.notice(ctx, &fresh[i]))
 	}
-	return w, s.db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+	faults = append(faults, s.db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewDelete().Model((*noticeRow)(nil)).Where("due_at = 0 AND noted_at < ?", now.Add(-keepNotices).UnixMicro()).Exec(ctx)
 		return err
-	})
+	}))
+	return w, errors.Join(faults...)
 }
 
 // ends are notices of keys and bindings that end within the days, and counts them.
@@ -190,22 +191,22 @@ func (s *Store) DueNotices(ctx context.Context, most int, hold time.Duration) ([
 		return nil, sqldb.Classify(err)
 	}
 	var out []policy.Notice
+	var faults []error
 	for i := range rows {
 		r := &rows[i]
 		data, err := s.told(ctx, r)
-		if err != nil {
-			return nil, err
+		if err != nil && r.Tries < maxNoticeTries { // it is due again when its time is over
+			faults = append(faults, err)
+			continue
 		}
-		if data == nil {
-			if err := s.NoticeDone(ctx, r.ID, time.Time{}); err != nil {
-				return nil, err
-			}
+		if err != nil || data == nil {
+			faults = append(faults, err, s.NoticeDone(ctx, r.ID, time.Time{}))
 			continue
 		}
 		data["project"] = r.Project
 		out = append(out, policy.Notice{ID: r.ID, Type: r.Kind, Project: r.Project, Object: r.Object, At: at(r.NotedAt), Tries: int(r.Tries), Data: data})
 	}
-	return out, nil
+	return out, errors.Join(faults...)
 }
 
 // NoticeDone implements policy.Notices.
