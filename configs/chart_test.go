@@ -150,6 +150,8 @@ providers:
   - {name: openai, kind: openai, base_url: "https://api.openai.com/v1", models: ["gpt-*"], existingSecret: openai, key: api-key, timeout: 90s}
   - {name: local, kind: openai, base_url: "http://vllm.models.svc/v1", allow_private: true, existingSecret: vllm, key: token}
   - {name: echo, kind: echo, latency: 5ms}
+console: {url: "https://promptgate.example.com"}
+smtp: {addr: "smtp.example.com:587", from: promptgate@example.com, username: gate, existingSecret: mail}
 config:
   log_level: debug
   stale: {prompts: 12h}
@@ -336,6 +338,8 @@ func TestChartConfiguration(t *testing.T) {
 	require.Equal(t, time.Hour, cfg.Stale.Keys)
 	require.Equal(t, 7, cfg.Database.MaxOpenConns)
 	require.Equal(t, "debug", cfg.LogLevel)
+	require.Equal(t, "https://promptgate.example.com", cfg.Console.URL)
+	require.Equal(t, configs.SMTP{Addr: "smtp.example.com:587", From: "promptgate@example.com", Username: "gate", Password: "placeholder", TLS: configs.SMTPStartTLS}, cfg.SMTP)
 	require.Equal(t, []configs.Provider{
 		{Name: "openai", Kind: "openai", BaseURL: "https://api.openai.com/v1", APIKey: "placeholder", Models: []string{"gpt-*"}, Timeout: 90 * time.Second},
 		{Name: "local", Kind: "openai", BaseURL: "http://vllm.models.svc/v1", APIKey: "placeholder", AllowPrivate: true},
@@ -345,7 +349,7 @@ func TestChartConfiguration(t *testing.T) {
 	// Each secret comes from its own Secret, and none is in a manifest.
 	env, secrets := chartEnv(t, all)
 	require.Equal(t, map[string]string{
-		"DATABASE_URL": "db/url", "REDIS_PASSWORD": "redis-secret/password", "PROVIDER_0_API_KEY": "openai/api-key", "PROVIDER_1_API_KEY": "vllm/token",
+		"DATABASE_URL": "db/url", "REDIS_PASSWORD": "redis-secret/password", "SMTP_PASSWORD": "mail/password", "PROVIDER_0_API_KEY": "openai/api-key", "PROVIDER_1_API_KEY": "vllm/token",
 	}, secrets)
 	require.NotContains(t, kinds(all), "Secret")
 	for name := range env {
@@ -395,6 +399,10 @@ func TestChartRefuses(t *testing.T) {
 		least + "redis: {addrs: ['s:1'], username: u}":                                                         "existingSecret",
 		least + "redis: {addrs: ['s:1'], tls: true, certFile: /c}":                                             "keyFile",
 		least + "redis: {addrs: ['s:1'], certFile: /c, keyFile: /k}":                                           "tls",
+		least + "smtp: {addr: 'm:587', from: a@b.c, username: u}":                                              "existingSecret",
+		least + "smtp: {addr: 'm:587', from: a@b.c, username: u, password: secret}":                            "password",
+		least + "config: {smtp: {password: secret}}":                                                           "smtp",
+		least + "console: {url: 'http://promptgate.example.com'}":                                              "url",
 		least + "autoscaling: {minReplicas: 5, maxReplicas: 2}":                                                "maxReplicas",
 		least + "podDisruptionBudget: {maxUnavailable: 0}":                                                     "maxUnavailable",
 		least + "drain: {drainSeconds: 0}":                                                                     "drainSeconds",

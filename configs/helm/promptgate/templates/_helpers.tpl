@@ -78,5 +78,15 @@ PROVIDER_{{ . }}_API_KEY
 {{- if .Values.tls.existingSecret -}}
 {{- $_ := set $own "tls" (dict "cert_file" "/etc/promptgate-tls/tls.crt" "key_file" "/etc/promptgate-tls/tls.key") -}}
 {{- end -}}
+{{- if .Values.console.url -}}
+{{- $_ := set $own "console" (dict "url" .Values.console.url) -}}
+{{- end -}}
+{{- if .Values.smtp.addr -}}
+{{- $smtp := dict "addr" .Values.smtp.addr "from" .Values.smtp.from "username" .Values.smtp.username "tls" .Values.smtp.tls "ca_file" .Values.smtp.caFile -}}
+{{- if .Values.smtp.existingSecret -}}
+{{- $_ := set $smtp "password" "${SMTP_PASSWORD}" -}}
+{{- end -}}
+{{- $_ := set $own "smtp" $smtp -}}
+{{- end -}}
 {{- mergeOverwrite (dict "log_format" "json") (deepCopy .Values.config) $own | toYaml -}}
 {{- end -}}
