@@ -36,7 +36,7 @@ type cli struct {
 	Import  importCmd  `cmd:"" help:"Take over what a team has elsewhere: import openai."`
 	Call    callCmd    `cmd:"" help:"Call a prompt by name and label."`
 	Key     keyCmd     `cmd:"" help:"Manage API keys: create, list, rotate, revoke."`
-	User    userCmd    `cmd:"" help:"Manage people: invite, list, deactivate, reset; set up the first."`
+	User    userCmd    `cmd:"" help:"Manage people: invite, list, set, sessions, sign-out, deactivate, activate, reset; set up the first."`
 	Limit   limitCmd   `cmd:"" help:"Manage limits and budgets: set, list, show, reset, delete."`
 	Access  accessCmd  `cmd:"" help:"Who may do what, and who uses it: list, grant, revoke, explain, report, review."`
 	Group   groupCmd   `cmd:"" help:"Manage groups of people: list, create, delete, members, add, remove."`
@@ -46,7 +46,7 @@ type cli struct {
 	SCIM    scimCmd    `cmd:"" name:"scim" help:"Manage what directories such as Okta and Entra provision accounts with."`
 	Audit   auditCmd   `cmd:"" help:"Look after the journal of changes."`
 	Restore restoreCmd `cmd:"" help:"Say that a database that is older than the one served before was restored on purpose."`
-	Project projectCmd `cmd:"" help:"Look after a project: shred."`
+	Project projectCmd `cmd:"" help:"Look after a project: sign-in, shred."`
 	Seal    sealCmd    `cmd:"" help:"Look after encryption: status, rotate, reencrypt, rewrap."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up or down."`
 	Ready   readyCmd   `cmd:"" help:"Ask a gateway whether it is ready: for health checks."`

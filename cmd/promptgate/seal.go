@@ -286,7 +286,8 @@ func (c sealRewrapCmd) target() (configs.Config, error) {
 }
 
 type projectCmd struct {
-	Shred projectShredCmd `cmd:"" help:"Destroy a project's keys: its texts, credentials and comments are gone for good."`
+	SignIn projectSignInCmd `cmd:"" name:"sign-in" help:"Say or choose how people must have signed in to use the project."`
+	Shred  projectShredCmd  `cmd:"" help:"Destroy a project's keys: its texts, credentials and comments are gone for good."`
 }
 
 type projectShredCmd struct {

@@ -19,7 +19,11 @@ import (
 type userCmd struct {
 	Invite     userInviteCmd     `cmd:"" help:"Ask somebody into the project, by a link that is shown once or sent by e-mail."`
 	List       userListCmd       `cmd:"" help:"List the accounts of the installation."`
-	Deactivate userDeactivateCmd `cmd:"" help:"End somebody's sessions and keys, now and for good."`
+	Set        userSetCmd        `cmd:"" help:"Change somebody's name or address, or make them operator or break glass."`
+	Sessions   userSessionsCmd   `cmd:"" help:"List the browsers that somebody is signed in with."`
+	SignOut    userSignOutCmd    `cmd:"" name:"sign-out" help:"Sign somebody's browsers out."`
+	Deactivate userDeactivateCmd `cmd:"" help:"End somebody's sessions and keys, until they are activated."`
+	Activate   userActivateCmd   `cmd:"" help:"Let somebody in again who was deactivated."`
 	Reset      userResetCmd      `cmd:"" help:"Make a link by which somebody gets in again."`
 	Setup      userSetupCmd      `cmd:"" help:"Make another link for the first account of an installation."`
 }
