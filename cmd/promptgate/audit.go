@@ -8,6 +8,7 @@ import (
 )
 
 type auditCmd struct {
+	List   auditListCmd   `cmd:"" help:"List changes, the newest first: who, what, when, from where, why."`
 	Verify auditVerifyCmd `cmd:"" help:"Check the journal's hash chain, and that every row that decides something is what it says."`
 }
 

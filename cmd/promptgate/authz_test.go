@@ -257,6 +257,7 @@ var routes = []route{
 	{"POST", "/api/v1/limits/:limit/reset", "manage_project system", invalid, "", `{"subject":"key_none","why":"x"}`},
 	{"GET", "/api/v1/me/limits", "key", 200, "", ""},
 	{"GET", "/api/v1/events", "audit system", 200, "", ""},
+	{"GET", "/api/v1/installation/events", "manage_accounts system", 200, "", ""},
 	{"POST", "/api/v1/project/shred", "delete system", invalid, "", `{"name":"NO"}`},
 
 	// What belongs to the installation.

@@ -126,8 +126,8 @@ func (s *shared) seed(ctx context.Context, j *journal.Journal) error {
 	}
 	var changes []journal.Change
 	var floor int64 // the revision of TTL ago
-	q := journal.Query{Since: time.Now().Add(-s.cache.TTL()), Limit: 500}
-	before, _, err := j.List(ctx, journal.Query{Until: q.Since, Limit: 1})
+	q := journal.Query{Everywhere: true, Since: time.Now().Add(-s.cache.TTL()), Limit: 500}
+	before, _, err := j.List(ctx, journal.Query{Everywhere: true, Until: q.Since, Limit: 1})
 	if err != nil {
 		return fmt.Errorf("read recent changes: %w", err)
 	}

@@ -54,6 +54,15 @@ func TestUsersByCommand(t *testing.T) {
 	require.Equal(t, "passkey", do("project", "sign-in"))
 	require.Equal(t, "any", do("project", "sign-in", "any"))
 
+	told := do("audit", "list", "--installation", "--object", "user:"+ana.user.ID)
+	for _, line := range []string{"link.redeem", "session.end", "a lost laptop", "user.update", "user.deactivate", "operator"} {
+		require.Contains(t, told, line)
+	}
+	require.NotContains(t, told, "label.move")
+	require.Contains(t, do("audit", "list", "--limit", "500"), "label.move")
+	require.NotContains(t, do("audit", "list", "--limit", "500"), "link.redeem", "what is of no project")
+	require.Equal(t, 1, len(strings.Split(do("audit", "list", "--json", "--limit", "1"), "\n")))
+
 	for _, bad := range [][]string{{"user", "set", ana.user.ID}, {"user", "sessions", "nobody"}, {"project", "sign-in", "smoke"}} {
 		_, errOut, code := run(bad...)
 		require.Equal(t, exitUsage, code, "%s: %s", bad, errOut)

@@ -56,11 +56,22 @@ type events struct {
 func (n events) routes(a *API) {
 	handle(a, op{id: "list-events", method: http.MethodGet, path: "/events", action: policy.ActionAudit, kind: policy.ObjectSystem,
 		tag: "audit", summary: "List the project's changes: who, what, when, from where, why"}, n.listEvents)
+	handle(a, op{id: "list-installation-events", method: http.MethodGet, path: "/installation/events", action: policy.ActionManageAccounts, kind: policy.ObjectSystem,
+		tag: "audit", summary: "List the changes outside every project: accounts, groups, sessions, links, directories"}, n.listOutside)
 }
 
 func (n events) listEvents(ctx context.Context, c *caller, in *listEventsInput) (*eventList, error) {
+	return n.list(ctx, c.Project, in)
+}
+
+func (n events) listOutside(ctx context.Context, _ *caller, in *listEventsInput) (*eventList, error) {
+	return n.list(ctx, "", in)
+}
+
+// list are the changes of a project, or with "" those outside every project.
+func (n events) list(ctx context.Context, project string, in *listEventsInput) (*eventList, error) {
 	found, next, err := n.journal.List(ctx, journal.Query{
-		Project: c.Project, Object: in.Object, Action: in.Action, ActorID: in.Actor, Since: in.Since, Until: in.Until,
+		Project: project, Object: in.Object, Action: in.Action, ActorID: in.Actor, Since: in.Since, Until: in.Until,
 		Before: in.Before, Limit: in.Limit, Payloads: in.Details,
 	})
 	if err != nil {

@@ -151,7 +151,7 @@ func TestChangeKeepsStringsThatDatabasesDoNot(t *testing.T) {
 		_, err := r.Change(t.Context(), ev, nothing)
 		require.NoError(t, err)
 		requireWhole(t, r.Journal, 1)
-		entries, _, err := r.List(t.Context(), journal.Query{})
+		entries, _, err := r.List(t.Context(), journal.Query{Everywhere: true})
 		require.NoError(t, err)
 		require.Equal(t, ev.Object, entries[0].Object)
 		require.Equal(t, "nul \uFFFD, broken \uFFFD, ends \uFFFD", entries[0].Origin.Why)
@@ -175,7 +175,7 @@ func TestFnFillsTheEvent(t *testing.T) {
 		var stamped int64
 		require.NoError(t, r.db.NewRaw("SELECT revision FROM things WHERE id = 'new'").Scan(t.Context(), &stamped))
 		require.Equal(t, revision, stamped)
-		entries, _, err := r.List(t.Context(), journal.Query{Payloads: true})
+		entries, _, err := r.List(t.Context(), journal.Query{Everywhere: true, Payloads: true})
 		require.NoError(t, err)
 		require.Equal(t, "thing:new", entries[0].Object)
 		require.JSONEq(t, "7", string(entries[0].After))

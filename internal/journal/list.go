@@ -12,17 +12,18 @@ import (
 	"github.com/promptgate/promptgate/internal/sqldb"
 )
 
-// Query selects entries. Zero fields select all.
+// Query selects entries of one project. The other zero fields select all.
 type Query struct {
-	Project  string
-	Object   string
-	Action   string // exact, or "label.*" for every action on that noun
-	ActorID  string
-	Since    time.Time // inclusive
-	Until    time.Time // exclusive
-	Before   int64     // cursor: revisions below it; 0 starts from the newest
-	Limit    int       // 0 means 50; at most 500
-	Payloads bool      // also decrypt Before and After
+	Project    string // "" is what lies outside every project
+	Everywhere bool   // instead of Project: all of them, and what lies outside
+	Object     string
+	Action     string // exact, or "label.*" for every action on that noun
+	ActorID    string
+	Since      time.Time // inclusive
+	Until      time.Time // exclusive
+	Before     int64     // cursor: revisions below it; 0 starts from the newest
+	Limit      int       // 0 means 50; at most 500
+	Payloads   bool      // also decrypt Before and After
 }
 
 // Entry is one event as it was recorded.
@@ -106,7 +107,9 @@ func (q Query) where(s *bun.SelectQuery) *bun.SelectQuery {
 			s = s.Where("? = ?", bun.Ident(column), value)
 		}
 	}
-	equal("project", q.Project)
+	if !q.Everywhere {
+		s = s.Where("project = ?", q.Project)
+	}
 	equal("object", q.Object)
 	equal("actor_id", q.ActorID)
 	if noun, all := strings.CutSuffix(q.Action, ".*"); all {

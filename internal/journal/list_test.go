@@ -41,18 +41,19 @@ func TestListSelects(t *testing.T) {
 			q    journal.Query
 			want []int64
 		}{
-			"all":             {journal.Query{}, []int64{5, 4, 3, 2, 1}},
+			"all":             {journal.Query{Everywhere: true}, []int64{5, 4, 3, 2, 1}},
+			"no project":      {journal.Query{}, []int64{5}},
 			"project":         {journal.Query{Project: "p1"}, []int64{4, 2, 1}},
-			"object":          {journal.Query{Object: "a"}, []int64{3, 2, 1}},
+			"object":          {journal.Query{Everywhere: true, Object: "a"}, []int64{3, 2, 1}},
 			"object, project": {journal.Query{Object: "a", Project: "p2"}, []int64{3}},
-			"action":          {journal.Query{Action: "label.move"}, []int64{3, 1}},
-			"every action":    {journal.Query{Action: "label.*"}, []int64{3, 2, 1}},
-			"no pattern":      {journal.Query{Action: "label%"}, nil},
-			"actor":           {journal.Query{ActorID: "u2"}, []int64{5, 2}},
-			"since":           {journal.Query{Since: start.Add(3 * time.Hour)}, []int64{5, 4}},
-			"until":           {journal.Query{Until: start.Add(3 * time.Hour)}, []int64{3, 2, 1}},
-			"before":          {journal.Query{Before: 3}, []int64{2, 1}},
-			"none":            {journal.Query{Object: "' OR 1=1 --"}, nil},
+			"action":          {journal.Query{Everywhere: true, Action: "label.move"}, []int64{3, 1}},
+			"every action":    {journal.Query{Everywhere: true, Action: "label.*"}, []int64{3, 2, 1}},
+			"no pattern":      {journal.Query{Everywhere: true, Action: "label%"}, nil},
+			"actor":           {journal.Query{Everywhere: true, ActorID: "u2"}, []int64{5, 2}},
+			"since":           {journal.Query{Everywhere: true, Since: start.Add(3 * time.Hour)}, []int64{5, 4}},
+			"until":           {journal.Query{Everywhere: true, Until: start.Add(3 * time.Hour)}, []int64{3, 2, 1}},
+			"before":          {journal.Query{Everywhere: true, Before: 3}, []int64{2, 1}},
+			"none":            {journal.Query{Everywhere: true, Object: "' OR 1=1 --"}, nil},
 		} {
 			entries, next, err := r.List(t.Context(), c.q)
 			require.NoError(t, err, name)
@@ -70,7 +71,7 @@ func TestListPages(t *testing.T) {
 		var before int64
 		n := 0
 		for {
-			entries, next, err := r.List(t.Context(), journal.Query{Limit: limit, Before: before})
+			entries, next, err := r.List(t.Context(), journal.Query{Everywhere: true, Limit: limit, Before: before})
 			require.NoError(t, err)
 			got = append(got, revisionsOf(entries)...)
 			n++
@@ -93,18 +94,18 @@ func TestListDecryptsWhenAsked(t *testing.T) {
 		ev := event("thing:1")
 		_, err := r.Change(t.Context(), ev, nothing)
 		require.NoError(t, err)
-		entries, _, err := r.List(t.Context(), journal.Query{Payloads: true})
+		entries, _, err := r.List(t.Context(), journal.Query{Everywhere: true, Payloads: true})
 		require.NoError(t, err)
 		require.JSONEq(t, `{"text":"was thing:1"}`, string(entries[0].Before))
 		require.JSONEq(t, `{"text":"is thing:1"}`, string(entries[0].After))
 		require.Equal(t, ev.Origin, entries[0].Origin)
-		entries, _, err = r.List(t.Context(), journal.Query{})
+		entries, _, err = r.List(t.Context(), journal.Query{Everywhere: true})
 		require.NoError(t, err)
 		require.Nil(t, entries[0].Before)
 
 		_, err = r.db.ExecContext(t.Context(), "UPDATE journal_events SET after_commit = before_commit")
 		require.NoError(t, err)
-		_, _, err = r.List(t.Context(), journal.Query{Payloads: true})
+		_, _, err = r.List(t.Context(), journal.Query{Everywhere: true, Payloads: true})
 		require.ErrorContains(t, err, "commitment", "it does not show what it cannot vouch for")
 	})
 }

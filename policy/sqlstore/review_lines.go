@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -89,7 +90,7 @@ func (s *Store) open(ctx context.Context, d policy.LineDecision) (*lineRow, erro
 	case err != nil:
 		return nil, err
 	case !ok:
-		return nil, fault.New(fault.PermissionDenied, "You are not one of the reviewers: ask %s, who started the review.", firstOf(r.StartedByName, r.StartedBy))
+		return nil, fault.New(fault.PermissionDenied, "You are not one of the reviewers: ask %s, who started the review.", cmp.Or(r.StartedByName, r.StartedBy))
 	case r.Closed() || !s.clock().Before(r.Deadline):
 		return nil, fault.New(fault.Conflict, "The review is over: change the binding or the key itself.")
 	}
@@ -109,7 +110,7 @@ func (s *Store) open(ctx context.Context, d policy.LineDecision) (*lineRow, erro
 		}
 	}
 	if row.Decision == string(policy.DecideRevoke) || row.Decision == string(policy.DecideChange) {
-		return nil, fault.New(fault.Conflict, "%s has decided this line, and it was carried out.", firstOf(row.DecidedByName, row.DecidedBy))
+		return nil, fault.New(fault.Conflict, "%s has decided this line, and it was carried out.", cmp.Or(row.DecidedByName, row.DecidedBy))
 	}
 	return row, nil
 }

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -109,7 +110,7 @@ func (s *Store) reviewed(ctx context.Context, starter *policy.Principal, r *poli
 	for _, a := range out {
 		if !slices.ContainsFunc(persons, func(p string) bool { return !policy.OwnLine(a, p, h.activeMembers(a.Subject), h.keysOf(p)) }) {
 			return nil, fault.New(fault.InvalidRequest, "nobody of the reviewers may decide about what %s holds (%s), since nobody reviews what is their own: name another reviewer",
-				firstOf(a.SubjectName, a.Subject), a.Holding).WithParam("reviewers")
+				cmp.Or(a.SubjectName, a.Subject), a.Holding).WithParam("reviewers")
 		}
 	}
 	if r.AtDeadline == policy.DecideRevoke {
@@ -118,12 +119,6 @@ func (s *Store) reviewed(ctx context.Context, starter *policy.Principal, r *poli
 	return out, err
 }
 
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
 
 func (h *household) keysOf(person string) []string {
 	var out []string

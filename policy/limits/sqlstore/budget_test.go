@@ -279,7 +279,7 @@ func TestReset(t *testing.T) {
 		require.EqualValues(t, 70, r.spent(l, "").Used)
 		spend(31, false)
 		spend(30, true)
-		entries, _, err := r.journal.List(t.Context(), journal.Query{Action: "limit.reset"})
+		entries, _, err := r.journal.List(t.Context(), journal.Query{Everywhere: true, Action: "limit.reset"})
 		require.NoError(t, err)
 		require.Len(t, entries, 1)
 		require.Equal(t, "a test", entries[0].Origin.Why)

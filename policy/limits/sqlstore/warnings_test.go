@@ -64,7 +64,7 @@ func TestWarnings(t *testing.T) {
 		run()
 		require.Equal(t, map[string]int{"the limit 50ns": 1, "the limit 85ns": 1}, got)
 		require.Len(t, ids, 2)
-		entries, _, err := r.journal.List(t.Context(), journal.Query{Action: "limit.warn"})
+		entries, _, err := r.journal.List(t.Context(), journal.Query{Everywhere: true, Action: "limit.warn"})
 		require.NoError(t, err)
 		require.Len(t, entries, 2)
 		r.ahead.Add(int64(time.Hour))
