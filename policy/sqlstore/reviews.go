@@ -119,7 +119,6 @@ func (s *Store) reviewed(ctx context.Context, starter *policy.Principal, r *poli
 	return out, err
 }
 
-
 func (h *household) keysOf(person string) []string {
 	var out []string
 	for i := range h.keys {
