@@ -36,6 +36,7 @@ func BenchmarkBindings(b *testing.B) {
 		p := person(n, 1)
 		last := fmt.Sprintf("team%d/", n-1)
 		triage := last + "triage"
+		asked, fresh := 0, *p // beyond one run of a benchmark: nothing is asked twice
 		ask(b, p, triage)
 		b.Run(fmt.Sprintf("cached/bindings=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
@@ -45,13 +46,13 @@ func BenchmarkBindings(b *testing.B) {
 		})
 		b.Run(fmt.Sprintf("new_prompt/bindings=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				ask(b, p, fmt.Sprintf("%sp%d", last, i))
+			for b.Loop() {
+				asked++
+				ask(b, p, fmt.Sprintf("%sp%d", last, asked))
 			}
 		})
 		b.Run(fmt.Sprintf("first/bindings=%d", n), func(b *testing.B) {
 			b.ReportAllocs()
-			fresh := *p
 			for b.Loop() {
 				fresh.Revision++ // as if something of it had changed
 				ask(b, &fresh, triage)
