@@ -59,6 +59,7 @@ func endsAreTold(t *testing.T, c *campaign) {
 	gone.Expires = in(30 * aDay)
 	gone = create(t, c.Store, gone)
 	b := bind(t, c.Store, policy.Binding{Project: "prj", Subject: c.ana.ID, Role: "viewer", Expires: in(30 * aDay)})
+	moved := bind(t, c.Store, policy.Binding{Project: "prj", Subject: c.vic.ID, Role: "viewer", Expires: in(30 * aDay)})
 	told, w := c.due(0)
 	require.Empty(t, told, "whoever made it for ten days knew")
 	assert.Equal(t, map[int]int{14: 1}, w.Keys)
@@ -75,8 +76,11 @@ func endsAreTold(t *testing.T, c *campaign) {
 	require.NoError(t, err)
 	_, err = c.Store.RevokeKey(ctx, origin, system, policy.Revocation{Project: "prj", ID: gone.ID})
 	require.NoError(t, err)
+	moved.Expires = in(100 * aDay)
+	_, err = c.Store.UpdateBinding(ctx, origin, system, moved)
+	require.NoError(t, err)
 	told, w = c.due(17 * aDay)
-	require.Len(t, told, 2, "what was revoked is told of to nobody")
+	require.Len(t, told, 2, "of what was revoked or lasts longer now nobody is told")
 	data := told[ofKey(month)].Data
 	assert.Equal(t, []any{14, "month", month.Expires, "prj"}, []any{data["days"], data["name"], data["expires_at"], data["project"]})
 	assert.Equal(t, []any{14, "ana@example.com", "viewer"}, []any{told[ofBinding].Data["days"], told[ofBinding].Data["subject_name"], told[ofBinding].Data["role"]})
@@ -104,7 +108,7 @@ func endsAreTold(t *testing.T, c *campaign) {
 		actions[ch.Action]++
 	}
 	assert.Equal(t, 5, actions["notice."+policy.NoticeKeyExpiring])
-	assert.Equal(t, 2, actions["notice."+policy.NoticeBindingExpiring])
+	assert.Equal(t, 4, actions["notice."+policy.NoticeBindingExpiring])
 }
 
 func reviewsAreTold(t *testing.T, c *campaign) {
