@@ -225,6 +225,18 @@ func claimedGroups(t *testing.T, e OutsideEnv) {
 	bo, err := s.Arrive(ctx, origin, said(other, "1", "bo@example.org", "e"))
 	require.NoError(t, err)
 
+	// … nor of somebody whom both know, since the domain went from one to the other.
+	i.Domains = nil
+	i, err = s.UpdateIssuer(ctx, origin, i)
+	require.NoError(t, err)
+	other.Domains = []policy.Domain{{Domain: "example.com"}, {Domain: "example.org"}}
+	other, err = s.UpdateIssuer(ctx, origin, other)
+	require.NoError(t, err)
+	same, err := s.Arrive(ctx, origin, said(other, "2", "ana@example.com"))
+	require.NoError(t, err)
+	require.Equal(t, u.ID, same.ID)
+	require.Equal(t, map[string]policy.MemberSource{ids[0]: policy.ByClaim, ids[1]: policy.ByClaim, ids[2]: policy.ByHand}, groupsOf(u.ID))
+
 	// A mapping that is removed takes away what it gave, and nothing else.
 	i.Groups = map[string]string{"v": ids[1]}
 	i, err = s.UpdateIssuer(ctx, origin, i)

@@ -292,6 +292,7 @@ func TestBrokenTokens(t *testing.T) {
 		"RS to HS by the modulus":          signer{jose.HS256, modulus, "k1"}.sign(t, r.claims(nil)),
 		"an algorithm that is not its own": signer{jose.PS256, r.signer.key, "k1"}.sign(t, r.claims(nil)),
 		"an unknown kid":                   signer{jose.RS256, other, "k9"}.sign(t, r.claims(nil)),
+		"an unknown kid, a known key":      signer{jose.RS256, r.signer.key, "k9"}.sign(t, r.claims(nil)),
 		"somebody else's key by its kid":   signer{jose.RS256, other, "k1"}.sign(t, r.claims(nil)),
 		"no kid, by somebody else's key":   signer{jose.RS256, other, ""}.sign(t, r.claims(nil)),
 		"too long":                         with("x", strings.Repeat("x", 70_000)),
@@ -378,7 +379,14 @@ func TestProvidersFaults(t *testing.T) {
 		"redirects to a private one": func(p *scripted) { p.to = "http://10.0.0.1/" },
 		"endpoints at a private one": func(p *scripted) { p.document["token_endpoint"] = "http://10.0.0.1/token" },
 		"keys at a private one":      func(p *scripted) { p.document["jwks_uri"] = "http://10.0.0.1/keys" },
-		"sign-in at a private one":   func(p *scripted) { p.document["authorization_endpoint"] = "http://10.0.0.1/auth" },
+		"redirects to a private one that would answer": func(p *scripted) {
+			there := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_ = json.NewEncoder(w).Encode(map[string]string{"issuer": p.URL, "authorization_endpoint": p.URL + "/auth", "token_endpoint": p.URL + "/token", "jwks_uri": p.URL + "/keys"})
+			}))
+			t.Cleanup(there.Close)
+			p.to = there.URL
+		},
+		"sign-in at a private one": func(p *scripted) { p.document["authorization_endpoint"] = "http://10.0.0.1/auth" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
