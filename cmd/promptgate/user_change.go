@@ -125,7 +125,7 @@ func (c userSignOutCmd) Run(ctx context.Context, io *streams) error {
 
 type projectSignInCmd struct {
 	remote
-	Require string `arg:"" optional:"" default:"" enum:",any,password,passkey" help:"How people must have signed in to use the project: any, password or passkey. Nothing: say what it is."`
+	Require string `arg:"" optional:"" default:"" enum:",any,password,passkey,sso" help:"How people must have signed in to use the project: any, password, passkey or sso. Nothing: say what it is."`
 	Why     string `help:"Why; kept in the journal."`
 }
 

@@ -52,6 +52,7 @@ func TestUsersByCommand(t *testing.T) {
 	require.Equal(t, "any", do("project", "sign-in"))
 	require.Equal(t, "passkey", do("project", "sign-in", "passkey"))
 	require.Equal(t, "passkey", do("project", "sign-in"))
+	require.Equal(t, "sso", do("project", "sign-in", "sso"))
 	require.Equal(t, "any", do("project", "sign-in", "any"))
 
 	told := do("audit", "list", "--installation", "--object", "user:"+ana.user.ID)
