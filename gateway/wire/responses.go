@@ -168,8 +168,24 @@ func appendItem(ids []string, item []byte) []string {
 	return ids
 }
 
+// moreOfAnswer reports an event that brings a piece of the answer and nothing that is counted or remembered, which nearly every event of a stream is: its
+// type stands first, as OpenAI writes it, and ends in .delta. What it does not tell is read member by member.
+func moreOfAnswer(data []byte) bool {
+	kind, ok := bytes.CutPrefix(data, []byte(`{"type":"response.`))
+	if !ok {
+		return false
+	}
+	kind, _, ok = bytes.Cut(kind, []byte(`"`))
+	return ok && bytes.HasSuffix(kind, []byte(".delta"))
+}
+
 // ReadEvent implements API.
 func (Responses) ReadEvent(r *StreamResult, ev Event) (usageOnly bool) {
+	if moreOfAnswer(ev.Data) {
+		r.Started = true
+		r.Events++
+		return false
+	}
 	if _, ok := walkInto(ev.Data, '{'); !ok {
 		return false
 	}

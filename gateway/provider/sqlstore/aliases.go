@@ -66,7 +66,7 @@ func (s *Store) PutAlias(ctx context.Context, by journal.Origin, a provider.Alia
 		return err
 	}
 	_, err = s.journal.Change(ctx, &ev, func(ctx context.Context, tx bun.Tx) error {
-		if err := s.known(ctx, tx, a); err != nil {
+		if err := s.known(ctx, a); err != nil {
 			return err
 		}
 		if a.Revision == 0 {
@@ -86,7 +86,7 @@ func (s *Store) PutAlias(ctx context.Context, by journal.Origin, a provider.Alia
 }
 
 // known refuses an alias for a provider that is not there: its calls would fail. One that is disabled is there.
-func (s *Store) known(ctx context.Context, tx bun.Tx, a provider.Alias) error {
+func (s *Store) known(ctx context.Context, a provider.Alias) error {
 	rows, err := s.rows(ctx, a.Project)
 	if err != nil {
 		return err

@@ -126,7 +126,7 @@ func (s *Store) UpdateProvider(ctx context.Context, by journal.Origin, d provide
 			return err
 		}
 		if before.Name != d.Name {
-			if err := s.unnamed(ctx, tx, d.Project, before.Name); err != nil {
+			if err := s.unnamed(ctx, d.Project, before.Name); err != nil {
 				return err
 			}
 		}
@@ -162,7 +162,7 @@ func (s *Store) DeleteProvider(ctx context.Context, by journal.Origin, project, 
 				return err
 			}
 		}
-		if err := s.unnamed(ctx, tx, project, row.Name); err != nil {
+		if err := s.unnamed(ctx, project, row.Name); err != nil {
 			return err
 		}
 		ev.Before = recordOf(before, false)
@@ -186,7 +186,7 @@ func (s *Store) lockProvider(ctx context.Context, tx bun.Tx, project, id string)
 
 // unnamed refuses to take a name away that an alias uses. An alias made at the same moment may still end up with a name that is
 // gone; routing leaves such a target out.
-func (s *Store) unnamed(ctx context.Context, tx bun.Tx, project, name string) error {
+func (s *Store) unnamed(ctx context.Context, project, name string) error {
 	aliases, err := s.aliases(ctx, project)
 	if err != nil {
 		return err
