@@ -20,7 +20,7 @@ tools: ## what the tests start: redis-server, PostgreSQL, Prometheus, the SDKs t
 
 test: tools build
 	$(SKIPS) $(GO) test -json -pgo=off -timeout 12m $$($(GO) list ./... | grep -v /cmd/)
-	$(SKIPS) $(GO) test -json -pgo=off -timeout 12m -p 1 ./cmd/... # whole programs under load: one after the other
+	$(SKIPS) $(GO) test -json -pgo=off -timeout 20m -p 1 ./cmd/... # whole programs under load: one after the other
 
 race: tools ## needs a C compiler
 	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -85,8 +84,7 @@ func (c scimListCmd) Run(ctx context.Context, io *streams) error {
 	if err != nil {
 		return err
 	}
-	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tDIRECTORY\tDOMAINS\tLAST USED\tSTATE")
+	w := newTable(io.out, "ID", "DIRECTORY", "DOMAINS", "LAST USED", "STATE")
 	for after := ""; ; {
 		var page struct {
 			Tokens []admin.SCIMToken `json:"scim_tokens"`
@@ -106,10 +104,10 @@ func (c scimListCmd) Run(ctx context.Context, io *streams) error {
 			if t.RevokedAt != nil {
 				state = "revoked"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", cell(t.ID), cell(t.Directory), cell(strings.Join(t.Domains, ", ")), used, state)
+			w.row(t.ID, t.Directory, strings.Join(t.Domains, ", "), used, state)
 		}
 		if page.Next == "" {
-			return w.Flush()
+			return w.flush()
 		}
 		after = "?after=" + url.QueryEscape(page.Next)
 	}
