@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/seal"
 )
 
 // Session is a browser that somebody signed in with. It is never changed: a new token makes a new one.
@@ -183,4 +184,9 @@ func (l Link) Public() any {
 		EndsAt    time.Time `json:"ends_at"`
 		CreatedBy string    `json:"created_by"`
 	}{l.Purpose, l.EndsAt, l.CreatedBy}
+}
+
+// PasswordBind is the place that a password's hash is sealed for.
+func PasswordBind(user string) seal.Bind {
+	return seal.Bind{Table: "policy_passwords", Row: user, Column: "hash"}
 }

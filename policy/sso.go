@@ -11,6 +11,7 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
+	"github.com/promptgate/promptgate/internal/seal"
 )
 
 // IssuerPrefix is the prefix of the ids of identity providers.
@@ -199,3 +200,8 @@ const (
 	TouchIssuer = "issuer" // Key is the id
 	TouchDomain = "domain" // Key is the domain
 )
+
+// IssuerBind is the place that an identity provider's client secret is sealed for.
+func IssuerBind(id string) seal.Bind {
+	return seal.Bind{Table: "policy_issuers", Row: id, Column: "secret"}
+}

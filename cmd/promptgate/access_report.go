@@ -45,19 +45,16 @@ func (c accessReportCmd) Run(ctx context.Context, io *streams) error {
 		return cl.copyTo(ctx, "/api/v1/access/report.csv?"+q.Encode(), io.exact)
 	}
 	all := []admin.Held{}
-	for q.Set("limit", "200"); ; {
-		var page struct {
-			Access []admin.Held `json:"access"`
-			Next   string       `json:"next"`
-		}
-		if err := cl.call(ctx, http.MethodGet, "/api/v1/access/report?"+q.Encode(), nil, &page); err != nil {
-			return err
-		}
+	type list struct {
+		Access []admin.Held `json:"access"`
+		Next   string       `json:"next"`
+	}
+	err = pages(ctx, cl, "/api/v1/access/report", q, func(page list) string {
 		all = append(all, page.Access...)
-		if page.Next == "" {
-			break
-		}
-		q.Set("after", page.Next)
+		return page.Next
+	})
+	if err != nil {
+		return err
 	}
 	if c.JSON {
 		return printJSON(io, all)

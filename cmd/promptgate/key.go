@@ -174,20 +174,15 @@ func (c keyListCmd) Run(ctx context.Context, io *streams) error {
 // keys reads all pages.
 func (c *client) keys(ctx context.Context) ([]admin.Key, error) {
 	all := []admin.Key{}
-	for q := (url.Values{"limit": {"200"}}); ; {
-		var page struct {
-			Keys []admin.Key `json:"keys"`
-			Next string      `json:"next"`
-		}
-		if err := c.call(ctx, http.MethodGet, "/api/v1/keys?"+q.Encode(), nil, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Keys...)
-		if page.Next == "" {
-			return all, nil
-		}
-		q.Set("after", page.Next)
+	type list struct {
+		Keys []admin.Key `json:"keys"`
+		Next string      `json:"next"`
 	}
+	err := pages(ctx, c, "/api/v1/keys", nil, func(page list) string {
+		all = append(all, page.Keys...)
+		return page.Next
+	})
+	return all, err
 }
 
 // grantsOf spells grants as --call does, with what they are about.

@@ -85,20 +85,15 @@ func (c listCmd) Run(ctx context.Context, io *streams) error {
 // prompts reads all pages.
 func (c *client) prompts(ctx context.Context, q url.Values) ([]admin.Prompt, error) {
 	var all []admin.Prompt
-	for {
-		var page struct {
-			Prompts []admin.Prompt `json:"prompts"`
-			Next    string         `json:"next"`
-		}
-		if err := c.call(ctx, http.MethodGet, "/api/v1/prompts?"+q.Encode(), nil, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Prompts...)
-		if page.Next == "" {
-			return all, nil
-		}
-		q.Set("after", page.Next)
+	type list struct {
+		Prompts []admin.Prompt `json:"prompts"`
+		Next    string         `json:"next"`
 	}
+	err := pages(ctx, c, "/api/v1/prompts", q, func(page list) string {
+		all = append(all, page.Prompts...)
+		return page.Next
+	})
+	return all, err
 }
 
 func (c *client) labels(ctx context.Context, prompt string) ([]admin.Label, error) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +32,7 @@ func (c pullCmd) Run(ctx context.Context, io *streams) error {
 	}
 	names := c.Names
 	if len(names) == 0 {
-		all, err := cl.prompts(ctx, url.Values{"limit": {"200"}})
+		all, err := cl.prompts(ctx, nil)
 		if err != nil {
 			return err
 		}

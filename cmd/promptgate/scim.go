@@ -85,14 +85,11 @@ func (c scimListCmd) Run(ctx context.Context, io *streams) error {
 		return err
 	}
 	w := newTable(io.out, "ID", "DIRECTORY", "DOMAINS", "LAST USED", "STATE")
-	for after := ""; ; {
-		var page struct {
-			Tokens []admin.SCIMToken `json:"scim_tokens"`
-			Next   string            `json:"next"`
-		}
-		if err := cl.call(ctx, http.MethodGet, "/api/v1/scim-tokens"+after, nil, &page); err != nil {
-			return err
-		}
+	type list struct {
+		Tokens []admin.SCIMToken `json:"scim_tokens"`
+		Next   string            `json:"next"`
+	}
+	err = pages(ctx, cl, "/api/v1/scim-tokens", nil, func(page list) string {
 		for _, t := range page.Tokens {
 			used, state := "never", "in force"
 			if t.UsedAt != nil {
@@ -106,11 +103,12 @@ func (c scimListCmd) Run(ctx context.Context, io *streams) error {
 			}
 			w.row(t.ID, t.Directory, strings.Join(t.Domains, ", "), used, state)
 		}
-		if page.Next == "" {
-			return w.flush()
-		}
-		after = "?after=" + url.QueryEscape(page.Next)
+		return page.Next
+	})
+	if err != nil {
+		return err
 	}
+	return w.flush()
 }
 
 type scimRevokeCmd struct {

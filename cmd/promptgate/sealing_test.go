@@ -23,7 +23,6 @@ import (
 	"github.com/promptgate/promptgate/internal/sqldb"
 	"github.com/promptgate/promptgate/internal/testenv"
 	"github.com/promptgate/promptgate/policy"
-	policystore "github.com/promptgate/promptgate/policy/sqlstore"
 	"github.com/promptgate/promptgate/registry"
 	"github.com/promptgate/promptgate/registry/template"
 )
@@ -52,7 +51,7 @@ func newSealHouse(t *testing.T, url string) *sealHouse {
 	require.NoError(t, err)
 	u, err := s.keys.CreateUser(t.Context(), stage, policy.User{Email: "ana@example.com", State: policy.UserActive})
 	require.NoError(t, err)
-	sealed, err := s.sealer.Seal([]byte("hash"), policystore.PasswordBind(u.ID))
+	sealed, err := s.sealer.Seal([]byte("hash"), policy.PasswordBind(u.ID))
 	require.NoError(t, err)
 	_, err = s.keys.SetPassword(t.Context(), stage, policy.Password{UserID: u.ID, Sealed: sealed})
 	require.NoError(t, err)
@@ -66,7 +65,7 @@ func (h *sealHouse) password(s *stores) string {
 	require.NoError(h.t, err)
 	kept, err := s.keys.PasswordOf(h.t.Context(), u.ID)
 	require.NoError(h.t, err)
-	plain, err := s.sealer.Open(kept.Sealed, policystore.PasswordBind(u.ID))
+	plain, err := s.sealer.Open(kept.Sealed, policy.PasswordBind(u.ID))
 	require.NoError(h.t, err)
 	return string(plain)
 }

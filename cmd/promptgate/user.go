@@ -214,24 +214,19 @@ func (c userListCmd) locally(ctx context.Context, io *streams) ([]admin.User, er
 // users reads all pages.
 func (c *client) users(ctx context.Context, contains string) ([]admin.User, error) {
 	all := []admin.User{}
-	q := url.Values{"limit": {"200"}}
+	q := url.Values{}
 	if contains != "" {
 		q.Set("contains", contains)
 	}
-	for {
-		var page struct {
-			Users []admin.User `json:"users"`
-			Next  string       `json:"next"`
-		}
-		if err := c.call(ctx, http.MethodGet, "/api/v1/users?"+q.Encode(), nil, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Users...)
-		if page.Next == "" {
-			return all, nil
-		}
-		q.Set("after", page.Next)
+	type list struct {
+		Users []admin.User `json:"users"`
+		Next  string       `json:"next"`
 	}
+	err := pages(ctx, c, "/api/v1/users", q, func(page list) string {
+		all = append(all, page.Users...)
+		return page.Next
+	})
+	return all, err
 }
 
 // userNamed is an account by its id or whole address.

@@ -73,23 +73,29 @@ func (n ownKeys) create(ctx context.Context, c *caller, in *createOwnKeyInput) (
 	})
 }
 
-func (n ownKeys) revoke(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
+// owns refuses a key that is no personal key of the caller: of others' there is nothing to be seen.
+func (n ownKeys) owns(ctx context.Context, c *caller, id string) error {
 	me, err := c.person()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	k, err := n.store.KeyByID(ctx, c.Project, in.ID)
+	k, err := n.store.KeyByID(ctx, c.Project, id)
 	if err == nil && k.Owner != me {
 		err = fault.New(fault.NotFound, "There is no such API key.")
 	}
-	if err != nil {
+	return err
+}
+
+func (n ownKeys) revoke(ctx context.Context, c *caller, in *KeyInput) (*keyAnswer, error) {
+	if err := n.owns(ctx, c, in.ID); err != nil {
 		return nil, err
 	}
 	owner := c.Principal
 	if owner.Owner != nil { // its owner asks, by one of its keys
 		owner = owner.Owner
 	}
-	if k, err = n.store.RevokeKey(ctx, c.Origin, owner, policy.Revocation{Project: c.Project, ID: in.ID, Force: true}); err != nil {
+	k, err := n.store.RevokeKey(ctx, c.Origin, owner, policy.Revocation{Project: c.Project, ID: in.ID, Force: true})
+	if err != nil {
 		return nil, err
 	}
 	return n.answer(ctx, k)

@@ -87,17 +87,9 @@ func (n keys) rotateKey(ctx context.Context, c *caller, in *rotateKeyInput) (*ke
 	}, nil
 }
 
-// rotate is for personal keys: of others' there is nothing to be seen.
+// rotate is for personal keys.
 func (n ownKeys) rotate(ctx context.Context, c *caller, in *rotateKeyInput) (*keyRotatedAnswer, error) {
-	me, err := c.person()
-	if err != nil {
-		return nil, err
-	}
-	k, err := n.store.KeyByID(ctx, c.Project, in.ID)
-	if err == nil && k.Owner != me {
-		err = fault.New(fault.NotFound, "There is no such API key.")
-	}
-	if err != nil {
+	if err := n.owns(ctx, c, in.ID); err != nil {
 		return nil, err
 	}
 	return n.rotateKey(ctx, c, in)

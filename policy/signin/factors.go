@@ -62,7 +62,7 @@ func (s *Service) SetPassword(ctx context.Context, h sessions.Held, present, nex
 	if err != nil {
 		return Grant{}, err
 	}
-	sealed, err := s.Sealer.Seal([]byte(hash), passwordBind(u.ID))
+	sealed, err := s.Sealer.Seal([]byte(hash), policy.PasswordBind(u.ID))
 	if err != nil {
 		return Grant{}, fault.Wrap(err, fault.Internal, "The password could not be sealed.")
 	}

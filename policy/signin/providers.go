@@ -57,7 +57,7 @@ func (s *Service) sealSecret(i *policy.Issuer, secret string) (err error) {
 	if secret == "" {
 		return nil
 	}
-	if i.Secret, err = s.Sealer.Seal([]byte(secret), issuerBind(i.ID)); err != nil {
+	if i.Secret, err = s.Sealer.Seal([]byte(secret), policy.IssuerBind(i.ID)); err != nil {
 		return fault.Wrap(err, fault.Internal, "The client secret could not be sealed.")
 	}
 	return nil

@@ -17,7 +17,6 @@ import (
 
 	"github.com/promptgate/promptgate/internal/fault"
 	"github.com/promptgate/promptgate/internal/journal"
-	"github.com/promptgate/promptgate/internal/seal"
 	"github.com/promptgate/promptgate/policy"
 	"github.com/promptgate/promptgate/policy/passwords"
 	"github.com/promptgate/promptgate/policy/sessions"
@@ -170,7 +169,7 @@ func (s *Service) matches(ctx context.Context, u policy.User, password string) (
 	kept, err := s.Store.PasswordOf(ctx, id)
 	switch {
 	case err == nil:
-		plain, err := s.Sealer.Open(kept.Sealed, passwordBind(id))
+		plain, err := s.Sealer.Open(kept.Sealed, policy.PasswordBind(id))
 		if err != nil {
 			return false, fault.Wrap(err, fault.Internal, "The stored password cannot be read.")
 		}
@@ -180,10 +179,6 @@ func (s *Service) matches(ctx context.Context, u policy.User, password string) (
 	}
 	ok, err := s.Hasher.Verify(ctx, password, hash)
 	return ok && u.Active(), err
-}
-
-func passwordBind(user string) seal.Bind {
-	return seal.Bind{Table: "policy_passwords", Row: user, Column: "hash"}
 }
 
 // begin begins a session of somebody who has proven to be u.

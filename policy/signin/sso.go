@@ -41,10 +41,6 @@ const (
 // inside joins what is of one identity provider.
 func inside(provider, id string) string { return provider + "|" + id }
 
-func issuerBind(id string) seal.Bind {
-	return seal.Bind{Table: "policy_issuers", Row: id, Column: "secret"}
-}
-
 var flowBind = seal.Bind{Table: "cookie", Row: "sso", Column: "flow"} //nolint:gochecknoglobals // a constant
 
 // party is who this gateway is to an identity provider.
@@ -53,7 +49,7 @@ func (s *Service) party(i policy.Issuer) (sso.Party, error) {
 	if len(i.Secret) == 0 {
 		return p, nil
 	}
-	secret, err := s.Sealer.Open(i.Secret, issuerBind(i.ID))
+	secret, err := s.Sealer.Open(i.Secret, policy.IssuerBind(i.ID))
 	if err != nil {
 		return p, fault.Wrap(err, fault.Internal, "The identity provider's secret cannot be read.")
 	}

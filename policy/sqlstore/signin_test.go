@@ -1,16 +1,11 @@
 package sqlstore_test
 
 import (
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
-	"github.com/promptgate/promptgate/internal/journal"
 	"github.com/promptgate/promptgate/internal/testenv"
 	"github.com/promptgate/promptgate/policy/policytest"
 	"github.com/promptgate/promptgate/policy/sqlstore"
@@ -24,23 +19,12 @@ func TestSignIns(t *testing.T) {
 				url = testenv.Postgres(t)
 			}
 			db, j := openDB(t, url)
-			var mu sync.Mutex
-			var changes []journal.Change
-			j.Subscribe(func(c journal.Change) {
-				mu.Lock()
-				defer mu.Unlock()
-				changes = append(changes, c)
-			})
-			require.NoError(t, j.Load(t.Context()))
+			changes := watched(t, j)
 			var ahead atomic.Int64
 			return policytest.SignInEnv{
-				Store: sqlstore.New(db, j, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }),
-				Changes: func() []journal.Change {
-					mu.Lock()
-					defer mu.Unlock()
-					return slices.Clone(changes)
-				},
-				Ahead: func(d time.Duration) { ahead.Add(int64(d)) },
+				Store:   sqlstore.New(db, j, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }),
+				Changes: changes,
+				Ahead:   func(d time.Duration) { ahead.Add(int64(d)) },
 			}
 		})
 	})

@@ -61,23 +61,12 @@ func TestReviews(t *testing.T) {
 				at = testenv.Postgres(t)
 			}
 			db, j := openDB(t, at)
-			var mu sync.Mutex
-			var changes []journal.Change
-			j.Subscribe(func(c journal.Change) {
-				mu.Lock()
-				defer mu.Unlock()
-				changes = append(changes, c)
-			})
-			require.NoError(t, j.Load(t.Context()))
+			changes := watched(t, j)
 			var ahead atomic.Int64
 			return policytest.ReviewEnv{
-				Store: sqlstore.New(db, j, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }),
-				Ahead: func(d time.Duration) { ahead.Store(int64(d)) },
-				Changes: func() []journal.Change {
-					mu.Lock()
-					defer mu.Unlock()
-					return slices.Clone(changes)
-				},
+				Store:   sqlstore.New(db, j, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }),
+				Ahead:   func(d time.Duration) { ahead.Store(int64(d)) },
+				Changes: changes,
 			}
 		})
 	})
@@ -101,9 +90,9 @@ func openDB(t *testing.T, url string) (*sqldb.DB, *journal.Journal) {
 	return db, journal.New(db, sealer, journal.Options{})
 }
 
-func open(t *testing.T, url string) policytest.Env {
+// watched loads a journal and tells what changed in it since.
+func watched(t *testing.T, j *journal.Journal) func() []journal.Change {
 	t.Helper()
-	db, j := openDB(t, url)
 	var mu sync.Mutex
 	var changes []journal.Change
 	j.Subscribe(func(c journal.Change) {
@@ -111,15 +100,18 @@ func open(t *testing.T, url string) policytest.Env {
 		defer mu.Unlock()
 		changes = append(changes, c)
 	})
-	require.NoError(t, j.Load(context.Background()))
-	return policytest.Env{
-		Store: sqlstore.New(db, j, nil),
-		Changes: func() []journal.Change {
-			mu.Lock()
-			defer mu.Unlock()
-			return slices.Clone(changes)
-		},
+	require.NoError(t, j.Load(t.Context()))
+	return func() []journal.Change {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(changes)
 	}
+}
+
+func open(t *testing.T, url string) policytest.Env {
+	t.Helper()
+	db, j := openDB(t, url)
+	return policytest.Env{Store: sqlstore.New(db, j, nil), Changes: watched(t, j)}
 }
 
 // From issuing a key to its revocation, with the real journal between store and authenticator.
